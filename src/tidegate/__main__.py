@@ -1,0 +1,5 @@
+"""Run the command line as ``python -m tidegate``."""
+
+from tidegate.cli.main import main
+
+main()

@@ -1,0 +1,69 @@
+"""What the loop asks of a model, whoever provides it."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from tidegate.domain.entry import Body
+from tidegate.domain.run import Usage
+
+
+class ToolSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool as the model sees it; `parameters` is a JSON Schema of type object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, object]
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """One question to a model: instructions, the transcript so far, the tools it may call.
+
+    Bodies hold whole texts where the model is to read them whole; a spilled tool result keeps its preview. Every call
+    is followed by its result before the next user message.
+    """
+
+    instructions: str
+    bodies: Sequence[Body]
+    tools: Sequence[ToolSpec] = ()
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that the model asks for; `arguments` is JSON text as the model wrote it, not yet checked."""
+
+    call_id: str
+    tool: str
+    arguments: str
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of the answer's text, as it arrives."""
+
+    text: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """One whole answer; the deltas before it add up to its text."""
+
+    text: str
+    calls: Sequence[ToolCall] = ()
+    usage: Usage = Usage()
+
+
+class Model(Protocol):
+    """Something that answers a prompt."""
+
+    @property
+    def name(self) -> str:
+        """What usage is counted under, such as ``offline`` or ``gpt-5-mini``."""
+
+    def stream(self, prompt: Prompt) -> AsyncIterator[Delta | Answer]:
+        """Yield any number of deltas, then exactly one answer.
+
+        Raises:
+            ModelFailed: The provider refused, broke off or answered nonsense; the message is fit for a person and
+                holds no secret.
+
+        Cancellation: closes the connection to the provider at once.
+        """

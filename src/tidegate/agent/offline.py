@@ -1,0 +1,181 @@
+"""The model that every installation has: deterministic, without a network, and no LLM.
+
+It obeys a handful of commands (`COMMANDS`), so that a gateway can be tried, tested and measured without a
+provider, and answers everything else with a sentence that says what it is. It looks at the current turn
+alone, which starts at the last user message; the same prompt always gets the same answer.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated
+
+import msgspec
+
+from tidegate.agent.model import Answer, Delta, Prompt, ToolCall, ToolSpec
+from tidegate.agent.tools import MAX_RESULT_BYTES, Tool
+from tidegate.domain.entry import Body, Result, User, text_bytes
+from tidegate.domain.run import Usage
+
+MAX_WAIT_S = 3600
+PIECES = 5  # how many deltas an answer comes in, at most
+QUOTE_CHARS = 200
+CHARS_PER_TOKEN = 4  # an estimate, as good as any without a tokenizer
+
+_COMMAND = re.compile(r"/([a-z]+)(?:\s(.*))?", re.DOTALL)
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/"
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command sees of the conversation."""
+
+    message: str
+    #: the word after the slash; empty if the message is no command
+    command: str
+    #: what follows it, exactly
+    argument: str
+    #: what the latest call of this turn answered
+    result: Result | None
+    #: the id that a new call gets
+    call_id: str
+
+    def call(self, tool: str, **arguments: object) -> ToolCall:
+        """Ask for a tool to be called."""
+        return ToolCall(call_id=self.call_id, tool=tool, arguments=msgspec.json.encode(arguments).decode())
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """Something the model obeys; `obey` answers a text, a call, or nothing if the argument is malformed."""
+
+    usage: str
+    obey: Callable[[Turn], str | ToolCall | None]
+
+
+class OfflineModel:
+    """The built-in model."""
+
+    @property
+    def name(self) -> str:
+        """What usage is counted under."""
+        return "offline"
+
+    async def stream(self, prompt: Prompt) -> AsyncIterator[Delta | Answer]:
+        """Yield the answer in a few deltas, then whole."""
+        reply = _reply(prompt.bodies)
+        text = reply if isinstance(reply, str) else ""
+        calls = () if isinstance(reply, str) else (reply,)
+        size = max(1, -(-len(text) // PIECES))
+        for start in range(0, len(text), size):
+            yield Delta(text=text[start : start + size])
+        yield Answer(text=text, calls=calls, usage=_usage(prompt, text, calls))
+
+
+def offline_tools() -> list[Tool]:
+    """Return the tools that exist with the offline model alone: ``emit`` and ``wait``."""
+    return [
+        Tool(
+            spec=_spec("emit", "Answer text of this many bytes.", bytes={"type": "integer", "minimum": 0}),
+            run=_emit,
+            is_idempotent=True,
+        ),
+        Tool(
+            spec=_spec("wait", "Wait for this many seconds.", seconds={"type": "number", "minimum": 0}),
+            run=_wait,
+            is_idempotent=True,
+            deadline_s=MAX_WAIT_S + 60,
+        ),
+    ]
+
+
+def _reply(bodies: Sequence[Body]) -> str | ToolCall:
+    turn = _turn(bodies)
+    if turn.result is not None and turn.result.is_error:
+        return turn.result.text
+    command = COMMANDS.get(turn.command)
+    if command is None:
+        return _introduce(turn.message)
+    reply = command.obey(turn)
+    return f"Usage: {command.usage}" if reply is None else reply
+
+
+def _turn(bodies: Sequence[Body]) -> Turn:
+    start = max((at for at, body in enumerate(bodies) if isinstance(body, User)), default=-1)
+    user = bodies[start] if start >= 0 else User()
+    match = _COMMAND.fullmatch(user.text)
+    return Turn(
+        message=user.text,
+        command=match[1] if match else "",
+        argument=(match[2] or "") if match else "",
+        result=next((body for body in reversed(bodies[start + 1 :]) if isinstance(body, Result)), None),
+        # compaction shortens a transcript, so that its length alone could name two calls alike
+        call_id=f"offline-{user.at}-{len(bodies)}",
+    )
+
+
+def _introduce(message: str) -> str:
+    quote = message if len(message) <= QUOTE_CHARS else f"{message[:QUOTE_CHARS]}…"
+    return (
+        f"I am the built-in offline model, not an LLM, so I cannot answer “{quote}”.\n"
+        f"I obey {', '.join(command.usage for command in COMMANDS.values())}.\n"
+        "To add a real model, set provider, name, base_url and api_key_env under [model] in tidegate.toml."
+    )
+
+
+def _echo(turn: Turn) -> str | None:
+    return turn.argument or None
+
+
+def _big(turn: Turn) -> str | ToolCall | None:
+    if turn.result is not None:
+        return f"{text_bytes(turn.result)} bytes"
+    argument = turn.argument.strip()
+    return turn.call("emit", bytes=int(argument)) if re.fullmatch(r"[0-9]{1,15}", argument) else None
+
+
+def _sleep(turn: Turn) -> str | ToolCall | None:
+    argument = turn.argument.strip()
+    if turn.result is not None:
+        return f"slept {argument}"
+    is_number = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", argument)
+    return turn.call("wait", seconds=float(argument)) if is_number else None
+
+
+#: what the model obeys, by the word after the slash
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {
+        "echo": Command(usage="/echo TEXT", obey=_echo),
+        "big": Command(usage="/big BYTES", obey=_big),
+        "sleep": Command(usage="/sleep SECONDS", obey=_sleep),
+    }
+)
+
+
+def _usage(prompt: Prompt, text: str, calls: Sequence[ToolCall]) -> Usage:
+    read = len(prompt.instructions) + sum(len(body.text) for body in prompt.bodies)
+    written = len(text) + sum(len(call.arguments) for call in calls)
+    return Usage(input_tokens=read // CHARS_PER_TOKEN, output_tokens=written // CHARS_PER_TOKEN)
+
+
+def _spec(name: str, description: str, **properties: Mapping[str, object]) -> ToolSpec:
+    parameters = {"type": "object", "properties": properties, "required": [*properties]}
+    return ToolSpec(name=name, description=description, parameters=parameters)
+
+
+class _Emit(msgspec.Struct, forbid_unknown_fields=True):
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_RESULT_BYTES)]
+
+
+class _Wait(msgspec.Struct, forbid_unknown_fields=True):
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_WAIT_S)]
+
+
+async def _emit(arguments: str) -> str:
+    lines, rest = divmod(msgspec.json.decode(arguments, type=_Emit).bytes, len(_ALPHABET))
+    return _ALPHABET * lines + _ALPHABET[:rest]
+
+
+async def _wait(arguments: str) -> str:
+    seconds = msgspec.json.decode(arguments, type=_Wait).seconds
+    await asyncio.sleep(seconds)
+    return f"waited {seconds:g} s"

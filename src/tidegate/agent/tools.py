@@ -1,0 +1,77 @@
+"""Tools: what one is, and how it is called.
+
+A tool takes the arguments as the model wrote them and answers text. Whatever goes wrong in it, a wrong
+argument included, becomes a result that the model can read; only a cancelled run goes through.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import msgspec
+
+from tidegate.agent.model import ToolCall, ToolSpec
+from tidegate.domain.entry import Result
+
+MAX_RESULT_BYTES = 16 << 20  # a larger result is refused, as a larger blob would be
+MAX_ERROR_CHARS = 4_000  # what went wrong is told in fewer
+INTERRUPTED = "interrupted: the gateway stopped during this call, so its outcome is unknown"
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
+    """Something a model may call."""
+
+    spec: ToolSpec
+    #: takes the JSON text of the arguments
+    run: Callable[[str], Awaitable[str]]
+    #: calling it twice is as good as calling it once, so a crash may repeat it
+    is_idempotent: bool = False
+    deadline_s: float = 120.0
+
+
+class ToolBox:
+    """The tools of one agent, by name."""
+
+    def __init__(self, tools: Sequence[Tool] = ()) -> None:
+        self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in tools}
+
+    @property
+    def specs(self) -> list[ToolSpec]:
+        """The tools as the model sees them."""
+        return [tool.spec for tool in self._tools.values()]
+
+    def is_idempotent(self, name: str) -> bool:
+        """Whether a call whose outcome is unknown may be repeated."""
+        return name in self._tools and self._tools[name].is_idempotent
+
+    async def call(self, call: ToolCall) -> Result:
+        """Call a tool under its deadline and answer a result, whatever happens in it."""
+        tool = self._tools.get(call.tool)
+        if tool is None:
+            return _error(call, f"there is no tool {call.tool!r}")
+        try:
+            async with asyncio.timeout(tool.deadline_s) as deadline:
+                text = await tool.run(call.arguments)
+        except msgspec.DecodeError as error:
+            return _error(call, f"wrong arguments: {error}")
+        except Exception as error:  # noqa: BLE001 - the wall of a tool: the model reads what went wrong and decides
+            if deadline.expired():
+                return _error(call, f"{call.tool} took longer than {tool.deadline_s:g} s")
+            return _error(call, f"{call.tool} failed: {type(error).__name__}: {error}")
+        return _result(call, text)
+
+
+def interrupted(call: ToolCall) -> Result:
+    """Return the result of a call that a crash cut off and that may not be repeated."""
+    return _error(call, INTERRUPTED)
+
+
+def _result(call: ToolCall, text: str) -> Result:
+    data = text.encode(errors="replace")  # halves of surrogate pairs cannot be stored
+    if len(data) > MAX_RESULT_BYTES:
+        return _error(call, f"the result has more than {MAX_RESULT_BYTES >> 20} MiB")
+    return Result(tool=call.tool, call_id=call.call_id, text=data.decode())
+
+
+def _error(call: ToolCall, text: str) -> Result:
+    clean = text[:MAX_ERROR_CHARS].encode(errors="replace").decode()
+    return Result(tool=call.tool, call_id=call.call_id, text=clean, is_error=True)

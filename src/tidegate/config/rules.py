@@ -1,0 +1,179 @@
+"""Which tables a configuration has, and which values make sense together."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from msgspec.structs import replace
+
+from tidegate.config.place import Keys
+from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
+from tidegate.config.tree import (
+    LIFECYCLE_KEYS,
+    Agent,
+    Config,
+    Gateway,
+    Lifecycle,
+    Model,
+    Runs,
+    Store,
+    Sweep,
+)
+
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_URL = re.compile(
+    r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?"
+)
+
+_SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
+    {
+        "gateway": Gateway,
+        "store": Store,
+        "model": Model,
+        "sweep": Sweep,
+        "runs": Runs,
+    }
+)
+
+
+def build(document: Table, folder: Path) -> Config:
+    parts: Table = {}
+    for name, value in document.items():
+        at: Keys = (name,)
+        if name == "agents":
+            parts[name] = _agents(table_of(value, at), folder)
+        elif name == "lifecycle":
+            parts[name] = _lifecycle(table_of(value, at), folder)
+        elif name in _SECTIONS:
+            parts[name] = section(_SECTIONS[name], value, at, folder)
+        else:
+            _refuse(name, value)
+    return replace(Config(), **parts)
+
+
+def _refuse(name: str, value: object) -> None:
+    hint = suggestion(name, [*_SECTIONS, "agents", "lifecycle"])
+    if isinstance(value, dict | list):
+        raise WrongError((name,), None, "there is no such section", hint)
+    raise WrongError((), name, "a key stands in a section", hint)
+
+
+def _agents(table: Table, folder: Path) -> Mapping[str, Agent]:
+    for name in table:
+        if not _AGENT.fullmatch(name):
+            hint = "use 1 to 64 characters of a-z 0-9 _ -, the first one a letter or a digit"
+            raise WrongError(("agents", name), None, "this is no name for an agent", hint)
+    names = sorted(table, key=lambda name: name != "main")
+    agents = {name: section(Agent, table[name], ("agents", name), folder) for name in names}
+    return MappingProxyType(agents or {"main": Agent()})
+
+
+def _lifecycle(table: Table, folder: Path) -> Mapping[str, Lifecycle]:
+    kinds = {}
+    for kind, value in table.items():
+        at: Keys = ("lifecycle", kind)
+        if kind not in LIFECYCLE_KEYS:
+            raise WrongError(at, None, "there is no such kind", suggestion(kind, LIFECYCLE_KEYS))
+        for key, one in table_of(value, at).items():
+            _check_lifecycle(kind, key, one)
+        kinds[kind] = section(Lifecycle, value, at, folder)
+    return MappingProxyType(kinds)
+
+
+def _check_lifecycle(kind: str, key: str, value: object) -> None:
+    at, keys = ("lifecycle", kind), LIFECYCLE_KEYS[kind]
+    if key not in keys:
+        twin = {"archive_after": "idle_after", "idle_after": "archive_after"}.get(key)
+        hint = f"did you mean {twin!r}?" if twin in keys else suggestion(key, keys)
+        raise WrongError(at, key, f"there is no such key for {kind}", hint)
+    if value == "never" and kind != "chat":
+        raise WrongError(at, key, '"never" is accepted for chat alone', "pin a session to keep it")
+
+
+def check(config: Config) -> None:
+    """Refuse what makes no sense together."""
+    _check_names(config.gateway)
+    _check_exposure(config.gateway)
+    _check_store(config.store)
+    _check_model(config.model)
+    _check_key(config.model)
+
+
+def _check_names(gateway: Gateway) -> None:
+    at, hint = ("gateway",), "write the name or the address alone, without scheme, brackets, port or path"
+    if not _is_host(gateway.host):
+        raise WrongError(at, "host", f"{gateway.host[:80]!r} is no name or address to listen on", hint)
+    for name in gateway.allowed_hosts:
+        if not _is_host(name):
+            raise WrongError(at, "allowed_hosts", f"{name[:80]!r} is no host name", hint)
+    if not 0 <= gateway.port <= 65_535:
+        raise WrongError(at, "port", "must be between 0 and 65535")
+
+
+def _check_exposure(gateway: Gateway) -> None:
+    at = ("gateway",)
+    for key, path, other in (
+        ("tls_cert", gateway.tls_cert, gateway.tls_key),
+        ("tls_key", gateway.tls_key, gateway.tls_cert),
+    ):
+        if path and not other:
+            raise WrongError(at, key, "tls_cert and tls_key belong together", "set both")
+        if path and not os.access(path, os.R_OK):
+            raise WrongError(at, key, f"{str(path)!r} cannot be read")
+    if not (_is_loopback(gateway.host) or gateway.tls_cert or gateway.trusted_proxy):
+        what = f"{gateway.host!r} is open to other machines, and nothing encrypts"
+        hint = "set tls_cert and tls_key, or trusted_proxy = true where a proxy that ends TLS stands in front"
+        raise WrongError(at, "host", what, hint)
+
+
+def _check_store(store: Store) -> None:
+    if store.url.startswith(("postgres:", "postgresql:", "postgresql+")):
+        raise WrongError(
+            ("store",), "url", "PostgreSQL is not in this version", 'leave it empty, or write "sqlite:"'
+        )
+    if store.url not in {"", "sqlite:"}:
+        hint = 'leave it empty, or write "sqlite:", for the embedded store in the state folder'
+        raise WrongError(("store",), "url", "this store is not known", hint)
+
+
+def _check_model(model: Model) -> None:
+    at = ("model",)
+    if not _URL.fullmatch(model.base_url):
+        hint = 'write for example "https://api.openai.com/v1", without login, query or fragment'
+        raise WrongError(at, "base_url", "this is no address of an API", hint)
+    if model.provider == "openai" and not model.name:
+        raise WrongError(
+            at, "name", f"provider {model.provider!r} needs the name of a model", 'add name = "..."'
+        )
+    if model.reserve >= model.context_window:
+        raise WrongError(at, "reserve", f"must be less than context_window, {model.context_window}")
+
+
+def _check_key(model: Model) -> None:
+    at = ("model",)
+    if model.api_key_env and model.api_key_file:
+        raise WrongError(
+            at, "api_key_file", "api_key_env names a place for the key already", "keep one of the two"
+        )
+    if model.api_key_env and not _VARIABLE.fullmatch(model.api_key_env):
+        hint = "write the name of the variable, never the key itself"
+        raise WrongError(at, "api_key_env", "this is no name of an environment variable", hint)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return bool(_HOST.fullmatch(text) or ipaddress.ip_address(text))
+    except ValueError:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

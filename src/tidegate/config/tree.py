@@ -1,0 +1,167 @@
+"""The tree of the configuration: what can be set, and what it is by default."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import force_setattr
+
+from tidegate.clock import HOUR_MS, MINUTE_MS, SECOND_MS
+from tidegate.config.section import Section
+from tidegate.errors import ConfigError
+
+MAX_KEY_BYTES = 16 * 1024  # of a file that holds a secret
+MAX_RESERVE = 16_384  # tokens
+
+_BOUNDED = frozenset({"max_runtime", "archive_after", "delete_after", "delete_failed_after", "max_running"})
+#: which keys each kind of session has
+LIFECYCLE_KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "chat": frozenset({"idle_after", "delete_after"}),
+        "subagent": _BOUNDED | {"stall_after", "keep"},
+        "cron": _BOUNDED | {"keep"},
+        "hook": _BOUNDED,
+        "api": _BOUNDED,
+        "api_named": _BOUNDED - {"archive_after"} | {"idle_after"},
+    }
+)
+
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
+Duration = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+
+
+class Gateway(Section, frozen=True, kw_only=True):
+    """Where the gateway listens, and for whom."""
+
+    host: str = "127.0.0.1"
+    #: 0 takes a free one
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8420
+    #: names beside the loopback ones and `host` that a Host header may hold
+    allowed_hosts: tuple[str, ...] = ()
+    #: how long open runs may go on once the gateway is asked to stop
+    drain_ms: Duration = 10 * SECOND_MS
+    #: a proxy that ends TLS stands in front
+    trusted_proxy: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+class Store(Section, frozen=True, kw_only=True):
+    """Where sessions are kept: empty or ``sqlite:`` is the embedded store in the state folder."""
+
+    url: str = ""
+
+
+class Model(Section, frozen=True, kw_only=True):
+    """Which model answers."""
+
+    provider: Literal["offline", "openai"] = "offline"
+    name: str = ""
+    base_url: str = "https://api.openai.com/v1"
+    api_key_env: str = ""
+    api_key_file: Path | None = None
+    #: tokens
+    context_window: Annotated[int, Meta(ge=256, le=1_000_000_000)] = 128_000
+    #: tokens kept free for the answer; by default a quarter of the window, at most `MAX_RESERVE`
+    reserve: Count = 0
+    timeout_ms: Positive = 120 * SECOND_MS
+
+    def __post_init__(self) -> None:
+        """Fill in the reserve where none was set."""
+        if not self.reserve:
+            force_setattr(self, "reserve", min(self.context_window // 4, MAX_RESERVE))
+
+    def api_key(self) -> str | None:
+        """Return the key, or None where the configuration names none.
+
+        Raises:
+            ConfigError: The variable or the file that should hold it is missing or unusable.
+        """
+        if self.api_key_env:
+            return _key_of_variable(self.api_key_env)
+        return _key_of_file(self.api_key_file) if self.api_key_file else None
+
+
+class Agent(Section, frozen=True, kw_only=True):
+    """One agent, and the most that one of its runs may take."""
+
+    #: instead of the name in `Model`
+    model: str = ""
+    instructions: str = ""
+    #: names of tools; None is all
+    tools: tuple[str, ...] | None = None
+    max_steps: Count = 50
+    max_tokens: Count = 2_000_000
+    max_time_ms: Positive = 30 * MINUTE_MS
+
+
+class Lifecycle(Section, frozen=True, kw_only=True):
+    """What differs from the default policy of one kind; None is never, which chats alone may have."""
+
+    max_runtime_ms: Positive | UnsetType = UNSET
+    stall_after_ms: Positive | UnsetType = UNSET
+    archive_after_ms: Duration | UnsetType = UNSET
+    idle_after_ms: Duration | UnsetType | None = UNSET
+    delete_after_ms: Duration | UnsetType | None = UNSET
+    delete_failed_after_ms: Duration | UnsetType = UNSET
+    keep: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
+    max_running: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType = UNSET
+
+
+class Sweep(Section, frozen=True, kw_only=True):
+    """How often at least the sweeper wakes."""
+
+    interval_ms: Annotated[int, Meta(ge=SECOND_MS, le=HOUR_MS)] = 60 * SECOND_MS
+
+
+class Runs(Section, frozen=True, kw_only=True):
+    """How many runs there may be."""
+
+    #: interactive runs at a time
+    slots: Annotated[int, Meta(ge=1, le=10_000)] = 32
+    #: queued runs a lane
+    queue: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+    #: queued runs a session
+    session_queue: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file; `agents` is never empty and begins with ``main`` if that is one of them."""
+
+    gateway: Gateway = Gateway()
+    store: Store = Store()
+    model: Model = Model()
+    agents: Mapping[str, Agent] = MappingProxyType({"main": Agent()})
+    lifecycle: Mapping[str, Lifecycle] = MappingProxyType({})
+    sweep: Sweep = Sweep()
+    runs: Runs = Runs()
+
+
+def _key_of_variable(name: str) -> str:
+    key = os.environ.get(name, "").strip()
+    if not key:
+        hint = "set it where the gateway starts, or use [model] api_key_file"
+        raise ConfigError(f"[model] api_key_env: the environment variable {name!r} is not set", hint=hint)
+    return _usable(key, f"api_key_env: the value of {name!r}")
+
+
+def _key_of_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            key = file.read(MAX_KEY_BYTES).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "write the key, and nothing else, into this file"
+        raise ConfigError(f"[model] api_key_file: {str(path)!r} cannot be read", hint=hint) from error
+    return _usable(key, f"api_key_file: {str(path)!r}")
+
+
+def _usable(key: str, place: str) -> str:
+    if key and key.isascii() and key.isprintable() and " " not in key:
+        return key
+    raise ConfigError(f"[model] {place} is no key", hint="a key is one line of visible ASCII characters")

@@ -1,0 +1,84 @@
+"""What is done: one piece of work in a session, why it exists and who may write to it."""
+
+from enum import StrEnum
+
+import msgspec
+
+from tidegate.domain.session import Outcome
+from tidegate.ids import RunId, SessionId
+
+
+class Origin(StrEnum):
+    """Why a run exists."""
+
+    MESSAGE = "message"
+    FIRING = "firing"
+    SPAWN = "spawn"
+    RESULT = "result"
+    HOOK = "hook"
+
+
+class Lane(StrEnum):
+    """Which queue a run waits in."""
+
+    INTERACTIVE = "interactive"
+    CRON = "cron"
+    SUBAGENT = "subagent"
+
+
+class RunState(StrEnum):
+    """The states of a run; all but the last are *open*."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    DONE = "done"
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What model answers took, in tokens."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def total(self) -> int:
+        """Both directions together."""
+        return self.input_tokens + self.output_tokens
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to write to a running run; it ends when the run's fence is raised."""
+
+    run: RunId
+    session: SessionId
+    fence: int
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One piece of work."""
+
+    id: RunId
+    #: the order in which runs were accepted
+    number: int
+    session: SessionId
+    lane: Lane
+    origin: Origin
+    state: RunState
+    outcome: Outcome | None
+    #: what went wrong, in one line; empty otherwise
+    error: str
+    fence: int
+    #: how many model answers it has taken
+    steps: int
+    usage: Usage
+    #: seq of the latest answer without a call; None while there is none
+    reply_seq: int | None
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+
+    @property
+    def lease(self) -> Lease:
+        """The right to write to this run, as it stands in this row."""
+        return Lease(run=self.id, session=self.session, fence=self.fence)

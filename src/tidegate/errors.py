@@ -1,0 +1,291 @@
+"""Everything that can go wrong, sorted by what the caller can do about it.
+
+::
+
+    TidegateError
+    ├── Refused              do not repeat: the request itself cannot be done
+    │   ├── BadRequest       400  ├── BadMessage, BadText
+    │   ├── NotAuthorized    401
+    │   ├── Forbidden        403
+    │   ├── NotFound         404  ├── SessionNotFound, RunNotFound, BlobNotFound, AgentNotFound
+    │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
+    │   │                         │   KeyReused, AlreadyDone, WrongState, FenceLost
+    │   ├── TooLarge         413
+    │   └── WrongHost        421
+    ├── Unavailable          repeat later
+    │   ├── LimitReached     429  ├── QueueFull, SessionBusy, TooManySessions, ReceiptsFull
+    │   ├── Busy             503  ├── Stopping
+    │   └── DiskFull         507  └── DiskReadOnly
+    └── Broken               tell a person; the process may have to stop
+        ├── ConfigError      exit 78
+        ├── FolderHeld       exit 75
+        ├── StorageFailed    exit 74  ├── Corrupt
+        └── ModelFailed      the run fails, the gateway goes on
+
+A class docstring is the default message. ``code`` and ``status`` are part of the public contract; ``edge/wire``
+turns them into HTTP and ``cli`` into exit codes, so that nothing else has to know either.
+"""
+
+from typing import ClassVar
+
+
+class TidegateError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str | None = None, *, hint: str = "") -> None:
+        """Take the *message*, by default the first line of the class docstring, and a *hint* at the remedy."""
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.hint = hint
+        super().__init__(self.message)
+
+
+class Refused(TidegateError):
+    """The request cannot be done, and repeating it will not help."""
+
+    code = "refused"
+    status = 400
+
+
+class BadRequest(Refused):
+    """The request is not well formed."""
+
+    code = "bad_request"
+
+
+class BadMessage(BadRequest):
+    """The body is not the JSON that was expected."""
+
+    code = "bad_json"
+
+
+class BadText(BadRequest):
+    """The text holds characters that cannot be stored."""
+
+    code = "bad_text"
+
+
+class NotAuthorized(Refused):
+    """The request has no valid token."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class Forbidden(Refused):
+    """The request comes from a page of another origin."""
+
+    code = "forbidden"
+    status = 403
+
+
+class NotFound(Refused):
+    """There is no such thing."""
+
+    code = "not_found"
+    status = 404
+
+
+class SessionNotFound(NotFound):
+    """There is no session with this key."""
+
+    code = "session_not_found"
+
+
+class RunNotFound(NotFound):
+    """There is no run with this id."""
+
+    code = "run_not_found"
+
+
+class BlobNotFound(NotFound):
+    """There is no blob with this hash."""
+
+    code = "blob_not_found"
+
+
+class AgentNotFound(NotFound):
+    """There is no agent with this name."""
+
+    code = "model_not_found"
+
+
+class Conflict(Refused):
+    """The request does not fit the present state."""
+
+    code = "conflict"
+    status = 409
+
+
+class SessionFinished(Conflict):
+    """The session is finished; it takes no more messages."""
+
+    code = "session_finished"
+
+
+class SessionRunning(Conflict):
+    """The session, or one below it, has an open run."""
+
+    code = "session_running"
+
+
+class SessionPinned(Conflict):
+    """The session, or one below it, is pinned."""
+
+    code = "session_pinned"
+
+
+class AgentMismatch(Conflict):
+    """The session belongs to another agent."""
+
+    code = "agent_mismatch"
+
+
+class KeyReused(Conflict):
+    """The idempotency key was used before, with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class AlreadyDone(Conflict):
+    """The message with this idempotency key was taken before, and its session has been deleted since."""
+
+    code = "already_done"
+
+
+class WrongState(Conflict):
+    """The session is not in a state that allows this."""
+
+    code = "wrong_state"
+
+
+class FenceLost(Conflict):
+    """The run has been taken over or closed; this writer may no longer write to it."""
+
+    code = "fence_lost"
+
+
+class TooLarge(Refused):
+    """The body is larger than what is taken."""
+
+    code = "too_large"
+    status = 413
+
+
+class WrongHost(Refused):
+    """The Host header names a host that this gateway does not serve."""
+
+    code = "wrong_host"
+    status = 421
+
+
+class Unavailable(TidegateError):
+    """This cannot be done now; repeat it later."""
+
+    code = "unavailable"
+    status = 503
+    exit_code = 69
+
+    def __init__(self, message: str | None = None, *, hint: str = "", retry_after_s: int = 1) -> None:
+        """Take what every error takes, and after how many seconds a repetition makes sense."""
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class LimitReached(Unavailable):
+    """A limit has been reached."""
+
+    code = "limit_reached"
+    status = 429
+
+
+class QueueFull(LimitReached):
+    """Too many runs are queued in this lane."""
+
+    code = "queue_full"
+
+
+class SessionBusy(LimitReached):
+    """Too many messages are queued in this session."""
+
+    code = "session_busy"
+
+
+class TooManySessions(LimitReached):
+    """As many sessions of this kind are running as its policy allows."""
+
+    code = "max_running"
+
+
+class ReceiptsFull(LimitReached):
+    """Too many idempotency keys were used within 24 hours."""
+
+    code = "receipts_full"
+
+
+class Busy(Unavailable):
+    """The store has more to write than it can take."""
+
+    code = "busy"
+
+
+class Stopping(Unavailable):
+    """The gateway is stopping."""
+
+    code = "stopping"
+
+
+class DiskFull(Unavailable):
+    """The disk is full; nothing was written."""
+
+    code = "disk_full"
+    status = 507
+    exit_code = 74
+
+
+class DiskReadOnly(DiskFull):
+    """The disk cannot be written to; nothing was written."""
+
+    code = "disk_read_only"
+
+
+class Broken(TidegateError):
+    """Something is broken and needs a person."""
+
+    code = "broken"
+
+
+class ConfigError(Broken):
+    """The configuration cannot be used."""
+
+    code = "config"
+    exit_code = 78
+
+
+class FolderHeld(Broken):
+    """Another gateway holds this state folder."""
+
+    code = "folder_held"
+    exit_code = 75
+
+
+class StorageFailed(Broken):
+    """The storage failed; nothing more is acknowledged."""
+
+    code = "storage_failed"
+    exit_code = 74
+
+
+class Corrupt(StorageFailed):
+    """Stored data does not match its checksum."""
+
+    code = "corrupt"
+
+
+class ModelFailed(Broken):
+    """The model did not answer."""
+
+    code = "model_failed"

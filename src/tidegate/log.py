@@ -1,0 +1,51 @@
+"""Structured log events: a fixed name, then keys; one line each on stderr.
+
+People get readable lines on a terminal and JSON elsewhere. No message text and no secret is logged above DEBUG; control
+characters are escaped by the renderers, and long values are cut, so that a log line cannot be forged or flooded (T26).
+"""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+MAX_VALUE = 2_000  # characters a field
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def setup(*, debug: bool = False) -> None:
+    """Send events to stderr: for people on a terminal, as JSON otherwise."""
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=True, pad_event_to=22)
+        if sys.stderr.isatty()
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _cut_and_escape,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get(name: str) -> Logger:
+    """Return the logger for one part of the house."""
+    logger: Logger = structlog.get_logger(part=name)
+    return logger
+
+
+def _cut_and_escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str) and (len(value) > MAX_VALUE or not value.isprintable()):
+            event[key] = value[:MAX_VALUE].encode("unicode_escape").decode("ascii")
+    return event

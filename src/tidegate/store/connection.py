@@ -1,0 +1,136 @@
+"""A connection to the embedded database, and the named queries run on it."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from tidegate.domain.policy import Policies
+from tidegate.errors import Broken
+from tidegate.store.rows import Row, Value
+from tidegate.store.sql import QUERIES
+from tidegate.store.tx import Effects
+
+CACHE_KIB = 2_048  # page cache of the writer; a larger one costs memory and gains nothing (store/DESIGN.md)
+READER_CACHE_KIB = 1_024
+CHECKPOINT_PAGES = 4_000  # about 16 MiB of log between checkpoints
+WAL_CAP_BYTES = 64 << 20
+BUSY_MS = 5_000
+
+# Older libraries can corrupt a database in WAL mode when two connections meet (https://sqlite.org/changes.html,
+# 3.51.3); these are the fixed lines.
+_FIXED_BACKPORTS = {(3, 44): 6, (3, 50): 7, (3, 51): 3}
+
+
+def check_library() -> None:
+    """Refuse a SQLite library that can corrupt a WAL database.
+
+    Raises:
+        Broken: The library is one of those.
+    """
+    version = tuple(map(int, apsw.sqlite_lib_version().split(".")[:3]))
+    if version >= (3, 53, 0) or version[2] >= _FIXED_BACKPORTS.get(version[:2], 1_000):  # type: ignore[call-overload]  # a slice of a tuple has no fixed length
+        return
+    raise Broken(
+        f"SQLite {apsw.sqlite_lib_version()} can corrupt a database in WAL mode",
+        hint="install apsw from its wheel, which brings SQLite 3.54 along",
+    )
+
+
+def open_writer(path: Path) -> apsw.Connection:
+    """Open the one connection that writes and checkpoints; creates the file."""
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(BUSY_MS)
+    # auto_vacuum is fixed by the first table, so it comes before anything else.
+    for pragma in (
+        "auto_vacuum = INCREMENTAL",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        f"cache_size = -{CACHE_KIB}",
+        "mmap_size = 0",
+        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+        f"journal_size_limit = {WAL_CAP_BYTES}",
+        "secure_delete = FAST",
+        "temp_store = MEMORY",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    return connection
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """Open a connection that can only read and never checkpoints."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(BUSY_MS)
+    for pragma in (f"cache_size = -{READER_CACHE_KIB}", "mmap_size = 0", "temp_store = MEMORY"):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    return connection
+
+
+class SqliteReads:
+    """Named queries on a connection; every answer is read to its end, so that no read transaction stays open."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+
+    def one(self, query: str, **values: Value) -> Row | None:
+        """Return the first row of a named query."""
+        found: list[Row] = self.connection.execute(QUERIES[query], values).fetchall()
+        return found[0] if found else None
+
+    def all(self, query: str, **values: Value) -> list[Row]:
+        """Return every row of a named query."""
+        found: list[Row] = self.connection.execute(QUERIES[query], values).fetchall()
+        return found
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let several queries see one state of the database; short, since the log cannot be reset meanwhile."""
+        self.connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.connection.execute("COMMIT")
+
+
+class SqliteTx(SqliteReads):
+    """A transaction under way on the writer's thread."""
+
+    def __init__(self, connection: apsw.Connection, now: int, policies: Policies) -> None:
+        super().__init__(connection)
+        self.now = now
+        self.policies = policies
+        self.effects = Effects()
+
+    def run(self, query: str, **values: Value) -> int:
+        """Carry out a named query and return how many rows it changed."""
+        self.connection.execute(QUERIES[query], values).fetchall()
+        return self.connection.changes()
+
+
+class ReaderSlots:
+    """A few read connections, handed to one thread each at a time."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self._free = [SqliteReads(open_reader(path)) for _ in range(count)]
+        self._lock = threading.Lock()
+        self.count = count
+
+    def take(self) -> SqliteReads:
+        """Take a free connection; the caller's limiter guarantees that there is one."""
+        with self._lock:
+            return self._free.pop()
+
+    def give(self, reads: SqliteReads) -> None:
+        """Hand a connection back."""
+        with self._lock:
+            self._free.append(reads)
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            for reads in self._free:
+                reads.connection.close()
+            self._free.clear()

@@ -1,0 +1,58 @@
+"""The database file: how large it is, and how it gives space back without stopping.
+
+Freed pages are reused first; what is more than `SLACK_PAGES` and a twentieth of the file goes back to the disk, a few
+hundred pages at a time, and the log is folded in once nothing is left to give back.
+"""
+
+from pathlib import Path
+
+import apsw
+
+from tidegate.store.connection import SqliteReads
+from tidegate.store.tx import Reads
+
+SLICE_PAGES = 300
+SLACK_PAGES = 128
+SLACK_SHARE = 20  # a twentieth
+LOG_BYTES = 4 << 20
+
+
+def compact(connection: apsw.Connection, path: Path) -> bool:
+    """Give one slice of free pages back; say whether another one is worth it."""
+    if _excess(connection) > 0:
+        connection.execute(f"PRAGMA incremental_vacuum({SLICE_PAGES})").fetchall()
+        if _excess(connection) > 0:
+            return True
+        _fold(connection)
+    elif size_of(path.with_name(path.name + "-wal")) > LOG_BYTES:
+        _fold(connection)
+    return False
+
+
+def measure(reads: Reads, path: Path) -> tuple[int, int, int]:
+    """Return the bytes of the main file, of its log, and of the free pages in it."""
+    if not isinstance(reads, SqliteReads):
+        raise TypeError
+    free = _pragma(reads.connection, "freelist_count") * _pragma(reads.connection, "page_size")
+    return size_of(path), size_of(path.with_name(path.name + "-wal")), free
+
+
+def size_of(path: Path) -> int:
+    """Return the size of a file, 0 if it is not there."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _excess(connection: apsw.Connection) -> int:
+    free = _pragma(connection, "freelist_count")
+    return free - max(SLACK_PAGES, _pragma(connection, "page_count") // SLACK_SHARE)
+
+
+def _fold(connection: apsw.Connection) -> None:
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _pragma(connection: apsw.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchall()[0][0])

@@ -1,0 +1,334 @@
+"""The store as the runtime sees it: each method is one whole transaction, named by intent.
+
+A write has happened, durably, when its method returns; a cancelled caller does not undo it. What changed reaches the
+listeners (`Store.listen`) after the commit and before the method returns. No connection, cursor or open transaction
+leaves the store. Every sentence of these docstrings has a test in ``tests/contract``, which runs on each store.
+
+Errors common to all writes: `DiskFull` (nothing was written), `Busy` (the queue stayed full), `StorageFailed` (the
+process must stop; whether the last writes happened is unknown).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from tidegate.domain.entry import Body, Entry
+from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Usage
+from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
+from tidegate.ids import BlobHash, RunId, SessionId
+from tidegate.store.segments import Segment
+from tidegate.store.tx import Effects, Transition
+
+
+class Birth(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session is created as, if its key is not known yet."""
+
+    policy: PolicyName
+    agent: str
+    parent: SessionId | None = None
+    #: a parent's children are grouped by themselves; jobs name their group
+    cap_group: str | None = None
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The promise to do a piece of work once: same key and body, same run, for 24 hours."""
+
+    scope: str
+    key: str
+    body_hash: bytes
+
+
+class Admission(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of work at the door."""
+
+    #: None: a session of its own
+    key: str | None
+    birth: Birth
+    #: a named agent must be the one that the session has
+    agent_is_named: bool = False
+    lane: Lane
+    origin: Origin
+    bodies: Sequence[Body]
+    receipt: Receipt | None = None
+    #: how many runs may be queued in the lane, and open in the session
+    max_queued: int = 1_000
+    max_open: int = 100
+
+
+class Admitted(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted piece of work; `is_repeat` when the receipt was known."""
+
+    run: Run
+    session: Session
+    is_repeat: bool = False
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that is now running, and its session."""
+
+    run: Run
+    session: Session
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """What the loop wants kept: bodies in order and, if a model answered, what that took."""
+
+    bodies: Sequence[Body]
+    usage: Usage | None = None
+    model: str = ""
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of a session's life that a sweep or a person wants carried out."""
+
+    session: Session
+    to: DueTo
+    #: whose wish it is: by date, the date is asked again and the move may be postponed
+    is_asked: bool = False
+    #: for a move to archived: the hot entries, packed
+    segments: Sequence[Segment] = ()
+
+
+class Settled(StrEnum):
+    """What became of a move."""
+
+    DONE = "done"
+    #: one session below it was deleted; ask again
+    PROGRESS = "progress"
+    #: its date lies in the future after all
+    POSTPONED = "postponed"
+    #: something running or pinned holds it; it comes back in 30 s
+    REFUSED = "refused"
+    #: the session has changed since it was read, or is gone; nothing was touched
+    LOST = "lost"
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Which sessions to list: newest first, below the cursor."""
+
+    kinds: Sequence[Kind] = ()
+    states: Sequence[State] = ()
+    parent: SessionId | None = None
+    agent: str | None = None
+    text: str | None = None
+    before: str | None = None
+    limit: int = 100
+
+
+class Tallies(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts kept with each transition; reading them costs the same whatever is stored."""
+
+    #: by policy and state: count and bytes
+    sessions: Mapping[tuple[PolicyName, State], tuple[int, int]]
+    runs: Mapping[tuple[Lane, RunState], int]
+    blobs: int
+    blob_bytes: int
+    references: int
+    segments: int
+    segment_bytes: int
+    receipts: int
+
+
+class StorageBytes(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the disk went, in bytes."""
+
+    main: int
+    wal: int
+    free: int
+    blobs: int
+    segments: int
+
+
+Listener = Callable[[Effects], None]
+
+
+class Store(Protocol):
+    """Everything durable."""
+
+    @property
+    def transitions(self) -> Mapping[Transition, int]:
+        """How often each transition has happened since the start."""
+
+    def listen(self, listener: Listener) -> None:
+        """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
+
+    # Work ---------------------------------------------------------------------------------------------------------
+
+    async def admit(self, admission: Admission) -> Admitted:
+        """Accept a piece of work: a queued run that holds its message until it is claimed.
+
+        An unknown key becomes a session; an archived conversation is restored first. With a known receipt nothing is
+        done and the earlier run comes back.
+
+        Raises:
+            SessionFinished: The session is ephemeral and completed or archived.
+            AgentMismatch: The session belongs to another agent than the one that was named.
+            KeyReused, AlreadyDone: The receipt is known with another body; its session has been deleted.
+            QueueFull, SessionBusy, TooManySessions, ReceiptsFull: A bound was met; nothing was written.
+            TooLarge: A text has more than 16 MiB.
+        """
+
+    async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:
+        """Take the oldest queued run of a lane whose session has none running, or nothing.
+
+        Its message is appended in the same transaction; its fence is raised; a created session becomes active.
+        """
+
+    async def append(self, lease: Lease, step: Step) -> list[Entry]:
+        """Append the bodies of one step in order and count what the model's answer took.
+
+        Raises:
+            FenceLost: The run has been taken over or closed; nothing was written.
+        """
+
+    async def finish(self, lease: Lease, outcome: Outcome, *, error: str = "", notice: str = "") -> Run:
+        """Close a run; an ephemeral session with nothing open left completes with the same outcome.
+
+        Raises:
+            FenceLost: The run has been taken over or closed; nothing was written.
+        """
+
+    async def cancel_run(self, run: RunId) -> Run:
+        """Close an open run as cancelled; a message that was not claimed yet still enters the transcript.
+
+        Idempotent: a run that is done comes back as it is.
+
+        Raises:
+            RunNotFound: There is no such run.
+        """
+
+    async def recover(self) -> int:
+        """Queue every running run again, after a crash, and say how many there were."""
+
+    # A session's life -----------------------------------------------------------------------------------------------
+
+    async def cancel_session(self, session: SessionId) -> Session:
+        """Close all open runs; an ephemeral session and everything open below it completes as cancelled.
+
+        Raises:
+            SessionNotFound: There is no such session.
+        """
+
+    async def pin(self, session: SessionId, *, pinned: bool) -> Session:
+        """Stop archiving and deleting, or let them go on: the time of the present state then counts from now.
+
+        Raises:
+            SessionNotFound: There is no such session.
+        """
+
+    async def restore(self, session: SessionId) -> Session:
+        """Bring an archived session back: a conversation becomes active, any other completed, its time from now.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            WrongState: It is not archived.
+        """
+
+    async def settle(self, moves: Sequence[Move]) -> list[Settled]:
+        """Carry out moves, each conditional on its session being as it was read.
+
+        By date, a live session's date is asked again. A move to completed closes the open runs and raises their
+        fences; to archived needs the segments of all hot entries; to deleted takes the lowest session first. Nothing
+        running or pinned is archived or deleted; what is refused comes back in 30 s.
+        """
+
+    async def freeze(self, session: SessionId, segments: Sequence[Segment]) -> Settled:
+        """Put the oldest hot entries of a session into segments while it lives on."""
+
+    async def trim(self, session: SessionId) -> bool:
+        """Verify segments against hot rows and remove up to 500 of these; say whether more are left.
+
+        Raises:
+            Corrupt: A segment does not hold what the rows hold; they stay.
+        """
+
+    async def redate(self, policy: PolicyName, after: SessionId | None) -> SessionId | None:
+        """Recompute dates and caps of the next slice of sessions of a policy; None after the last one."""
+
+    async def tidy(self) -> int:
+        """Forget what has expired: receipts, daily usage older than 90 days; say how many rows went."""
+
+    async def compact_file(self) -> bool:
+        """Give one slice of free pages back to the disk; say whether there are more."""
+
+    # Reads ----------------------------------------------------------------------------------------------------------
+
+    def session(self, key: str) -> Session | None:
+        """Return the head of a session; the same object while it does not change."""
+
+    def session_by_id(self, session: SessionId) -> Session | None:
+        """Return the head of a session by its id; the same object while it does not change."""
+
+    def run(self, run: RunId) -> Run | None:
+        """Return a run."""
+
+    def open_runs(self, session: SessionId) -> list[Run]:
+        """Return the queued, running and waiting runs of a session, oldest first."""
+
+    def tallies(self) -> Tallies:
+        """Return the counts."""
+
+    def meta(self, key: str) -> str | None:
+        """Return a remembered value."""
+
+    async def remember(self, key: str, value: str) -> None:
+        """Keep a value for `meta`."""
+
+    def next_due(self, *, with_deletes: bool) -> int | None:
+        """Return the earliest date of all sessions."""
+
+    async def due(self, until: int, limit: int, *, with_deletes: bool) -> list[Session]:
+        """Return sessions whose date is not after *until*, the longest due first."""
+
+    async def due_counts(self, until: int, *, with_deletes: bool) -> dict[DueTo, int]:
+        """Count the sessions whose date is not after *until*, by where they go."""
+
+    async def trims(self, after: SessionId, limit: int) -> list[SessionId]:
+        """Return archived sessions whose hot rows are still there."""
+
+    async def idle_longest(self) -> Session | None:
+        """Return the named api session that has been idle longest and may be archived."""
+
+    async def sessions(self, page: Page) -> list[Session]:
+        """Return one page of sessions, newest first."""
+
+    async def entries(self, session: SessionId, after: int, limit: int) -> list[Entry]:
+        """Return entries after a seq in order, from segments and rows alike; a page ends early at 4 MiB."""
+
+    async def tail(self, session: SessionId, max_bytes: int) -> list[Entry]:
+        """Return the last entries in order, up to *max_bytes* of bodies."""
+
+    async def pack(self, session: SessionId, max_bytes: int) -> list[Segment]:
+        """Compress the oldest hot entries, about *max_bytes* of them, into segments; nothing is written.
+
+        Raises:
+            Corrupt: A row does not match its checksum.
+        """
+
+    async def runs(self, *, state: RunState | None, session: SessionId | None, before: int, limit: int) -> list[Run]:
+        """Return one page of runs, newest first."""
+
+    def blob_size(self, name: BlobHash) -> int:
+        """Return how many bytes a blob has.
+
+        Raises:
+            BlobNotFound: There is no such blob.
+        """
+
+    async def blob_part(self, name: BlobHash, first: int) -> bytes:
+        """Return up to 1 MiB of a blob from chunk *first* on (64 KiB each); nothing after its end."""
+
+    async def blob(self, name: BlobHash) -> bytes:
+        """Return all of a blob, verified.
+
+        Raises:
+            BlobNotFound, Corrupt: There is no such blob; its bytes do not match its name.
+        """
+
+    async def storage(self) -> StorageBytes:
+        """Measure the disk."""
+
+    async def orphans(self) -> dict[str, int]:
+        """Count what has lost its owner, by type; every count is 0 unless somebody wrote past the store."""

@@ -1,0 +1,101 @@
+"""Rows of the database and what they mean. Columns come in the order of the table, so `SELECT *` is enough.
+
+A newer release may have added columns at the end; they are passed over.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from zlib import crc32
+
+from tidegate.domain.entry import Entry, decode
+from tidegate.domain.run import Lane, Origin, Run, RunState, Usage
+from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
+from tidegate.errors import Corrupt
+from tidegate.ids import RunId, SessionId
+
+Row = Sequence[Any]
+Value = int | str | bytes | None
+
+_POLICIES = {item.value: item for item in PolicyName}
+_STATES = {item.value: item for item in State}
+_OUTCOMES = {None: None} | {item.value: item for item in Outcome}
+_DUE_TO = {None: None} | {item.value: item for item in DueTo}
+
+
+def session(row: Row) -> Session:
+    """Read a row of ``sessions``."""
+    return Session(
+        id=row[0],
+        key=row[1],
+        policy=_POLICIES[row[2]],
+        state=_STATES[row[3]],
+        outcome=_OUTCOMES[row[4]],
+        parent=row[5],
+        cap_group=row[6],
+        agent=row[7],
+        title=row[8],
+        created_at=row[9],
+        updated_at=row[10],
+        since_at=row[11],
+        turn_at=row[12],
+        running_at=row[13],
+        due_at=row[14],
+        due_to=_DUE_TO[row[15]],
+        entries=row[16],
+        cold_through=row[17],
+        bytes=row[18],
+        pinned=bool(row[19]),
+        version=row[20],
+    )
+
+
+def run(row: Row) -> Run:
+    """Read a row of ``runs``."""
+    return Run(
+        number=row[0],
+        id=RunId(row[1]),
+        session=SessionId(row[2]),
+        lane=Lane(row[3]),
+        origin=Origin(row[4]),
+        state=RunState(row[5]),
+        outcome=_OUTCOMES[row[6]],
+        error=row[7],
+        fence=row[8],
+        steps=row[9],
+        usage=Usage(input_tokens=row[10], output_tokens=row[11]),
+        reply_seq=row[12],
+        created_at=row[13],
+        started_at=row[14],
+        finished_at=row[15],
+    )
+
+
+def prompt_of(row: Row) -> bytes | None:
+    """Return the stored prompt of a row of ``runs``, a JSON list of bodies; None once it was appended."""
+    prompt: bytes | None = row[16]
+    return prompt
+
+
+def checksum(session_id: str, seq: int, body: bytes) -> int:
+    """Return the CRC-32 over an entry's place and body: a row that was damaged or moved does not match it."""
+    return crc32(body, crc32(f"{session_id}:{seq}:".encode()))
+
+
+def hot_body(session_id: str, row: Row) -> bytes:
+    """Return the verified body of a row (seq, body, checksum) of ``entries``.
+
+    Raises:
+        Corrupt: The body does not match its checksum.
+    """
+    seq, body, expected = row
+    if checksum(session_id, seq, body) != expected:
+        raise Corrupt(
+            f"entry {seq} of session {session_id} is damaged",
+            hint="restore a backup; `tidegate doctor --scrub` lists everything that is damaged",
+        )
+    return bytes(body)
+
+
+def entry(session_id: SessionId, seq: int, body: bytes) -> Entry:
+    """Read a stored body at its place."""
+    return Entry(session=session_id, seq=seq, body=decode(body))

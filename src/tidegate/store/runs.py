@@ -1,0 +1,229 @@
+"""Work, from the door to its end; the transactions behind the first half of the port."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from tidegate.clock import DAY_MS, iso
+from tidegate.domain.entry import Assistant, Body, Call, Entry, User
+from tidegate.domain.run import Lane, Lease, Run, RunState
+from tidegate.domain.session import Outcome, Session, State
+from tidegate.errors import (
+    AgentMismatch,
+    AlreadyDone,
+    FenceLost,
+    KeyReused,
+    QueueFull,
+    ReceiptsFull,
+    RunNotFound,
+    SessionBusy,
+    SessionFinished,
+    TooManySessions,
+)
+from tidegate.ids import RunId, SessionId, ulid
+from tidegate.store import blobs, rows, sessions, transcript, turns
+from tidegate.store.port import Admission, Admitted, Claimed, Step
+from tidegate.store.rows import Row
+from tidegate.store.tx import Tx
+
+RECEIPT_MS = DAY_MS
+MAX_RECEIPTS = 1_000_000
+TITLE_CHARS = 80
+
+
+def admit(tx: Tx, admission: Admission) -> Admitted:
+    """Accept a piece of work, or find the one that its receipt promises."""
+    repeat = _repeat_of(tx, admission)
+    if repeat is not None:
+        return repeat
+    queued = tx.one("queued_in_lane", lane=admission.lane)
+    if queued and queued[0] >= admission.max_queued:
+        raise QueueFull(f"{queued[0]} runs are queued in the lane {admission.lane}")
+    session = _session_for(tx, admission)
+    bodies = [blobs.spill(tx, session.id, body)[0] for body in admission.bodies]
+    row = tx.one(
+        "run_born",
+        id=ulid(tx.now),
+        session=session.id,
+        lane=admission.lane,
+        origin=admission.origin,
+        created_at=tx.now,
+        prompt=msgspec.json.encode(bodies),
+    )
+    if row is None:
+        raise RunNotFound
+    run = rows.run(row)
+    _keep_receipt(tx, admission, run)
+    tx.effects.queued.add(admission.lane)
+    return Admitted(run=run, session=session)
+
+
+def claim(tx: Tx, lane: Lane, *, with_api: bool) -> Claimed | None:
+    """Start the oldest run that may run, and append its message."""
+    row = tx.one("run_claimable", lane=lane, with_api=with_api)
+    if row is None:
+        return None
+    claimed = tx.one("run_claimed", id=row[1], now=tx.now)
+    if claimed is None:
+        return None
+    session = sessions.by_id(tx, SessionId(row[2]))
+    is_first = row[14] is None
+    session = sessions.change(
+        tx,
+        session,
+        "claimed",
+        state=State.ACTIVE,
+        turn_at=tx.now if is_first else session.turn_at,
+        running_at=tx.now,
+        updated_at=tx.now,
+    )
+    run = rows.run(claimed)
+    session = transcript.append(tx, session, run.id, turns.bodies_of(rows.prompt_of(row))).session
+    return Claimed(run=run, session=session)
+
+
+def append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:
+    """Append one step under its fence."""
+    _hold(tx, lease)
+    appended = transcript.append(tx, sessions.by_id(tx, lease.session), lease.run, step.bodies)
+    usage = step.usage
+    tx.run(
+        "run_grew",
+        id=lease.run,
+        fence=lease.fence,
+        answers=0 if usage is None else 1,
+        input_tokens=usage.input_tokens if usage else 0,
+        output_tokens=usage.output_tokens if usage else 0,
+        reply_seq=_reply_seq(appended.entries),
+    )
+    if usage is not None:
+        tx.run(
+            "usage_counted",
+            period=iso(tx.now)[:10],
+            agent=appended.session.agent,
+            model=step.model,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+        )
+    return appended.entries
+
+
+def finish(tx: Tx, lease: Lease, outcome: Outcome, error: str, notice: str) -> Run:
+    """Close a run under its fence."""
+    row = _hold(tx, lease)
+    session = turns.notice(tx, sessions.by_id(tx, lease.session), lease.run, notice)
+    session = turns.close(tx, session, row, outcome, error)
+    turns.end_turn(tx, session, outcome, "finished")
+    return tx.effects.closed[0]
+
+
+def cancel_run(tx: Tx, run_id: RunId) -> Run:
+    """Close an open run as cancelled."""
+    row = tx.one("run_by_id", id=run_id)
+    if row is None:
+        raise RunNotFound(f"there is no run {run_id!r}")
+    run = rows.run(row)
+    if run.state is RunState.DONE:
+        return run
+    session = turns.close(tx, sessions.by_id(tx, run.session), row, Outcome.CANCELLED)
+    turns.end_turn(tx, session, Outcome.CANCELLED, "cancelled")
+    return tx.effects.closed[0]
+
+
+def cancel_session(tx: Tx, session_id: SessionId) -> Session:
+    """Close all that is open in a session; an ephemeral one completes."""
+    session = sessions.by_id(tx, session_id)
+    if session.policy.is_conversation:
+        return turns.end_conversation_turn(tx, session, Outcome.CANCELLED, "cancelled")
+    return turns.complete(tx, session, Outcome.CANCELLED, "cancelled") if session.is_live else session
+
+
+def recover(tx: Tx) -> int:
+    """Queue every running run again."""
+    tx.run("sessions_recovered")
+    count = tx.run("runs_recovered")
+    tx.effects.queued.update(Lane)
+    return count
+
+
+def _repeat_of(tx: Tx, admission: Admission) -> Admitted | None:
+    receipt = admission.receipt
+    found = receipt and tx.one("receipt", scope=receipt.scope, key=receipt.key, now=tx.now)
+    if not receipt or not found:
+        return None
+    if bytes(found[1]) != receipt.body_hash:
+        raise KeyReused(hint="use a new key for a new message")
+    row = tx.one("run_by_id", id=found[0])
+    if row is None:
+        raise AlreadyDone
+    run = rows.run(row)
+    return Admitted(run=run, session=sessions.by_id(tx, run.session), is_repeat=True)
+
+
+def _keep_receipt(tx: Tx, admission: Admission, run: Run) -> None:
+    receipt = admission.receipt
+    if receipt is None:
+        return
+    held = tx.one("receipts_held")
+    if held and held[0] >= MAX_RECEIPTS:
+        raise ReceiptsFull(retry_after_s=3600)
+    tx.run(
+        "receipt_kept",
+        scope=receipt.scope,
+        key=receipt.key,
+        body_hash=receipt.body_hash,
+        run=run.id,
+        expires_at=tx.now + RECEIPT_MS,
+    )
+
+
+def _session_for(tx: Tx, admission: Admission) -> Session:
+    row = tx.one("session_by_key", key=admission.key) if admission.key else None
+    if row is None:
+        _make_room(tx, admission)
+        return sessions.create(tx, admission.key, admission.birth, _title(admission.bodies))
+    session = rows.session(row)
+    if admission.agent_is_named and session.agent != admission.birth.agent:
+        raise AgentMismatch(f"session {session.key!r} belongs to agent {session.agent!r}")
+    if not session.policy.is_conversation and not session.is_live:
+        raise SessionFinished(f"session {session.key!r} is finished; it takes no more messages")
+    if len(tx.all("open_runs", session=session.id)) >= admission.max_open:
+        raise SessionBusy(f"session {session.key!r} has {admission.max_open} messages waiting")
+    if session.state is State.ARCHIVED:
+        _make_room(tx, admission, session)
+        session = sessions.change(tx, session, "continued", state=State.ACTIVE, since_at=tx.now)
+    turn_at = tx.now if session.turn_at is None else session.turn_at
+    return sessions.change(tx, session, "admitted", turn_at=turn_at, updated_at=tx.now)
+
+
+def _make_room(tx: Tx, admission: Admission, session: Session | None = None) -> None:
+    policy_name = session.policy if session else admission.birth.policy
+    limit = tx.policies[policy_name].max_running
+    live = tx.one("live_count", policy=policy_name)
+    if limit is not None and live and live[0] >= limit:
+        raise TooManySessions(
+            f"{live[0]} sessions of kind {policy_name} are running, as many as its policy allows",
+            hint=f"wait, or raise max_running in [lifecycle.{policy_name}]",
+        )
+
+
+def _title(bodies: Sequence[Body]) -> str:
+    text = next((body.text for body in reversed(bodies) if isinstance(body, User)), "")
+    words = " ".join(text[:400].split())
+    return "".join(mark for mark in words if mark.isprintable())[:TITLE_CHARS]
+
+
+def _hold(tx: Tx, lease: Lease) -> Row:
+    row = tx.one("run_by_id", id=lease.run)
+    if row is None or row[5] != RunState.RUNNING or row[8] != lease.fence:
+        raise FenceLost
+    return row
+
+
+def _reply_seq(entries: list[Entry]) -> int | None:
+    """Return the place of the answer, if the step is one: an assistant's text without a call."""
+    if any(isinstance(entry.body, Call) for entry in entries):
+        return None
+    return next((entry.seq for entry in reversed(entries) if isinstance(entry.body, Assistant)), None)
+
+

@@ -1,0 +1,150 @@
+"""The head of one session: born, changed, dated, deleted. Every transition of the house ends in `change`."""
+
+import msgspec
+
+from tidegate.domain import policy
+from tidegate.domain.policy import Policy
+from tidegate.domain.session import DueTo, Session, State
+from tidegate.errors import SessionNotFound, WrongState
+from tidegate.ids import SessionId, ulid
+from tidegate.store import rows
+from tidegate.store.port import Birth
+from tidegate.store.tx import Transition, Tx
+
+ABSENT = "none"  # stands for "before birth" and is the first state of every transition count
+DELETED = "deleted"
+
+
+def by_id(tx: Tx, session: SessionId) -> Session:
+    """Return a session.
+
+    Raises:
+        SessionNotFound: It is not there.
+    """
+    row = tx.one("session_by_id", id=session)
+    if row is None:
+        raise SessionNotFound(f"there is no session {session!r}")
+    return rows.session(row)
+
+
+def rules_of(tx: Tx, session: Session) -> Policy:
+    """Return the policy that a session lives under."""
+    return tx.policies[session.policy]
+
+
+def create(tx: Tx, key: str | None, birth: Birth, title: str) -> Session:
+    """Create a session whose first turn starts now; from birth it has the date of its next step."""
+    session_id = SessionId(ulid(tx.now))
+    unborn = Session(
+        id=session_id,
+        key=key or f"{birth.policy.kind}:{session_id}",
+        policy=birth.policy,
+        state=State.CREATED,
+        outcome=None,
+        parent=birth.parent,
+        cap_group=birth.cap_group or (f"children:{birth.parent}" if birth.parent else None),
+        agent=birth.agent,
+        title=title,
+        created_at=tx.now,
+        updated_at=tx.now,
+        since_at=tx.now,
+        turn_at=tx.now,
+        running_at=None,
+        due_at=None,
+        due_to=None,
+        entries=0,
+        cold_through=0,
+        bytes=0,
+        pinned=False,
+        version=1,
+    )
+    born = _dated(tx, unborn)
+    tx.run("session_born", **_values(born))
+    tx.effects.heads[born.key] = born
+    tx.effects.transitions[Transition(ABSENT, born.state, "created")] += 1
+    return born
+
+
+def change(tx: Tx, before: Session, reason: str, **changes: object) -> Session:
+    """Write a changed head with the date that its policy gives it; every transition ends here."""
+    after = _dated(tx, msgspec.structs.replace(before, version=before.version + 1, **changes))
+    tx.run("session_moved", **_values(after))
+    tx.effects.heads[after.key] = after
+    if after.state is not before.state:
+        tx.effects.transitions[Transition(before.state, after.state, reason)] += 1
+    return after
+
+
+def grow(tx: Tx, before: Session, *, entries: int, size: int) -> Session:
+    """Write a head after an append. Its date stays: a sweep asks again before it moves a live session."""
+    after = msgspec.structs.replace(
+        before, updated_at=tx.now, entries=entries, bytes=before.bytes + size, version=before.version + 1
+    )
+    tx.run(
+        "session_grew",
+        id=after.id,
+        updated_at=after.updated_at,
+        entries=after.entries,
+        bytes=after.bytes,
+        version=after.version,
+    )
+    tx.effects.heads[after.key] = after
+    return after
+
+
+def date(tx: Tx, session: Session, due_at: int | None, due_to: DueTo | None) -> Session:
+    """Write another date than the policy's: a refused move, a postponed one, a cap."""
+    row = tx.one("session_dated", id=session.id, due_at=due_at, due_to=due_to)
+    if row is None:
+        raise SessionNotFound
+    after = rows.session(row)
+    tx.effects.heads[after.key] = after
+    return after
+
+
+def enforce_cap(tx: Tx, session: Session) -> None:
+    """Date the oldest finished sessions of a group above its cap for deletion now; pinned ones stay but count."""
+    keep = rules_of(tx, session).keep
+    if keep is None or session.cap_group is None:
+        return
+    size = tx.one("group_size", cap_group=session.cap_group)
+    excess = (size[0] if size else 0) - keep
+    if excess > 0:
+        for row in tx.all("group_oldest", cap_group=session.cap_group, excess=excess):
+            date(tx, rows.session(row), tx.now, DueTo.DELETED)
+
+
+def pin(tx: Tx, session_id: SessionId, *, pinned: bool) -> Session:
+    """Pin or unpin; after an unpin the time of the present state counts from now."""
+    session = by_id(tx, session_id)
+    if session.pinned == pinned:
+        return session
+    return change(tx, session, "pin", pinned=pinned, since_at=session.since_at if pinned else tx.now)
+
+
+def restore(tx: Tx, session_id: SessionId) -> Session:
+    """Bring an archived session back; its entries stay where they are and are read from there."""
+    session = by_id(tx, session_id)
+    if session.state is not State.ARCHIVED:
+        raise WrongState(f"session {session.key!r} is {session.state}, not archived")
+    state = State.ACTIVE if session.policy.is_conversation else State.COMPLETED
+    return change(tx, session, "restored", state=state, since_at=tx.now)
+
+
+def delete(tx: Tx, session: Session, reason: str) -> None:
+    """Delete a session that has nobody below it; its rows, and blobs nobody else refers to, go with it."""
+    tx.run("session_gone", id=session.id)
+    tx.effects.heads[session.key] = None
+    tx.effects.transitions[Transition(session.state, DELETED, reason)] += 1
+
+
+def _dated(tx: Tx, session: Session) -> Session:
+    step = policy.next_step(session, rules_of(tx, session))
+    return msgspec.structs.replace(session, due_at=step.due_at, due_to=step.due_to)
+
+
+def _values(session: Session) -> dict[str, rows.Value]:
+    return {name: getattr(session, name) for name in _COLUMNS}
+
+
+_COLUMNS = tuple(name for name in Session.__struct_fields__)

@@ -1,0 +1,51 @@
+-- What has lost its owner; owners are found by skipping through an index, not by reading every row.
+
+-- name: orphans_entry
+WITH RECURSIVE owner (id) AS (
+    SELECT min(session) FROM entries UNION ALL
+    SELECT (SELECT min(session) FROM entries WHERE session > owner.id) FROM owner WHERE owner.id IS NOT NULL
+)
+SELECT count(*) FROM entries t WHERE t.session IN (
+    SELECT id FROM owner WHERE id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions WHERE sessions.id = owner.id)
+);
+
+-- name: orphans_segment
+WITH RECURSIVE owner (id) AS (
+    SELECT min(session) FROM segments UNION ALL
+    SELECT (SELECT min(session) FROM segments WHERE session > owner.id) FROM owner WHERE owner.id IS NOT NULL
+)
+SELECT count(*) FROM segments t WHERE t.session IN (
+    SELECT id FROM owner WHERE id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions WHERE sessions.id = owner.id)
+);
+
+-- name: orphans_run
+WITH RECURSIVE owner (id) AS (
+    SELECT min(session) FROM runs UNION ALL
+    SELECT (SELECT min(session) FROM runs WHERE session > owner.id) FROM owner WHERE owner.id IS NOT NULL
+)
+SELECT count(*) FROM runs t WHERE t.session IN (
+    SELECT id FROM owner WHERE id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions WHERE sessions.id = owner.id)
+);
+
+-- name: orphans_chunk
+WITH RECURSIVE owner (id) AS (
+    SELECT min(hash) FROM chunks UNION ALL
+    SELECT (SELECT min(hash) FROM chunks WHERE hash > owner.id) FROM owner WHERE owner.id IS NOT NULL
+)
+SELECT count(*) FROM chunks t WHERE t.hash IN (
+    SELECT id FROM owner WHERE id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM blobs WHERE blobs.hash = owner.id)
+);
+
+-- name: orphans_child
+SELECT count(*) FROM sessions c WHERE c.parent IS NOT NULL
+AND NOT EXISTS (SELECT 1 FROM sessions p WHERE p.id = c.parent);
+
+-- name: orphans_blob
+SELECT count(*) FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM session_blobs r WHERE r.hash = b.hash);
+
+-- name: orphans_reference
+SELECT count(*) FROM session_blobs r WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = r.session)
+OR NOT EXISTS (SELECT 1 FROM blobs b WHERE b.hash = r.hash);
+
+-- name: orphans_trim
+SELECT count(*) FROM trims t WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session);

@@ -1,0 +1,88 @@
+-- Work: accepted, claimed, written to under a fence, closed.
+
+-- name: receipt
+SELECT run, body_hash FROM receipts WHERE scope = :scope AND key = :key AND expires_at > :now;
+
+-- name: receipt_kept
+INSERT INTO receipts (scope, key, body_hash, run, expires_at)
+VALUES (:scope, :key, :body_hash, :run, :expires_at)
+ON CONFLICT (scope, key) DO UPDATE SET body_hash = excluded.body_hash, run = excluded.run,
+    expires_at = excluded.expires_at;
+
+-- name: receipts_expired
+DELETE FROM receipts WHERE (scope, key) IN (
+    SELECT scope, key FROM receipts WHERE expires_at <= :now ORDER BY expires_at LIMIT 500
+);
+
+-- name: queued_in_lane
+SELECT count FROM tallies WHERE family = 'run' AND label = :lane AND state = 'queued';
+
+-- name: receipts_held
+SELECT count FROM tallies WHERE family = 'receipt';
+
+-- name: open_runs
+SELECT * FROM runs WHERE session = :session AND state <> 'done' ORDER BY number;
+
+-- name: run_born
+INSERT INTO runs (id, session, lane, origin, state, created_at, prompt)
+VALUES (:id, :session, :lane, :origin, 'queued', :created_at, :prompt) RETURNING *;
+
+-- name: run_by_id
+SELECT * FROM runs WHERE id = :id;
+
+-- The oldest queued run whose session has none running; `runs_one_at_a_time` settles the race.
+-- name: run_claimable
+SELECT r.* FROM runs r JOIN sessions s ON s.id = r.session
+WHERE r.state = 'queued' AND r.lane = :lane AND (:with_api OR s.policy NOT IN ('api', 'api_named'))
+  AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.session = r.session AND b.state IN ('running', 'waiting'))
+ORDER BY r.number LIMIT 1;
+
+-- name: run_claimed
+UPDATE runs SET state = 'running', fence = fence + 1, started_at = coalesce(started_at, :now), prompt = NULL
+WHERE id = :id AND state = 'queued' RETURNING *;
+
+-- name: run_grew
+UPDATE runs SET steps = steps + :answers, input_tokens = input_tokens + :input_tokens,
+    output_tokens = output_tokens + :output_tokens, reply_seq = coalesce(:reply_seq, reply_seq)
+WHERE id = :id AND state = 'running' AND fence = :fence;
+
+-- Closing raises the fence: whoever still writes is refused.
+-- name: run_closed
+UPDATE runs SET state = 'done', outcome = :outcome, error = :error, fence = fence + 1, finished_at = :now, prompt = NULL
+WHERE id = :id AND state <> 'done' RETURNING *;
+
+-- The runs of a long chat are not kept for ever: the last hundred are, and those of the last day.
+-- name: runs_forgotten
+DELETE FROM runs WHERE number IN (
+    SELECT number FROM runs WHERE session = :session AND state = 'done' AND finished_at < :before
+      AND number < (SELECT number FROM runs WHERE session = :session ORDER BY number DESC LIMIT 1 OFFSET 100)
+    ORDER BY number LIMIT 10
+);
+
+-- After a crash every running run is queued again; the next claim raises its fence.
+-- name: sessions_recovered
+UPDATE sessions SET running_at = NULL, version = version + 1
+WHERE id IN (SELECT session FROM runs WHERE state = 'running');
+
+-- name: runs_recovered
+UPDATE runs SET state = 'queued' WHERE state = 'running';
+
+-- name: usage_counted
+INSERT INTO usage_daily (period, agent, model, answers, input_tokens, output_tokens)
+VALUES (:period, :agent, :model, 1, :input_tokens, :output_tokens)
+ON CONFLICT (period, agent, model) DO UPDATE SET answers = answers + 1,
+    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;
+
+-- Days older than 90 become months.
+-- name: usage_folded
+INSERT INTO usage_daily (period, agent, model, answers, input_tokens, output_tokens)
+SELECT substr(period, 1, 7), agent, model, sum(answers), sum(input_tokens), sum(output_tokens) FROM usage_daily
+WHERE length(period) = 10 AND period < :before GROUP BY 1, 2, 3
+ON CONFLICT (period, agent, model) DO UPDATE SET answers = answers + excluded.answers,
+    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;
+
+-- name: usage_unfolded
+DELETE FROM usage_daily WHERE length(period) = 10 AND period < :before;
+
+-- name: last_outcome
+SELECT outcome FROM runs WHERE session = :session AND state = 'done' ORDER BY number DESC LIMIT 1;

@@ -1,0 +1,315 @@
+"""The embedded store: SQLite in one folder, one writer thread, a few readers. Its contract stands in ``port.py``."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+import apsw
+
+from tidegate.bounded import LruCache, Registry
+from tidegate.clock import Clock
+from tidegate.domain.entry import Body, Entry, text_bytes
+from tidegate.domain.policy import Policies
+from tidegate.domain.run import Lane, Lease, Run, RunState
+from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
+from tidegate.errors import StorageFailed
+from tidegate.ids import BlobHash, RunId, SessionId
+from tidegate.store import blobs, file, lists, orphans, retention, rows, runs, sessions, transcript
+from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
+from tidegate.store.migrate import migrate
+from tidegate.store.port import (
+    Admission,
+    Admitted,
+    Claimed,
+    Listener,
+    Move,
+    Page,
+    Settled,
+    Step,
+    StorageBytes,
+    Tallies,
+)
+from tidegate.store.segments import Segment
+from tidegate.store.tx import Effects, Reads, Transition, Tx
+from tidegate.store.writer import MAX_JOBS, Writer, translate
+
+T = TypeVar("T")
+
+NAME = "tidegate.db"
+READERS = 2
+CACHE_BYTES = 4 << 20
+HEAD_BYTES = 900  # a head without its key and title
+BLOB_PART_CHUNKS = 16  # 1 MiB
+
+
+class SqliteStore:
+    """The store of one gateway; build it with `SqliteStore.open`."""
+
+    def __init__(self, path: Path, writer: Writer, registry: Registry) -> None:
+        self.path = path
+        self.writer = writer
+        self.transitions: Counter[Transition] = Counter()
+        self._listeners: list[Listener] = []
+        self._inline = SqliteReads(open_reader(path))
+        self._readers = ReaderSlots(path, READERS)
+        self._limiter = anyio.CapacityLimiter(READERS)
+        self._heads: LruCache[str, Session] = LruCache(CACHE_BYTES, _head_size)
+        registry.add("session_heads", lambda: self._heads.bytes, CACHE_BYTES)
+        registry.add("writes_foreground", lambda: len(writer.foreground.jobs), MAX_JOBS)
+        registry.add("writes_background", lambda: len(writer.background.jobs), MAX_JOBS)
+
+    @classmethod
+    async def open(cls, folder: Path, clock: Clock, policies: Policies, registry: Registry) -> "SqliteStore":
+        """Open the store in a folder, creating or migrating it; what it costs does not depend on what is stored.
+
+        Raises:
+            StorageFailed, DiskReadOnly: The file cannot be opened or written.
+            ConfigError: It was written by a release too far ahead.
+        """
+        check_library()
+        path = folder / NAME
+        publish: list[Callable[[Effects], None]] = []
+        try:
+            connection = open_writer(path)
+            migrate(connection, folder / "backups")
+            path.chmod(0o600)
+        except apsw.Error as error:
+            raise translate(error) from error
+        except OSError as error:
+            raise StorageFailed(f"{path}: {error.strerror}") from error
+        writer = Writer(connection, clock, policies, lambda effects: publish[0](effects))
+        store = cls(path, writer, registry)
+        publish.append(store._publish)
+        return store
+
+    async def close(self) -> None:
+        """Finish what is queued and close every connection; the log is folded into the main file."""
+        self._readers.close()
+        self._inline.connection.close()
+        await self.writer.close()
+
+    def listen(self, listener: Listener) -> None:
+        """Call *listener* with the effects of each commit."""
+        self._listeners.append(listener)
+
+    # Work -----------------------------------------------------------------------------------------------------------
+
+    async def admit(self, admission: Admission) -> Admitted:
+        """Accept a piece of work."""
+        size = _size(admission.bodies)
+        return await self.writer.write(partial(runs.admit, admission=admission), size=size)
+
+    async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:
+        """Take the oldest run that may run."""
+        return await self.writer.write(partial(runs.claim, lane=lane, with_api=with_api))
+
+    async def append(self, lease: Lease, step: Step) -> list[Entry]:
+        """Append one step."""
+        return await self.writer.write(partial(runs.append, lease=lease, step=step), size=_size(step.bodies))
+
+    async def finish(self, lease: Lease, outcome: Outcome, *, error: str = "", notice: str = "") -> Run:
+        """Close a run."""
+        operation = partial(runs.finish, lease=lease, outcome=outcome, error=error, notice=notice)
+        return await self.writer.write(operation)
+
+    async def cancel_run(self, run: RunId) -> Run:
+        """Close an open run as cancelled."""
+        return await self.writer.write(partial(runs.cancel_run, run_id=run))
+
+    async def recover(self) -> int:
+        """Queue every running run again."""
+        return await self.writer.write(runs.recover)
+
+    # A session's life -----------------------------------------------------------------------------------------------
+
+    async def cancel_session(self, session: SessionId) -> Session:
+        """Close all that is open in a session."""
+        return await self.writer.write(partial(runs.cancel_session, session_id=session))
+
+    async def pin(self, session: SessionId, *, pinned: bool) -> Session:
+        """Pin or unpin a session."""
+        return await self.writer.write(partial(sessions.pin, session_id=session, pinned=pinned))
+
+    async def restore(self, session: SessionId) -> Session:
+        """Bring an archived session back."""
+        return await self.writer.write(partial(sessions.restore, session_id=session))
+
+    async def settle(self, moves: Sequence[Move]) -> list[Settled]:
+        """Carry out moves, a few in each transaction."""
+        settled: list[Settled] = []
+        for move in moves:
+            settled.append(await self._background(partial(retention.settle, move=move)))
+        return settled
+
+    async def freeze(self, session: SessionId, segments: Sequence[Segment]) -> Settled:
+        """Put the oldest hot entries into segments."""
+        return await self._background(partial(retention.freeze, session_id=session, segments=list(segments)))
+
+    async def trim(self, session: SessionId) -> bool:
+        """Remove hot rows that segments hold."""
+        await self._read(partial(transcript.check_segments, session_id=session))
+        return await self._background(partial(retention.trim, session_id=session))
+
+    async def redate(self, policy: PolicyName, after: SessionId | None) -> SessionId | None:
+        """Recompute the dates of a slice of sessions."""
+        return await self._background(partial(retention.redate, name=policy, after=after))
+
+    async def tidy(self) -> int:
+        """Forget what has expired."""
+        return await self._background(retention.tidy)
+
+    async def compact_file(self) -> bool:
+        """Give free pages back to the disk."""
+        return await self.writer.maintain(partial(file.compact, path=self.path))
+
+    async def remember(self, key: str, value: str) -> None:
+        """Keep a value."""
+        await self.writer.write(lambda tx: tx.run("meta_kept", key=key, value=value))
+
+    # Reads inline: by primary key, in the loop ----------------------------------------------------------------------
+
+    def session(self, key: str) -> Session | None:
+        """Return the head of a session."""
+        head = self._heads.get(key)
+        if head is None:
+            row = self._inline.one("session_by_key", key=key)
+            if row is not None:
+                head = rows.session(row)
+                self._heads.put(key, head)
+        return head
+
+    def session_by_id(self, session: SessionId) -> Session | None:
+        """Return the head of a session by its id."""
+        row = self._inline.one("session_by_id", id=session)
+        return self.session(row[1]) if row else None
+
+    def run(self, run: RunId) -> Run | None:
+        """Return a run."""
+        row = self._inline.one("run_by_id", id=run)
+        return rows.run(row) if row else None
+
+    def open_runs(self, session: SessionId) -> list[Run]:
+        """Return the open runs of a session."""
+        return [rows.run(row) for row in self._inline.all("open_runs", session=session)]
+
+    def tallies(self) -> Tallies:
+        """Return the counts."""
+        return lists.tallies(self._inline)
+
+    def meta(self, key: str) -> str | None:
+        """Return a remembered value."""
+        row = self._inline.one("meta", key=key)
+        return row[0] if row else None
+
+    def next_due(self, *, with_deletes: bool) -> int | None:
+        """Return the earliest date."""
+        row = self._inline.one("next_due", with_deletes=with_deletes)
+        return row[0] if row else None
+
+    def blob_size(self, name: BlobHash) -> int:
+        """Return how many bytes a blob has."""
+        return blobs.size(self._inline, name)
+
+    # Reads on a thread ----------------------------------------------------------------------------------------------
+
+    async def due(self, until: int, limit: int, *, with_deletes: bool) -> list[Session]:
+        """Return sessions that are due."""
+        found = await self._all("due", until=until, limit=limit, with_deletes=with_deletes)
+        return [rows.session(row) for row in found]
+
+    async def due_counts(self, until: int, *, with_deletes: bool) -> dict[DueTo, int]:
+        """Count what is due."""
+        found = await self._all("due_counts", until=until, with_deletes=with_deletes)
+        return {DueTo(due_to): count for due_to, count in found}
+
+    async def trims(self, after: SessionId, limit: int) -> list[SessionId]:
+        """Return sessions whose hot rows are to go."""
+        return [SessionId(row[0]) for row in await self._all("trims", after=after, limit=limit)]
+
+    async def idle_longest(self) -> Session | None:
+        """Return the named api session idle longest."""
+        found = await self._all("idle_longest")
+        return rows.session(found[0]) if found else None
+
+    async def sessions(self, page: Page) -> list[Session]:
+        """Return one page of sessions."""
+        return await self._read(partial(lists.sessions, page=page))
+
+    async def entries(self, session: SessionId, after: int, limit: int) -> list[Entry]:
+        """Return entries after a seq."""
+        return await self._read(partial(transcript.page, session=session, after=after, limit=limit))
+
+    async def tail(self, session: SessionId, max_bytes: int) -> list[Entry]:
+        """Return the last entries."""
+        return await self._read(partial(transcript.tail, session=session, max_bytes=max_bytes))
+
+    async def pack(self, session: SessionId, max_bytes: int) -> list[Segment]:
+        """Compress the oldest hot entries."""
+        return await self._read(partial(transcript.pack, session=session, max_bytes=max_bytes))
+
+    async def runs(self, *, state: RunState | None, session: SessionId | None, before: int, limit: int) -> list[Run]:
+        """Return one page of runs."""
+        return await self._read(partial(lists.runs, state=state, session=session, before=before, limit=limit))
+
+    async def blob_part(self, name: BlobHash, first: int) -> bytes:
+        """Return up to 1 MiB of a blob."""
+        return await self._read(partial(blobs.part, name=name, first=first, limit=BLOB_PART_CHUNKS))
+
+    async def blob(self, name: BlobHash) -> bytes:
+        """Return all of a blob."""
+        return await self._read(partial(blobs.whole, name=name))
+
+    async def storage(self) -> StorageBytes:
+        """Measure the disk."""
+        tallies = self.tallies()
+        main, wal, free = await self._read(lambda reads: file.measure(reads, self.path))
+        return StorageBytes(main=main, wal=wal, free=free, blobs=tallies.blob_bytes, segments=tallies.segment_bytes)
+
+    async def orphans(self) -> dict[str, int]:
+        """Count what has lost its owner."""
+        return await self._read(orphans.count)
+
+    # Inside ---------------------------------------------------------------------------------------------------------
+
+    def _publish(self, effects: Effects) -> None:
+        for key, head in effects.heads.items():
+            held = self._heads.get(key)
+            if head is None:
+                self._heads.drop(key)
+            elif held is None or held.id != head.id or held.version < head.version:
+                self._heads.put(key, head)
+        self.transitions.update(effects.transitions)
+        for listener in self._listeners:
+            listener(effects)
+
+    async def _background(self, operation: Callable[[Tx], T]) -> T:
+        return await self.writer.write(operation, is_background=True)
+
+    async def _all(self, query: str, **values: rows.Value) -> list[rows.Row]:
+        return await self._read(lambda reads: reads.all(query, **values))
+
+    async def _read(self, operation: Callable[[Reads], T]) -> T:
+        """Run an operation on a reader's thread, over one state of the database."""
+        return await anyio.to_thread.run_sync(self._read_on_thread, operation, limiter=self._limiter)
+
+    def _read_on_thread(self, operation: Callable[[Reads], T]) -> T:
+        reads = self._readers.take()
+        try:
+            with reads.snapshot():
+                return operation(reads)
+        except apsw.Error as error:
+            raise translate(error) from error
+        finally:
+            self._readers.give(reads)
+
+
+def _head_size(session: Session) -> int:
+    return HEAD_BYTES + len(session.key) + len(session.title)
+
+
+def _size(bodies: Sequence[Body]) -> int:
+    return sum(text_bytes(body) for body in bodies)

@@ -1,0 +1,159 @@
+"""The transcript of a session: appended to under one numbering, read through segments and rows alike."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, cast
+
+import msgspec
+
+from tidegate.domain.entry import Body, Entry
+from tidegate.domain.session import Session
+from tidegate.errors import Corrupt, SessionNotFound
+from tidegate.ids import RunId, SessionId
+from tidegate.store import blobs, rows, segments, sessions
+from tidegate.store.segments import Segment
+from tidegate.store.tx import Reads, Tx
+
+PAGE_BYTES = 4 << 20
+PAGE_ROWS = 200
+
+
+class Appended(NamedTuple):
+    """A session after an append, and what was appended."""
+
+    session: Session
+    entries: list[Entry]
+
+
+def append(tx: Tx, session: Session, run: RunId, bodies: Sequence[Body]) -> Appended:
+    """Append bodies in order, each stamped with its run and the instant; large texts go to blobs."""
+    entries: list[Entry] = []
+    size = 0
+    for seq, body in enumerate(bodies, session.entries + 1):
+        stamped = cast("Body", msgspec.structs.replace(body, at=tx.now, run=run))
+        kept, encoded = blobs.spill(tx, session.id, stamped)
+        check = rows.checksum(session.id, seq, encoded)
+        tx.run("entry_born", session=session.id, seq=seq, body=encoded, checksum=check)
+        entries.append(Entry(session=session.id, seq=seq, body=kept))
+        size += len(encoded)
+    if not entries:
+        return Appended(session, entries)
+    tx.effects.entries += entries
+    return Appended(sessions.grow(tx, session, entries=session.entries + len(entries), size=size), entries)
+
+
+def page(reads: Reads, session: SessionId, after: int, limit: int) -> list[Entry]:
+    """Return up to *limit* entries after a seq, in order; the page ends early at 4 MiB of bodies."""
+    found: list[Entry] = []
+    size = 0
+    for seq, body in _forwards(reads, session, after):
+        found.append(rows.entry(session, seq, body))
+        size += len(body)
+        if len(found) >= limit or size >= PAGE_BYTES:
+            break
+    return found
+
+
+def tail(reads: Reads, session: SessionId, max_bytes: int) -> list[Entry]:
+    """Return the last entries, in order, as long as their bodies have no more than *max_bytes* in all."""
+    found: list[Entry] = []
+    for seq, body in _backwards(reads, session):
+        max_bytes -= len(body)
+        if max_bytes < 0 and found:
+            break
+        found.append(rows.entry(session, seq, body))
+    return found[::-1]
+
+
+def pack(reads: Reads, session: SessionId, max_bytes: int) -> list[Segment]:
+    """Compress the oldest hot entries, about *max_bytes* of them, verified against their checksums."""
+    head = _head(reads, session)
+    bodies = _up_to(max_bytes, (body for _, body in _hot(reads, head, head.cold_through)))
+    return list(segments.pack(head.cold_through + 1, bodies))
+
+
+def check_segments(reads: Reads, session_id: SessionId) -> None:
+    """Compare the next hot rows that are to go with what the segments hold in their place.
+
+    Both are final, so that what was compared stays true until the rows go.
+
+    Raises:
+        Corrupt: They differ.
+        SessionNotFound: The session is gone.
+    """
+    session = _head(reads, session_id)
+    stale = reads.all("hot_entries", session=session.id, after=0, limit=500)
+    cold: dict[int, bytes] = {}
+    for row in stale:
+        seq = row[0]
+        if seq > session.cold_through:
+            break
+        if seq not in cold:
+            segment = _segment_after(reads, session.id, seq - 1)
+            cold = dict(enumerate(segment.lines(), segment.first_seq)) if segment else {}
+        if cold.get(seq) != rows.hot_body(session.id, row):
+            raise Corrupt(f"entry {seq} of session {session.key!r} is not what its segment holds")
+
+
+def _head(reads: Reads, session: SessionId) -> Session:
+    row = reads.one("session_by_id", id=session)
+    if row is None:
+        raise SessionNotFound(f"there is no session {session!r}")
+    return rows.session(row)
+
+
+def _forwards(reads: Reads, session: SessionId, after: int) -> Iterator[tuple[int, bytes]]:
+    head = _head(reads, session)
+    while after < head.cold_through:
+        segment = _segment_after(reads, session, after)
+        if segment is None:
+            raise Corrupt(f"entries after {after} of session {head.key!r} are missing")
+        for seq, line in enumerate(segment.lines(), segment.first_seq):
+            if seq > after:
+                yield seq, line
+        after = segment.last_seq
+    yield from _hot(reads, head, after)
+
+
+def _hot(reads: Reads, head: Session, after: int) -> Iterator[tuple[int, bytes]]:
+    while after < head.entries:
+        batch = reads.all("hot_entries", session=head.id, after=after, limit=PAGE_ROWS)
+        if not batch or batch[0][0] != after + 1:
+            raise Corrupt(f"entry {after + 1} of session {head.key!r} is missing")
+        for row in batch:
+            yield row[0], rows.hot_body(head.id, row)
+        after = batch[-1][0]
+
+
+def _backwards(reads: Reads, session: SessionId) -> Iterator[tuple[int, bytes]]:
+    head = _head(reads, session)
+    before = head.entries + 1
+    while before > head.cold_through + 1:
+        batch = reads.all(
+            "hot_entries_back", session=session, before=before, cold_through=head.cold_through, limit=PAGE_ROWS
+        )
+        if not batch or batch[0][0] != before - 1:
+            raise Corrupt(f"entry {before - 1} of session {head.key!r} is missing")
+        for row in batch:
+            yield row[0], rows.hot_body(session, row)
+        before = batch[-1][0]
+    while before > 1:
+        found = reads.one("segment_before", session=session, before=before)
+        if found is None:
+            raise Corrupt(f"entries before {before} of session {head.key!r} are missing")
+        segment = segments.from_row(found)
+        numbered = list(enumerate(segment.lines(), segment.first_seq))
+        yield from ((seq, line) for seq, line in reversed(numbered) if seq < before)
+        before = segment.first_seq
+
+
+def _segment_after(reads: Reads, session: SessionId, after: int) -> Segment | None:
+    row = reads.one("segment_after", session=session, after=after)
+    return segments.from_row(row) if row else None
+
+
+def _up_to(max_bytes: int, bodies: Iterator[bytes]) -> Iterator[bytes]:
+    for body in bodies:
+        yield body
+        max_bytes -= len(body)
+        if max_bytes <= 0:
+            return

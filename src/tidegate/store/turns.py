@@ -1,0 +1,112 @@
+"""How work ends: a run is closed, its turn with it, and with the last turn an ephemeral session.
+
+A run that is closed before it was claimed still holds its message; the message enters the transcript then, so that
+nothing that was acknowledged is lost (invariant I1).
+"""
+
+import msgspec
+
+from tidegate.domain.entry import Body, Notice
+from tidegate.domain.run import Run, RunState
+from tidegate.domain.session import Outcome, PolicyName, Session, State
+from tidegate.ids import RunId
+from tidegate.store import rows, sessions, transcript
+from tidegate.store.rows import Row
+from tidegate.store.tx import Tx
+
+PRUNE_AFTER_MS = 86_400_000  # done runs of a long chat are kept for a day, the last hundred for longer
+
+_bodies = msgspec.json.Decoder(list[Body])
+
+
+def bodies_of(prompt: bytes | None) -> list[Body]:
+    """Read the stored prompt of a run."""
+    return _bodies.decode(prompt) if prompt else []
+
+
+def close(tx: Tx, session: Session, row: Row, outcome: Outcome, error: str = "") -> Session:
+    """Close one open run and raise its fence; the session's turn is left to `end_turn` or `complete`."""
+    session = transcript.append(tx, session, RunId(row[1]), bodies_of(rows.prompt_of(row))).session
+    closed = tx.one("run_closed", id=row[1], outcome=outcome, error=error, now=tx.now)
+    if closed is not None:
+        tx.effects.closed.append(rows.run(closed))
+    return session
+
+
+def close_all(tx: Tx, session: Session, outcome: Outcome, error: str = "") -> Session:
+    """Close every open run of a session."""
+    for row in tx.all("open_runs", session=session.id):
+        session = close(tx, session, row, outcome, error)
+    return session
+
+
+def end_turn(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session:
+    """Write what a session is after one of its runs was closed; complete it if that was the last thing open."""
+    tx.run("runs_forgotten", session=session.id, before=tx.now - PRUNE_AFTER_MS)
+    left = [rows.run(row) for row in tx.all("open_runs", session=session.id)]
+    if left:
+        return _next_turn(tx, session, left, reason)
+    session = sessions.change(tx, session, reason, turn_at=None, running_at=None)
+    if session.policy.is_conversation or tx.one("live_children", id=session.id):
+        return session
+    return complete(tx, session, outcome, reason)
+
+
+def complete(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session:
+    """Complete an ephemeral session: everything open in it is closed, everything open below it is cancelled.
+
+    A parent that was only waiting for this child completes with it.
+    """
+    session = _complete_tree(tx, session, outcome, reason)
+    parent_row = tx.one("session_by_id", id=session.parent) if session.parent else None
+    parent = rows.session(parent_row) if parent_row else None
+    if parent and parent.is_live and parent.turn_at is None and not parent.policy.is_conversation:
+        last = tx.one("last_outcome", session=parent.id)
+        if last and not tx.one("live_children", id=parent.id):
+            complete(tx, parent, Outcome(last[0]), reason)
+    return session
+
+
+def _complete_tree(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session:
+    for row in tx.all("live_children", id=session.id):
+        child = rows.session(row)
+        if child.policy.is_conversation:
+            end_conversation_turn(tx, child, Outcome.CANCELLED, reason)
+        else:
+            _complete_tree(tx, child, Outcome.CANCELLED, reason)
+    session = close_all(tx, session, outcome)
+    group = session.cap_group
+    if group and session.policy is PolicyName.CRON:
+        group = f"{group}:{'ok' if outcome is Outcome.OK else 'failed'}"
+    done = sessions.change(
+        tx,
+        session,
+        reason,
+        state=State.COMPLETED,
+        outcome=outcome,
+        since_at=tx.now,
+        turn_at=None,
+        running_at=None,
+        cap_group=group,
+    )
+    sessions.enforce_cap(tx, done)
+    return done
+
+
+def end_conversation_turn(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session:
+    """Close every open run of a conversation; the conversation itself goes on."""
+    if session.turn_at is None:
+        return session
+    session = close_all(tx, session, outcome)
+    return sessions.change(tx, session, reason, turn_at=None, running_at=None)
+
+
+def notice(tx: Tx, session: Session, run: RunId, text: str) -> Session:
+    """Tell the reader of a transcript something that no model sees."""
+    return transcript.append(tx, session, run, [Notice(text=text)]).session if text else session
+
+
+def _next_turn(tx: Tx, session: Session, left: list[Run], reason: str) -> Session:
+    if any(run.state in {RunState.RUNNING, RunState.WAITING} for run in left):
+        return session
+    return sessions.change(tx, session, reason, turn_at=tx.now, running_at=None)

@@ -1,0 +1,67 @@
+"""What a transaction may do, whichever database runs it.
+
+The transactions of this package are plain functions over a `Tx`: they run on the writer's thread, inside a database
+transaction that somebody else opens and commits. What they change is noted in `Effects`, which reach the rest of the
+house only after the commit: durable first, visible second.
+"""
+
+from collections import Counter
+from typing import NamedTuple, Protocol
+
+from tidegate.domain.entry import Entry
+from tidegate.domain.policy import Policies
+from tidegate.domain.run import Lane, Run
+from tidegate.domain.session import Session
+from tidegate.store.rows import Row, Value
+
+
+class Transition(NamedTuple):
+    """A move of a session from one state to another; all three are closed sets."""
+
+    before: str
+    after: str
+    reason: str
+
+
+class Effects:
+    """What one committed transaction changed."""
+
+    __slots__ = ("closed", "entries", "heads", "queued", "transitions")
+
+    def __init__(self) -> None:
+        #: new heads of sessions by key, None for a deleted one
+        self.heads: dict[str, Session | None] = {}
+        self.entries: list[Entry] = []
+        self.closed: list[Run] = []
+        #: lanes with new work
+        self.queued: set[Lane] = set()
+        self.transitions: Counter[Transition] = Counter()
+
+
+class Reads(Protocol):
+    """Named queries that only read."""
+
+    def one(self, query: str, **values: Value) -> Row | None:
+        """Return the first row of a named query."""
+
+    def all(self, query: str, **values: Value) -> list[Row]:
+        """Return every row of a named query."""
+
+
+class Tx(Reads, Protocol):
+    """A transaction under way."""
+
+    @property
+    def now(self) -> int:
+        """The instant of this transaction: one for all it does."""
+
+    @property
+    def policies(self) -> Policies:
+        """The policy of each kind."""
+
+    @property
+    def effects(self) -> Effects:
+        """What has changed so far."""
+
+    def run(self, query: str, **values: Value) -> int:
+        """Carry out a named query and return how many rows it changed."""

@@ -1,0 +1,286 @@
+"""The one thread that writes: bounded queues, group commit, and who gets told what became of it.
+
+Up to 256 waiting operations share one transaction, each in a savepoint of its own, so that one failing operation does
+not fail its group. Background work runs only while nobody waits in the foreground (its oldest waits 50 ms at most) and
+in slices of 5 ms. Results reach the event loop in one call for each group, in the order of the commits. A cancelled
+caller does not undo its write: it is simply not told.
+
+After the first failed fsync nothing is acknowledged any more: what the kernel then holds is unknown, and repeating the
+call would hide that (https://wiki.postgresql.org/wiki/Fsync_Errors).
+"""
+
+import asyncio
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+import anyio
+import apsw
+
+from tidegate.clock import Clock
+from tidegate.domain.policy import Policies
+from tidegate.errors import Broken, Busy, Corrupt, DiskFull, DiskReadOnly, StorageFailed, TidegateError
+from tidegate.store.connection import SqliteTx
+from tidegate.store.tx import Effects, Tx
+
+T = TypeVar("T")
+
+GROUP = 256
+MAX_JOBS = 4_096  # a queue; beyond it callers wait
+MAX_BYTES = 64 << 20
+PATIENCE_S = 10.0  # how long a caller waits for room
+BACKGROUND_WAITS_S = 0.05
+SLICE_S = 0.005
+
+_FSYNC_FAILED = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
+_GROUP_FAILED = (apsw.FullError, apsw.IOError, apsw.NoMemError, apsw.ReadOnlyError, apsw.CantOpenError)
+
+
+class Job(Generic[T]):
+    """An operation that waits for the writer's thread, and what became of it."""
+
+    __slots__ = ("effects", "error", "future", "is_background", "is_outside", "operation", "queued_at", "size", "value")
+
+    def __init__(self, operation: Callable[..., T], future: "asyncio.Future[T]", want: "Want") -> None:
+        self.operation = operation
+        self.future = future
+        self.size = want.size
+        self.is_background = want.is_background
+        self.is_outside = want.is_outside
+        self.queued_at = time.monotonic()
+        self.value: T | None = None
+        self.error: Exception | None = None
+        self.effects: Effects | None = None
+
+    def fail(self, error: Exception) -> None:
+        """Keep what went wrong, in our words; nothing was changed."""
+        self.error = translate(error)
+        if self.error is not error:
+            self.error.__cause__ = error
+        self.effects = None
+
+    def settle(self) -> None:
+        """Tell the caller, unless it has gone."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(cast("T", self.value))
+
+
+class Want(NamedTuple):
+    """How a job wants to be run."""
+
+    size: int = 0
+    is_background: bool = False
+    #: on the bare connection, outside of any transaction
+    is_outside: bool = False
+
+
+class Queue:
+    """Jobs in order, bounded in count and bytes."""
+
+    def __init__(self) -> None:
+        self.jobs: deque[Job[Any]] = deque()
+        self.bytes = 0
+
+    def has_room(self, size: int) -> bool:
+        """Whether one more job of *size* bytes fits; an empty queue takes any."""
+        return not self.jobs or (len(self.jobs) < MAX_JOBS and self.bytes + size <= MAX_BYTES)
+
+    def push(self, job: Job[Any]) -> None:
+        """Add a job at the end."""
+        self.jobs.append(job)
+        self.bytes += job.size
+
+    def take(self, count: int) -> list[Job[Any]]:
+        """Take up to *count* jobs that share a transaction, or one that wants none."""
+        taken: list[Job[Any]] = []
+        while self.jobs and len(taken) < count and not (taken and self.jobs[0].is_outside):
+            taken.append(self.jobs.popleft())
+            self.bytes -= taken[-1].size
+            if taken[-1].is_outside:
+                break
+        return taken
+
+    def put_back(self, jobs: list[Job[Any]]) -> None:
+        """Return jobs, that a slice had no time for, to the front."""
+        self.jobs.extendleft(reversed(jobs))
+        self.bytes += sum(job.size for job in jobs)
+
+
+class Writer:
+    """Owns the write connection and its thread."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        clock: Clock,
+        policies: Policies,
+        publish: Callable[[Effects], None],
+    ) -> None:
+        self.policies = policies
+        #: told in the loop about each group: seconds in the writer, operations
+        self.on_commit: Callable[[float, int], None] = lambda _seconds, _count: None
+        #: told in the loop when nothing more can be acknowledged
+        self.on_broken: Callable[[StorageFailed], None] = lambda _error: None
+        self.foreground = Queue()
+        self.background = Queue()
+        self._connection = connection
+        self._clock = clock
+        self._publish = publish
+        self._wake = threading.Condition()
+        self._is_closing = False
+        self._broken: StorageFailed | None = None
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+        self._thread = threading.Thread(target=self._work, name="tidegate-writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, operation: Callable[[Tx], T], *, size: int = 0, is_background: bool = False) -> T:
+        """Run an operation in a transaction; it is durable when this returns.
+
+        Raises:
+            Busy: The queue stayed full for 10 s.
+            DiskFull, DiskReadOnly, StorageFailed, Broken: See the port.
+        """
+        return await self._submit(operation, Want(size=size, is_background=is_background))
+
+    async def maintain(self, operation: Callable[[apsw.Connection], T]) -> T:
+        """Run background work on the bare connection, between transactions."""
+        return await self._submit(operation, Want(is_background=True, is_outside=True))
+
+    async def close(self) -> None:
+        """Finish what is queued, then end the thread and close the connection."""
+        with self._wake:
+            self._is_closing = True
+            self._wake.notify()
+        await anyio.to_thread.run_sync(self._thread.join)
+        self._connection.close()
+
+    async def _submit(self, operation: Callable[..., T], want: Want) -> T:
+        queue = self.background if want.is_background else self.foreground
+        await self._wait_for_room(queue, want.size)
+        job = Job(operation, self._loop.create_future(), want)
+        with self._wake:
+            if self._broken or self._is_closing:
+                raise self._broken or StorageFailed("the store is closed")
+            queue.push(job)
+            self._wake.notify()
+        return await job.future
+
+    async def _wait_for_room(self, queue: Queue, size: int) -> None:
+        if queue.has_room(size):
+            return
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not queue.has_room(size):
+                    self._room.clear()
+                    await self._room.wait()
+        except TimeoutError:
+            raise Busy(retry_after_s=5) from None
+
+    # On the writer's thread -----------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while jobs := self._wait():
+            started = time.monotonic()
+            ends_at = started + SLICE_S if jobs[0].is_background else math.inf
+            done = self._carry_out(jobs, ends_at)
+            with self._wake:
+                self.background.put_back(jobs[done:])
+            self._loop.call_soon_threadsafe(self._tell, jobs[:done], time.monotonic() - started)
+
+    def _wait(self) -> list[Job[Any]]:
+        """Wait for the next jobs; none are left when the store is closed."""
+        with self._wake:
+            self._wake.wait_for(lambda: self.foreground.jobs or self.background.jobs or self._is_closing)
+            waiting = self.background.jobs
+            is_overdue = bool(waiting) and time.monotonic() - waiting[0].queued_at > BACKGROUND_WAITS_S
+            if is_overdue or not self.foreground.jobs:
+                return self.background.take(GROUP)
+            return self.foreground.take(GROUP)
+
+    def _carry_out(self, jobs: list[Job[Any]], ends_at: float) -> int:
+        """Run jobs and return how many had time; whatever goes wrong is kept in the jobs."""
+        try:
+            if self._broken:
+                raise self._broken
+            return self._transact(jobs, ends_at)
+        except (apsw.Error, TidegateError) as error:
+            if isinstance(error, apsw.Error) and error.extendedresult in _FSYNC_FAILED:
+                self._broken = StorageFailed(f"the disk did not confirm a write: {error}")
+            if self._broken or len(jobs) == 1:
+                for job in jobs:
+                    job.fail(self._broken or error)
+            else:
+                # One of them filled the disk or hit a bad page; alone, the others may still fit.
+                for job in jobs:
+                    self._carry_out([job], math.inf)
+        return len(jobs)
+
+    def _transact(self, jobs: list[Job[Any]], ends_at: float) -> int:
+        if jobs[0].is_outside:
+            jobs[0].value = jobs[0].operation(self._connection)
+            return 1
+        done = 0
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for job in jobs:
+                self._run(job)
+                done += 1
+                if time.monotonic() > ends_at:
+                    break
+            self._connection.execute("COMMIT")
+        except apsw.Error:
+            if self._connection.in_transaction:  # after FULL, IOERR or NOMEM SQLite may have rolled back by itself
+                self._connection.execute("ROLLBACK")
+            raise
+        return done
+
+    def _run(self, job: Job[Any]) -> None:
+        tx = SqliteTx(self._connection, self._clock.now(), self.policies)
+        self._connection.execute("SAVEPOINT job")
+        try:
+            job.value = job.operation(tx)
+            job.effects = tx.effects
+            job.error = None
+        except _GROUP_FAILED:
+            raise
+        except Exception as error:  # noqa: BLE001 - the wall of an operation: its caller is told, its group goes on
+            job.fail(error)
+            self._connection.execute("ROLLBACK TO job")
+        self._connection.execute("RELEASE job")
+
+    # Back in the loop -----------------------------------------------------------------------------------------------
+
+    def _tell(self, jobs: list[Job[Any]], seconds: float) -> None:
+        self._room.set()
+        self.on_commit(seconds, len(jobs))
+        for job in jobs:
+            if job.effects is not None:
+                self._publish(job.effects)
+            job.settle()
+        if self._broken:
+            self.on_broken(self._broken)
+
+
+def translate(error: Exception) -> Exception:
+    """Say in our words what the database said; anything else is passed on."""
+    match error:
+        case apsw.FullError():
+            return DiskFull(hint="free some space; nothing that was acknowledged is lost", retry_after_s=10)
+        case apsw.ReadOnlyError() | apsw.CantOpenError():
+            return DiskReadOnly(f"the store cannot be written to: {error}", retry_after_s=10)
+        case apsw.IOError():
+            return StorageFailed(f"the disk failed: {error}")
+        case apsw.CorruptError() | apsw.NotADBError():
+            return Corrupt(f"the database is damaged: {error}", hint="restore a backup")
+        case apsw.Error():
+            return Broken(f"the store refused: {error}")
+        case _:
+            return error

@@ -1,0 +1,197 @@
+"""A scripted OpenAI-compatible server on loopback, for tests of everything that speaks to a real provider.
+
+Each request takes the next `Reply` of the script; when the script is used up it is answered by rule:
+``/echo TEXT`` answers TEXT, ``/call TOOL JSON`` asks for a tool and then answers its result, all else gets
+``ok``. Requests are recorded. Every wait in here is bounded by `WAIT_S`.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Literal, Self
+
+WAIT_S = 20.0
+PIECES = 4  # how many pieces a streamed text comes in
+
+USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What one request is answered."""
+
+    text: str = ""
+    #: (call_id, tool, arguments)
+    calls: Sequence[tuple[str, str, str]] = ()
+    status: int = 200
+    #: sent as it stands, instead of a completion
+    body: str | None = None
+    content_type: str = "application/json"
+    #: by default what fits the calls
+    finish_reason: str | None = None
+    #: waited for before the last piece of the text
+    gate: threading.Event | None = None
+    #: ``cut`` ends the stream in good order but without a finish reason, ``torn`` breaks the connection,
+    #: ``hang`` says nothing more until the client hangs up
+    end: Literal["whole", "cut", "torn", "hang"] = "whole"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What one request asked."""
+
+    path: str
+    headers: dict[str, str]
+    body: Json
+
+    @property
+    def messages(self) -> list[Json]:
+        """The conversation as the client sent it."""
+        return list(self.body["messages"])
+
+
+@dataclass
+class LlmServer:
+    """The server; a context manager, listening on a free port."""
+
+    script: list[Reply] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    #: set when a client hung up on a reply that hangs
+    hung_up: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http.daemon_threads = False  # so that closing waits for them
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join(WAIT_S)
+
+    @property
+    def base_url(self) -> str:
+        """What a client is configured with."""
+        return f"http://127.0.0.1:{self._http.server_port}/v1"
+
+    def take(self, request: Request) -> Reply:
+        """Record a request and say what it is answered."""
+        self.requests.append(request)
+        return self.script.pop(0) if self.script else _by_rule(request.messages)
+
+
+def _by_rule(messages: list[Json]) -> Reply:
+    last = messages[-1]
+    if last["role"] == "tool":
+        return Reply(text=last["content"])
+    command, _, rest = str(last["content"]).partition(" ")
+    if command == "/call":
+        tool, _, arguments = rest.partition(" ")
+        return Reply(calls=[(f"call_{len(messages)}", tool, arguments or "{}")])
+    return Reply(text=rest if command == "/echo" else "ok")
+
+
+def _handler(server: LlmServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(_Handler):
+        llm = server
+
+    return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    llm: LlmServer
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        reply = self.llm.take(Request(path=self.path, headers=headers, body=body))
+        self.close_connection = True
+        try:
+            if reply.body is not None or not body.get("stream"):
+                self._send_whole(reply)
+            else:
+                self._stream(reply)
+        except (BrokenPipeError, ConnectionResetError):
+            self.llm.hung_up.set()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+        """Say nothing."""
+
+    def _send_whole(self, reply: Reply) -> None:
+        text = json.dumps(_completion(reply)) if reply.body is None else reply.body
+        self._send_head(reply.status, reply.content_type, "content-length", str(len(text.encode())))
+        self.wfile.write(text.encode())
+        self._end(reply)
+
+    def _stream(self, reply: Reply) -> None:
+        self._send_head(200, "text/event-stream", "transfer-encoding", "chunked")
+        for event in _events(reply):
+            self._send_chunk(f"data: {event}\n\n")
+        self._end(reply)
+        if reply.end != "torn":
+            self._send_chunk("")
+
+    def _send_head(self, status: int, content_type: str, *framing: str) -> None:
+        self.send_response(status)
+        for name, value in (("content-type", content_type), framing, ("connection", "close")):
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _send_chunk(self, text: str) -> None:
+        self.wfile.write(f"{len(text.encode()):x}\r\n{text}\r\n".encode())
+
+    def _end(self, reply: Reply) -> None:
+        if reply.end == "hang":
+            self.connection.settimeout(WAIT_S)
+            if not self.connection.recv(1):
+                self.llm.hung_up.set()
+
+
+def _events(reply: Reply) -> Iterator[str]:
+    size = max(1, -(-len(reply.text) // PIECES))
+    for start in range(0, len(reply.text), size):
+        if reply.gate is not None and start + size >= len(reply.text):
+            reply.gate.wait(WAIT_S)
+        yield _event({"content": reply.text[start : start + size]})
+    for index, call in enumerate(_calls(reply)):
+        yield _event({"tool_calls": [{"index": index, **call}]})
+    if reply.end == "whole":
+        yield _event({}, _finish(reply))
+        yield json.dumps({**_head("chat.completion.chunk"), "choices": [], "usage": USAGE})
+        yield "[DONE]"
+
+
+def _event(delta: Json, finish: str | None = None) -> str:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return json.dumps({**_head("chat.completion.chunk"), "choices": [choice]})
+
+
+def _completion(reply: Reply) -> Json:
+    message = {"role": "assistant", "content": reply.text or None, "tool_calls": _calls(reply) or None}
+    choice = {"index": 0, "message": message, "finish_reason": _finish(reply)}
+    return {**_head("chat.completion"), "choices": [choice], "usage": USAGE}
+
+
+def _head(kind: str) -> Json:
+    return {"id": "chatcmpl-1", "object": kind, "created": 1_800_000_000, "model": "scripted"}
+
+
+def _finish(reply: Reply) -> str:
+    return reply.finish_reason or ("tool_calls" if reply.calls else "stop")
+
+
+def _calls(reply: Reply) -> list[Json]:
+    return [
+        {"id": call_id, "type": "function", "function": {"name": tool, "arguments": arguments}}
+        for call_id, tool, arguments in reply.calls
+    ]
