@@ -50,22 +50,24 @@ def test_an_answer_comes_in_pieces() -> None:
 def test_big_calls_emit() -> None:
     """The first answer to /big has no text and one call of ``emit``."""
     answer = ask(User(text="/big 5000"))
-    assert (answer.text, [(each.tool, each.arguments) for each in answer.calls]) == (
-        "",
-        [("emit", '{"bytes":5000}')],
-    )
+    (only,) = answer.calls
+    assert (answer.text, only.tool, only.arguments) == ("", "emit", '{"bytes":5000}')
 
 
 def test_big_counts_the_result() -> None:
     """The second answer names the size of the result in bytes of UTF-8."""
-    turn = [User(text="/big 3"), Call(tool="emit", call_id="c"), Result(tool="emit", call_id="c", text="añb")]
+    turn: list[Body] = [
+        User(text="/big 3"),
+        Call(tool="emit", call_id="c"),
+        Result(tool="emit", call_id="c", text="añb"),
+    ]
     assert ask(*turn) == Answer(text="4 bytes", usage=Usage(input_tokens=2, output_tokens=1))
 
 
 def test_big_counts_what_was_spilled() -> None:
     """A result that lies in a blob counts whole, not as its preview."""
     blob = BlobRef(hash=BlobHash("00"), bytes=70_000)
-    turn = [User(text="/big 70000"), Result(tool="emit", call_id="c", text="preview", blob=blob)]
+    turn: list[Body] = [User(text="/big 70000"), Result(tool="emit", call_id="c", text="preview", blob=blob)]
     assert ask(*turn).text == "70000 bytes"
 
 
@@ -123,8 +125,18 @@ def test_a_long_message_is_quoted_in_part() -> None:
 
 def test_only_the_current_turn_counts() -> None:
     """Earlier turns, instructions, summaries and notices change nothing."""
-    before = [User(text="/big 1"), Result(tool="emit", call_id="c", text="x"), Assistant(text="1 bytes")]
-    around = [Summary(text="/echo s"), *before, User(text="/big 2"), System(text="/echo t"), Notice(text="n")]
+    before: list[Body] = [
+        User(text="/big 1"),
+        Result(tool="emit", call_id="c", text="x"),
+        Assistant(text="1 bytes"),
+    ]
+    around: list[Body] = [
+        Summary(text="/echo s"),
+        *before,
+        User(text="/big 2"),
+        System(text="/echo t"),
+        Notice(text="n"),
+    ]
     assert [each.arguments for each in ask(*around).calls] == ['{"bytes":2}']
 
 
@@ -134,7 +146,7 @@ def test_without_a_message_it_introduces_itself() -> None:
 
 
 def test_call_ids_differ() -> None:
-    """Each call of a session has an id of its own, also after its transcript was shortened; a repeat has the same."""
+    """Each call has an id of its own, also after the transcript was shortened; a repeat has the same."""
     first = ask(User(text="/big 1", at=1)).calls
     second = ask(User(text="/big 1", at=1), Result(tool="emit", call_id="c"), User(text="/big 1", at=2)).calls
     after_compaction = ask(User(text="/big 1", at=3)).calls
@@ -186,5 +198,4 @@ def test_wait_waits() -> None:
 
 def test_both_tools_may_be_repeated() -> None:
     """A crash may repeat ``emit`` and ``wait``: neither changes anything."""
-    box = ToolBox(offline_tools())
-    assert [box.is_idempotent(spec.name) for spec in box.specs] == [True, True]
+    assert [tool.is_idempotent for tool in offline_tools()] == [True, True]

@@ -1,8 +1,8 @@
 """How a prompt reads in the words of pydantic-ai, and how its stream reads in ours. Pure.
 
 Whatever a model once wrote is sent back to it with each prompt, so what a strict provider would refuse is
-mended: else one bad answer would block a session for good. Arguments that are no JSON object are wrapped by the
-library, impossible names of tools are mended here.
+mended: else one bad answer would block a session for good. Arguments that are no JSON object are wrapped by
+the library, impossible names of tools are mended here.
 """
 
 import re

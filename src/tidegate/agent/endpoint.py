@@ -5,8 +5,7 @@ answer that stops without the provider's finish reason is broken off, however it
 asked once: repeating is left to whoever knows the run's deadline.
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
 from urllib.parse import urlsplit
 
 import httpx2
@@ -86,29 +85,32 @@ class Endpoint:
             model_request_parameters=dialect.parameters(prompt.tools),
             instrument=False,
         )
+        texts: list[str] = []
+        room = MAX_ANSWER_CHARS
         try:
-            async with request as stream, aclosing(self._pieces(stream)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            async with request as stream:
+                async for event in stream:
+                    if text := dialect.text_of(event):
+                        room -= len(text)
+                        self._check(room)
+                        texts.append(text)
+                        yield Delta(text=text)
         except (AgentRunError, httpx2.HTTPError, *_STUMBLES) as error:
             raise self._failure(error) from error
+        # only now, since a caller may stop listening at the answer, and then nothing may be left open
+        for piece in self._end(stream, texts):
+            yield piece
 
     async def aclose(self) -> None:
         """Close the HTTP client and its connections."""
         await self._http.aclose()
 
-    async def _pieces(self, stream: StreamedResponse) -> AsyncGenerator[Delta | Answer, None]:
-        texts: list[str] = []
-        chars = 0
-        async for event in stream:
-            if text := dialect.text_of(event):
-                texts.append(text)
-                chars += len(text)
-                yield Delta(text=text)
-            if chars > MAX_ANSWER_CHARS:
-                raise ModelFailed(
-                    f"{self._where} answered more than {MAX_ANSWER_CHARS >> 20} million characters"
-                )
+    def _check(self, room: int) -> None:
+        if room < 0:
+            raise ModelFailed(f"{self._where} answered more than {MAX_ANSWER_CHARS >> 20} million characters")
+
+    def _end(self, stream: StreamedResponse, texts: list[str]) -> Iterator[Delta | Answer]:
+        """Yield the answer, after a remark if it is shorter than the model meant it."""
         if stream.finish_reason == "content_filter":
             raise ModelFailed(f"{self._where} withheld its answer: the provider's content filter")
         if stream.finish_reason == "length":

@@ -1,6 +1,6 @@
 """What the loop asks of a model, whoever provides it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -58,7 +58,7 @@ class Model(Protocol):
     def name(self) -> str:
         """What usage is counted under, such as ``offline`` or ``gpt-5-mini``."""
 
-    def stream(self, prompt: Prompt) -> AsyncIterator[Delta | Answer]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
         """Yield any number of deltas, then exactly one answer.
 
         Raises:

@@ -7,7 +7,7 @@ alone, which starts at the last user message; the same prompt always gets the sa
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated
 
@@ -60,7 +60,7 @@ class OfflineModel:
         """What usage is counted under."""
         return "offline"
 
-    async def stream(self, prompt: Prompt) -> AsyncIterator[Delta | Answer]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
         """Yield the answer in a few deltas, then whole."""
         reply = _reply(prompt.bodies)
         text = reply if isinstance(reply, str) else ""

@@ -6,7 +6,7 @@ library wants and what it says is the business of ``endpoint`` and ``dialect``, 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -42,7 +42,7 @@ class RemoteModel:
         """What usage is counted under: the provider's name for the model."""
         return self._name
 
-    async def stream(self, prompt: Prompt) -> AsyncIterator[Delta | Answer]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
         """Yield any number of deltas, then exactly one answer.
 
         Raises:

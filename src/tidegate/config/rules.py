@@ -42,6 +42,11 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
 
 
 def build(document: Table, folder: Path) -> Config:
+    """Build the tree from a file that lies in *folder*; how its values fit together is not looked at yet.
+
+    Raises:
+        WrongError: Something is unknown, of the wrong type or out of range.
+    """
     parts: Table = {}
     for name, value in document.items():
         at: Keys = (name,)
@@ -96,7 +101,11 @@ def _check_lifecycle(kind: str, key: str, value: object) -> None:
 
 
 def check(config: Config) -> None:
-    """Refuse what makes no sense together."""
+    """Refuse what makes no sense together.
+
+    Raises:
+        WrongError: The first such thing.
+    """
     _check_names(config.gateway)
     _check_exposure(config.gateway)
     _check_store(config.store)

@@ -19,8 +19,8 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import FieldInfo, fields
 
-from tidegate.errors import ConfigError
 from tidegate.config.place import Keys, line_of, syntax_line
+from tidegate.errors import ConfigError
 from tidegate.units import duration_ms, print_duration
 
 MAX_FILE_BYTES = 256 * 1024
@@ -89,7 +89,7 @@ def table_of(value: object, at: Keys) -> Table:
     if isinstance(value, dict):
         return value
     hint = f"write [{'.'.join(map(_written, at))}] on a line of its own and its keys below"
-    raise WrongError(at[:-1], at[-1], "this is a table, no single value", hint)
+    raise WrongError(at[:-1], at[-1], "expected one table", hint)
 
 
 def section(cls: type[S], value: object, at: Keys, folder: Path) -> S:

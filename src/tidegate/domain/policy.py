@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
+from tidegate.config import Lifecycle
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 
 REFUSED_AGAIN_MS = 30_000  # a due row whose move is refused comes back after this
@@ -40,7 +41,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.blake2b(msgspec.json.encode(self), digest_size=8).hexdigest()
 
 
-class Step(NamedTuple):
+class Due(NamedTuple):
     """The next move of a session; both are None exactly while nothing may move it."""
 
     due_at: int | None
@@ -49,7 +50,7 @@ class Step(NamedTuple):
 
 Policies = Mapping[PolicyName, Policy]
 
-STAYS = Step(None, None)
+NEVER = Due(None, None)
 
 DEFAULTS: Policies = MappingProxyType({
     PolicyName.SUBAGENT: Policy(
@@ -90,10 +91,15 @@ DEFAULTS: Policies = MappingProxyType({
 })
 
 
-def next_step(session: Session, policy: Policy) -> Step:
+def policies(lifecycle: Mapping[str, Lifecycle]) -> Policies:
+    """Return the policies with what *lifecycle* sets, by kind, instead of the default."""
+    return MappingProxyType({name: _merged(DEFAULTS[name], lifecycle.get(name)) for name in PolicyName})
+
+
+def next_step(session: Session, policy: Policy) -> Due:
     """Say when *session* moves next and where to.
 
-    Pure, and total over all sessions; for an ephemeral session that is not pinned the answer is never `STAYS`
+    Pure, and total over all sessions; for an ephemeral session that is not pinned the answer is never `NEVER`
     (invariant I3), which configuration guarantees by refusing "never" outside of chats.
     """
     match session.state:
@@ -107,27 +113,35 @@ def next_step(session: Session, policy: Policy) -> Step:
             return _after(session, _retention_ms(session, policy), DueTo.DELETED)
 
 
-def _conversation_step(session: Session, policy: Policy) -> Step:
+def _merged(default: Policy, wanted: Lifecycle | None) -> Policy:
+    changes = {} if wanted is None else {name: getattr(wanted, name) for name in wanted.__struct_fields__}
+    changes = {name: value for name, value in changes.items() if value is not msgspec.UNSET}
+    if "idle_after_ms" in changes:
+        changes["archive_after_ms"] = changes.pop("idle_after_ms")
+    return msgspec.structs.replace(default, **changes)
+
+
+def _conversation_step(session: Session, policy: Policy) -> Due:
     if session.turn_at is not None and policy.max_runtime_ms is not None:
-        return Step(session.turn_at + policy.max_runtime_ms, DueTo.COMPLETED)
+        return Due(session.turn_at + policy.max_runtime_ms, DueTo.COMPLETED)
     if session.pinned or policy.archive_after_ms is None:
-        return STAYS
+        return NEVER
     idle_since = max(session.updated_at, session.since_at)
-    return Step(idle_since + policy.archive_after_ms, DueTo.ARCHIVED)
+    return Due(idle_since + policy.archive_after_ms, DueTo.ARCHIVED)
 
 
-def _deadline(session: Session, policy: Policy) -> Step:
+def _deadline(session: Session, policy: Policy) -> Due:
     """Return the date from birth; a pin does not stop it."""
     dates = [] if policy.max_runtime_ms is None else [session.created_at + policy.max_runtime_ms]
     if policy.stall_after_ms is not None and session.running_at is not None:
         dates.append(max(session.updated_at, session.running_at) + policy.stall_after_ms)
-    return Step(min(dates), DueTo.COMPLETED) if dates else STAYS
+    return Due(min(dates), DueTo.COMPLETED) if dates else NEVER
 
 
-def _after(session: Session, duration_ms: int | None, due_to: DueTo) -> Step:
+def _after(session: Session, duration_ms: int | None, due_to: DueTo) -> Due:
     if session.pinned or duration_ms is None:
-        return STAYS
-    return Step(session.since_at + duration_ms, due_to)
+        return NEVER
+    return Due(session.since_at + duration_ms, due_to)
 
 
 def _retention_ms(session: Session, policy: Policy) -> int | None:

@@ -1,9 +1,11 @@
 """What is done: one piece of work in a session, why it exists and who may write to it."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
 
+from tidegate.domain.entry import Body
 from tidegate.domain.session import Outcome
 from tidegate.ids import RunId, SessionId
 
@@ -45,6 +47,14 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     def total(self) -> int:
         """Both directions together."""
         return self.input_tokens + self.output_tokens
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """What one turn of the loop wants kept: bodies in order and, if a model answered, what that took."""
+
+    bodies: Sequence[Body]
+    usage: Usage | None = None
+    model: str = ""
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from tidegate.domain.entry import Body, Entry
-from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Usage
+from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.ids import BlobHash, RunId, SessionId
 from tidegate.store.segments import Segment
@@ -70,14 +70,6 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
 
     run: Run
     session: Session
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What the loop wants kept: bodies in order and, if a model answered, what that took."""
-
-    bodies: Sequence[Body]
-    usage: Usage | None = None
-    model: str = ""
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,6 +225,9 @@ class Store(Protocol):
         fences; to archived needs the segments of all hot entries; to deleted takes the lowest session first. Nothing
         running or pinned is archived or deleted; what is refused comes back in 30 s.
         """
+
+    async def postpone(self, session: SessionId) -> None:
+        """Let a move that failed come back in 30 s, so that it cannot starve the rest."""
 
     async def freeze(self, session: SessionId, segments: Sequence[Segment]) -> Settled:
         """Put the oldest hot entries of a session into segments while it lives on."""

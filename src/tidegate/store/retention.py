@@ -32,6 +32,13 @@ def settle(tx: Tx, move: Move) -> Settled:
             return _delete(tx, session, move)
 
 
+def postpone(tx: Tx, session_id: SessionId) -> None:
+    """Date a session that cannot be moved now for another try."""
+    session = sessions.by_id(tx, session_id)
+    if session.due_to is not None:
+        sessions.date(tx, session, tx.now + REFUSED_AGAIN_MS, session.due_to)
+
+
 def freeze(tx: Tx, session_id: SessionId, segments: list[Segment]) -> Settled:
     """Put the oldest hot entries of a session into segments; it lives on."""
     session = sessions.by_id(tx, session_id)

@@ -6,7 +6,7 @@ import msgspec
 
 from tidegate.clock import DAY_MS, iso
 from tidegate.domain.entry import Assistant, Body, Call, Entry, User
-from tidegate.domain.run import Lane, Lease, Run, RunState
+from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.session import Outcome, Session, State
 from tidegate.errors import (
     AgentMismatch,
@@ -22,7 +22,7 @@ from tidegate.errors import (
 )
 from tidegate.ids import RunId, SessionId, ulid
 from tidegate.store import blobs, rows, sessions, transcript, turns
-from tidegate.store.port import Admission, Admitted, Claimed, Step
+from tidegate.store.port import Admission, Admitted, Claimed
 from tidegate.store.rows import Row
 from tidegate.store.tx import Tx
 

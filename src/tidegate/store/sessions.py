@@ -135,6 +135,7 @@ def delete(tx: Tx, session: Session, reason: str) -> None:
     """Delete a session that has nobody below it; its rows, and blobs nobody else refers to, go with it."""
     tx.run("session_gone", id=session.id)
     tx.effects.heads[session.key] = None
+    tx.effects.gone.append(session.id)
     tx.effects.transitions[Transition(session.state, DELETED, reason)] += 1
 
 

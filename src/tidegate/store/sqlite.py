@@ -14,7 +14,7 @@ from tidegate.bounded import LruCache, Registry
 from tidegate.clock import Clock
 from tidegate.domain.entry import Body, Entry, text_bytes
 from tidegate.domain.policy import Policies
-from tidegate.domain.run import Lane, Lease, Run, RunState
+from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.errors import StorageFailed
 from tidegate.ids import BlobHash, RunId, SessionId
@@ -29,7 +29,6 @@ from tidegate.store.port import (
     Move,
     Page,
     Settled,
-    Step,
     StorageBytes,
     Tallies,
 )
@@ -139,11 +138,13 @@ class SqliteStore:
         return await self.writer.write(partial(sessions.restore, session_id=session))
 
     async def settle(self, moves: Sequence[Move]) -> list[Settled]:
-        """Carry out moves, a few in each transaction."""
-        settled: list[Settled] = []
-        for move in moves:
-            settled.append(await self._background(partial(retention.settle, move=move)))
-        return settled
+        """Carry out moves; they share commits, and one that fails does not hold the others."""
+        operations = [partial(retention.settle, move=move) for move in moves]
+        return await self.writer.write_each(operations, is_background=True)
+
+    async def postpone(self, session: SessionId) -> None:
+        """Let a failed move come back later."""
+        await self._background(partial(retention.postpone, session_id=session))
 
     async def freeze(self, session: SessionId, segments: Sequence[Segment]) -> Settled:
         """Put the oldest hot entries into segments."""

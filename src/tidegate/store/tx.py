@@ -12,6 +12,7 @@ from tidegate.domain.entry import Entry
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Run
 from tidegate.domain.session import Session
+from tidegate.ids import SessionId
 from tidegate.store.rows import Row, Value
 
 
@@ -26,11 +27,12 @@ class Transition(NamedTuple):
 class Effects:
     """What one committed transaction changed."""
 
-    __slots__ = ("closed", "entries", "heads", "queued", "transitions")
+    __slots__ = ("closed", "entries", "gone", "heads", "queued", "transitions")
 
     def __init__(self) -> None:
         #: new heads of sessions by key, None for a deleted one
         self.heads: dict[str, Session | None] = {}
+        self.gone: list[SessionId] = []
         self.entries: list[Entry] = []
         self.closed: list[Run] = []
         #: lanes with new work

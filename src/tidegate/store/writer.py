@@ -14,7 +14,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import anyio
@@ -150,6 +150,15 @@ class Writer:
         """
         return await self._submit(operation, Want(size=size, is_background=is_background))
 
+    async def write_each(self, operations: Sequence[Callable[[Tx], T]], *, is_background: bool) -> list[T]:
+        """Run operations that share commits but not failures; the first error is raised once all are done."""
+        want = Want(is_background=is_background)
+        jobs = [await self._enqueue(operation, want) for operation in operations]
+        if not jobs:
+            return []
+        await asyncio.wait([job.future for job in jobs])
+        return [job.future.result() for job in jobs]
+
     async def maintain(self, operation: Callable[[apsw.Connection], T]) -> T:
         """Run background work on the bare connection, between transactions."""
         return await self._submit(operation, Want(is_background=True, is_outside=True))
@@ -163,6 +172,9 @@ class Writer:
         self._connection.close()
 
     async def _submit(self, operation: Callable[..., T], want: Want) -> T:
+        return await (await self._enqueue(operation, want)).future
+
+    async def _enqueue(self, operation: Callable[..., T], want: Want) -> Job[T]:
         queue = self.background if want.is_background else self.foreground
         await self._wait_for_room(queue, want.size)
         job = Job(operation, self._loop.create_future(), want)
@@ -171,7 +183,7 @@ class Writer:
                 raise self._broken or StorageFailed("the store is closed")
             queue.push(job)
             self._wake.notify()
-        return await job.future
+        return job
 
     async def _wait_for_room(self, queue: Queue, size: int) -> None:
         if queue.has_room(size):

@@ -1,0 +1,136 @@
+"""``tidegate config``: where the configuration lies, what is in effect, whether it is sound, a first one."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import click
+
+from tidegate.cli.options import config_option, json_option, state_option
+from tidegate.config import (
+    FILE_NAME,
+    LIFECYCLE_KEYS,
+    Config,
+    effective,
+    example,
+    find,
+    places,
+    read,
+    state_folder,
+)
+from tidegate.domain.policy import Policy, policies
+from tidegate.errors import ConfigError, StorageFailed
+from tidegate.units import print_duration
+
+
+@click.group()
+def config() -> None:
+    """Show, check or write the configuration."""
+
+
+@config.command()
+@config_option
+@state_option
+@json_option
+def path(config: Path | None, state: Path | None, *, as_json: bool) -> None:
+    """Print which file is read."""
+    folder = state_folder(state)
+    found = find(config, folder)
+    if as_json:
+        looked_in = [str(place) for place in places(folder)]
+        click.echo(json.dumps({"path": found and str(found), "looked_in": looked_in}))
+    elif found:
+        click.echo(found)
+    else:
+        click.echo(
+            f"no file: the defaults hold; looked for {' and '.join(map(str, places(folder)))}", err=True
+        )
+
+
+@config.command()
+@config_option
+@state_option
+@json_option
+def show(config: Path | None, state: Path | None, *, as_json: bool) -> None:
+    """Print the configuration in effect, defaults included."""
+    tree = _in_effect(read(find(config, state_folder(state))))
+    click.echo(json.dumps(tree, indent=2) if as_json else "\n".join(_toml(tree)))
+
+
+@config.command()
+@config_option
+@state_option
+@json_option
+def check(config: Path | None, state: Path | None, *, as_json: bool) -> None:
+    """Say whether the configuration can be used; what is wrong ends with exit code 78."""
+    found = find(config, state_folder(state))
+    read(found)
+    if as_json:
+        click.echo(json.dumps({"path": found and str(found), "ok": True}))
+    else:
+        click.echo(f"{found}: in order" if found else "no file: the defaults hold")
+
+
+@config.command()
+@config_option
+@state_option
+@json_option
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def init(config: Path | None, state: Path | None, *, as_json: bool, force: bool) -> None:
+    """Write a commented configuration, by default into the state folder."""
+    target = (config or state_folder(state) / FILE_NAME).absolute()
+    if os.path.lexists(target) and not force:
+        raise ConfigError(f"{target}: this file exists already", hint="--force replaces it")
+    try:
+        _write(target, example())
+    except OSError as error:
+        raise StorageFailed(f"{target}: cannot be written: {error.strerror}") from error
+    click.echo(json.dumps({"path": str(target)}) if as_json else f"wrote {target}")
+
+
+def _write(target: Path, text: str) -> None:
+    """Write the whole file, readable by its owner alone, or nothing."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _in_effect(tree: Config) -> dict[str, object]:
+    """Return the tree with the whole policy of each kind instead of what the file changes of it."""
+    kinds = {name.value: _policy(name.value, policy) for name, policy in policies(tree.lifecycle).items()}
+    return effective(tree) | {"lifecycle": kinds}
+
+
+def _policy(kind: str, policy: Policy) -> dict[str, object]:
+    table: dict[str, object] = {}
+    for key in sorted(LIFECYCLE_KEYS[kind]):
+        if key in {"keep", "max_running"}:
+            table[key] = getattr(policy, key)
+            continue
+        value = getattr(policy, "archive_after_ms" if key == "idle_after" else f"{key}_ms")
+        if value is not None:
+            table[key] = print_duration(value)
+        elif kind == "chat":
+            table[key] = "never"
+    return table
+
+
+def _toml(tree: Mapping[str, object], above: str = "") -> Iterator[str]:
+    """Yield the lines of *tree* as TOML; its strings and lists are written as in JSON."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            if not any(isinstance(one, Mapping) for one in value.values()):
+                yield f"[{above}{key}]"
+            yield from _toml(value, f"{above}{key}.")
+        else:
+            yield f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")

@@ -1,0 +1,128 @@
+"""The command line as a whole: which commands there are, and how an error looks.
+
+A command's module is imported when the command is called: ``--help`` stays fast however much the commands need.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import MappingProxyType
+from typing import NamedTuple, cast
+
+import click
+
+from tidegate import __version__
+from tidegate.errors import TidegateError
+
+INTERRUPTED = 130
+
+
+class Place(NamedTuple):
+    """Where a command is, and what it does in one line."""
+
+    module: str
+    attribute: str
+    summary: str
+
+
+COMMANDS: Mapping[str, Place] = MappingProxyType(
+    {
+        "up": Place("tidegate.cli.up", "up", "Start the gateway."),
+        "status": Place("tidegate.cli.status", "status", "Show how the gateway is."),
+        "token": Place("tidegate.cli.token", "token", "Print the token."),
+        "chat": Place("tidegate.cli.chat", "chat", "Talk to an agent."),
+        "sessions": Place("tidegate.cli.sessions", "sessions", "List, show, keep and delete sessions."),
+        "sweep": Place("tidegate.cli.sweep", "sweep", "Carry out now what is due."),
+        "config": Place("tidegate.cli.config", "config", "Show, check or write the configuration."),
+        "doctor": Place("tidegate.cli.doctor", "doctor", "Check that what is stored is sound."),
+    }
+)
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        place = COMMANDS.get(cmd_name)
+        return cast("click.Command", getattr(import_module(place.module), place.attribute)) if place else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or suggest one that is meant."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; that nobody reads its output any more ends it quietly."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, place.summary) for name, place in COMMANDS.items()])
+
+
+@click.command(cls=Lazy)
+@click.version_option(__version__, prog_name="tidegate")
+def cli() -> None:
+    """An AI agent gateway whose memory and disk stay flat."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command and return its exit code; what went wrong is told on standard error."""
+    code = _code_of(list(args), as_json="--json" in args)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # what is left in the buffer must not fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERRUPTED
+    return code
+
+
+def _code_of(args: list[str], *, as_json: bool) -> int:
+    try:
+        code = cli.main(args, prog_name="tidegate", standalone_mode=False)
+    except click.Abort:
+        return INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        _tell("usage", error.format_message(), _usage(error), as_json=as_json)
+        return error.exit_code
+    except TidegateError as error:
+        _tell(error.code, error.message, error.hint, as_json=as_json)
+        return error.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: click.ClickException) -> str:
+    """Return where to read how the command is used."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{context.command_path} --help" if context else ""
+
+
+def _tell(code: str, message: str, hint: str, *, as_json: bool) -> None:
+    if as_json:
+        told = json.dumps({"error": {"code": code, "message": message, "hint": hint}})
+    else:
+        told = f"error: {message}" + (f"\nhint: {hint}" if hint else "")
+    click.echo(told, err=True)

@@ -1,0 +1,60 @@
+"""``tidegate up``: one process in the foreground, ready to talk to."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tidegate.cli.options import config_option, state_option
+from tidegate.errors import TidegateError
+
+if TYPE_CHECKING:
+    from tidegate.app import Gateway
+
+
+@click.command()
+@click.option("--host", help="Address to serve at; elsewhere than loopback needs TLS or a trusted proxy.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to serve at; 0 takes a free one.")
+@click.option("--store", "store_url", help="Where the store is; empty for the embedded one.")
+@state_option
+@config_option
+def up(host: str | None, port: int | None, store_url: str | None, state: Path | None, config: Path | None) -> None:
+    """Start the gateway in the foreground."""
+    import uvloop  # noqa: PLC0415 - `tidegate --help` must not pay for the server
+
+    from tidegate import app, log  # noqa: PLC0415
+    from tidegate import config as configuration  # noqa: PLC0415
+
+    folder = configuration.state_folder(state)
+    path = configuration.find(config, folder)
+    settings = configuration.override(configuration.read(path), host=host, port=port, store_url=store_url)
+    log.setup()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(app.serve(settings, folder, path, lambda gateway: _announce(gateway, folder)))
+    except BaseExceptionGroup as group:
+        raise next(_ours(group), group) from group
+
+
+def _announce(gateway: "Gateway", folder: Path) -> None:
+    """Say in five lines what there is; the token only to a terminal, never into a log."""
+    url = gateway.instance.url
+    is_offline = gateway.config.model.provider == "offline"
+    lines = (
+        f"Tidegate is up: {url}/{f'#token={gateway.token}' if sys.stdout.isatty() else ''}",
+        f"data:  {folder} (embedded store)",
+        f"model: {gateway.instance.model}",
+        "add a real one: `tidegate config init`, then fill in [model]" if is_offline else "talk: `tidegate chat`",
+        "stop:  Ctrl-C; nothing is lost",
+    )
+    print("\n".join(lines), flush=True)
+
+
+def _ours(group: BaseException) -> Iterator[TidegateError]:
+    if isinstance(group, TidegateError):
+        yield group
+    for error in group.exceptions if isinstance(group, BaseExceptionGroup) else ():
+        yield from _ours(error)

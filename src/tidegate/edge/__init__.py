@@ -1,0 +1,1 @@
+"""Outside words to inside calls and back: HTTP, events, the page."""

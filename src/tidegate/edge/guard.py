@@ -1,0 +1,79 @@
+"""Who may come in: checked before anything is read, in this order: Host, origin, token.
+
+Host is checked on every request, loopback included, so that a name rebound to 127.0.0.1 reaches nothing; a page of
+another origin is refused even with a token; tokens travel in the Authorization header alone.
+"""
+
+import hmac
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tidegate.edge import openai_errors, wire
+from tidegate.errors import BadRequest, Forbidden, NotAuthorized, TidegateError, WrongHost
+
+OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
+OPEN_PREFIX = "/ui/"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+TOKEN_PARAMETERS = frozenset({"token", "access_token", "api_key", "key"})
+
+
+class Guard:
+    """An ASGI layer that lets through what may come in."""
+
+    def __init__(self, app: ASGIApp, *, token: str, hosts: Collection[str]) -> None:
+        self._app = app
+        self._token = token.encode()
+        self._hosts = LOOPBACK | {host.lower().rstrip(".") for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._check(scope)
+        except TidegateError as error:
+            is_openai = scope["path"].startswith("/v1/")
+            response = openai_errors.failed(error) if is_openai else wire.failed(error)
+            await response(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if _host_name(host) not in self._hosts:
+            raise WrongHost(f"this gateway does not serve {host[:200]!r}", hint="add it to allowed_hosts in [gateway]")
+        origin = headers.get("origin")
+        if origin is not None and not _is_same(origin, host):
+            raise Forbidden(f"a page of {origin[:200]!r} may not use this gateway")
+        if TOKEN_PARAMETERS & set(QueryParams(scope["query_string"])):
+            raise BadRequest("a token does not belong into a URL", hint="send it as Authorization: Bearer TOKEN")
+        path = scope["path"]
+        if path not in OPEN_PATHS and not path.startswith(OPEN_PREFIX):
+            self._check_token(headers.get("authorization", ""))
+
+    def _check_token(self, authorization: str) -> None:
+        scheme, _, token = authorization.partition(" ")
+        given = token.strip().encode("utf-8", "replace")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._token):
+            hint = "send Authorization: Bearer TOKEN; `tidegate token` prints it"
+            raise NotAuthorized("the token is wrong" if given else "the request has no token", hint=hint)
+
+
+def _host_name(host: str) -> str:
+    """Return the name in a Host header, lower case, without port; empty for what is no host."""
+    if any(mark in host for mark in "@/\\ "):
+        return ""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_same(origin: str, host: str) -> bool:
+    parts = origin.partition("://")
+    return parts[0] in {"http", "https"} and parts[2].lower() == host.lower()

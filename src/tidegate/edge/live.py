@@ -1,0 +1,119 @@
+"""What happens in a session as it happens: server-sent events that can be resumed.
+
+Durable entries carry the id ``SESSION_ID:SEQ``; a client that comes back with it misses nothing and sees nothing twice.
+Pieces of an answer in the making have no id: their entry replaces them.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from tidegate.domain.entry import Entry
+from tidegate.domain.run import Run
+from tidegate.domain.session import Session
+from tidegate.edge import wire
+from tidegate.edge.endpoint import Endpoint
+from tidegate.errors import SessionNotFound
+from tidegate.ids import SessionId, session_key
+from tidegate.runtime.bus import Bus, Ended, Event, Lagged, Piece, Subscription
+from tidegate.store.port import Store
+
+KEEP_ALIVE_S = 20.0
+PAGE = 200
+
+
+class Live:
+    """Streams of events."""
+
+    def __init__(self, store: Store, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+
+    async def events(self, request: Request) -> Response:
+        """Stream a session's entries after a seq, then what comes."""
+        key = session_key(request.path_params["key"])
+        session = self._store.session(key)
+        if session is None:
+            raise SessionNotFound(f"there is no session {key!r}")
+        after = _resumed(request, session.id)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(self._stream(session, after), media_type="text/event-stream", headers=headers)
+
+    async def _stream(self, session: Session, seq: int) -> AsyncIterator[bytes]:
+        with self._bus.subscribe(session.id) as subscription:
+            yield b"retry: 2000\n\n"
+            is_behind = True
+            while True:
+                while is_behind:
+                    entries = await self._store.entries(session.id, seq, PAGE)
+                    for entry in entries:
+                        yield _durable(session.id, entry)
+                    seq = entries[-1].seq if entries else seq
+                    is_behind = bool(entries)
+                event = await _next(subscription)
+                if isinstance(event, Entry) and event.seq == seq + 1:
+                    yield _durable(session.id, event)
+                    seq += 1
+                elif isinstance(event, Ended):
+                    yield _passing("end", {"reason": event.reason})
+                    return
+                elif isinstance(event, Lagged) or (isinstance(event, Entry) and event.seq > seq):
+                    is_behind = True
+                elif not isinstance(event, Entry):
+                    yield _shown(event, session.key)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the routes of this part."""
+        return [
+            Endpoint(
+                method="GET",
+                path="/api/sessions/{key}/events",
+                handler=self.events,
+                summary="Stream entries and pieces of answers as server-sent events",
+                query={"after": "the last seq that is known"},
+                headers={"Last-Event-ID": "the id of the last event that arrived"},
+                errors=(400, 404, 429),
+                media_type="text/event-stream",
+            )
+        ]
+
+
+def _resumed(request: Request, session: SessionId) -> int:
+    """Return the last seq that the client knows; one of another session with the same key does not count."""
+    known, _, seq = request.headers.get("last-event-id", "").partition(":")
+    if known == session and seq.isdecimal():
+        return int(seq)
+    return wire.integer(request.query_params, "after", 0)
+
+
+async def _next(subscription: Subscription) -> Event | None:
+    """Wait for an event; nothing comes back when it is time for a sign of life."""
+    try:
+        async with asyncio.timeout(KEEP_ALIVE_S):
+            return await subscription.get()
+    except TimeoutError:
+        return None
+
+
+def _durable(session: SessionId, entry: Entry) -> bytes:
+    data = msgspec.json.encode(wire.entry_out(entry))
+    return b"id: %s:%d\nevent: entry\ndata: %s\n\n" % (session.encode(), entry.seq, data)
+
+
+def _shown(event: Piece | Run | Lagged | Ended | None, key: str) -> bytes:
+    match event:
+        case Piece():
+            return _passing("delta", {"run": event.run, "text": event.text})
+        case Run():
+            return _passing("run", wire.run_out(event, key))
+        case _:
+            return b": alive\n\n"
+
+
+def _passing(name: str, data: object) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(data))

@@ -1,0 +1,153 @@
+"""Puts the routes together and serves them: one ASGI application, one uvicorn server inside our own task group."""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib.resources import files
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tidegate import log
+from tidegate.edge import openai_errors, openapi, wire
+from tidegate.edge.endpoint import Endpoint
+from tidegate.edge.guard import Guard
+from tidegate.edge.wire import Json
+from tidegate.errors import BadRequest, NotFound, TidegateError
+
+BACKLOG = 1_024
+KEEP_ALIVE_S = 75
+
+_log = log.get("edge")
+
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+_PAGE_FILES = {"index.html": "text/html", "app.js": "text/javascript", "style.css": "text/css"}
+
+
+class Health:
+    """What a supervisor asks, and the page: all that is served without a token."""
+
+    def __init__(self) -> None:
+        self.is_ready = False
+
+    async def alive(self, _: Request) -> Response:
+        """Say that the event loop turns."""
+        return Json({"ok": True})
+
+    async def ready(self, _: Request) -> Response:
+        """Say whether messages are taken."""
+        return Json({"ready": self.is_ready}, status_code=200 if self.is_ready else 503)
+
+    async def page(self, request: Request) -> Response:
+        """Serve the page and what belongs to it."""
+        name = request.path_params.get("file", "index.html")
+        if name not in _PAGE_FILES:
+            raise NotFound(f"there is no file {name[:80]!r}")
+        content = files("tidegate.edge").joinpath("ui", name).read_bytes()
+        return Response(content, media_type=f"{_PAGE_FILES[name]}", headers=_PAGE_HEADERS)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the routes of this part."""
+        return [
+            Endpoint(method="GET", path="/healthz", handler=self.alive, summary="Is it alive", is_open=True),
+            Endpoint(
+                method="GET", path="/readyz", handler=self.ready, summary="Does it take messages", is_open=True,
+                answers={200: "yes", 503: "not now"},
+            ),
+            Endpoint(
+                method="GET", path="/", handler=self.page, summary="The page", media_type="text/html", is_open=True
+            ),
+            Endpoint(
+                method="GET", path="/ui/{file}", handler=self.page, summary="A file of the page", is_open=True,
+                errors=(404,), media_type="text/plain",
+            ),
+        ]
+
+
+def application(
+    endpoints: Sequence[Endpoint], *, token: str, hosts: Collection[str], count_refusal: Callable[[str], None]
+) -> Guard:
+    """Build the application from its endpoints."""
+
+    async def describe(_: Request) -> Response:
+        return Json(description)
+
+    described = Endpoint(method="GET", path="/openapi.json", handler=describe, summary="This document")
+    everything = [*endpoints, described]
+    description = openapi.document(everything)
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        return _answered(request, error, count_refusal)
+
+    routes = [Route(item.path, item.handler, methods=[item.method]) for item in everything]
+    handlers = {TidegateError: refuse, HTTPException: refuse, Exception: refuse}
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), token=token, hosts=hosts)
+
+
+def _answered(request: Request, error: Exception, count_refusal: Callable[[str], None]) -> Response:
+    match error:
+        case TidegateError():
+            failure = error
+        case HTTPException(status_code=405):
+            failure = MethodNotAllowed(f"{request.method} is not possible on {request.url.path[:200]}")
+        case HTTPException(status_code=404):
+            failure = NotFound(f"there is nothing at {request.url.path[:200]}", hint="/openapi.json lists what there is")
+        case HTTPException():
+            failure = BadRequest(str(error.detail))
+        case _:
+            failure = TidegateError(f"internal error: {type(error).__name__}")
+    if failure.status >= 500 and failure.code == TidegateError.code:
+        _log.error("request_crashed", path=request.url.path, exc_info=error)
+    count_refusal(failure.code)
+    shape = openai_errors if request.url.path.startswith("/v1/") else wire
+    return shape.failed(failure)
+
+
+class MethodNotAllowed(BadRequest):
+    """The path is there, the method is not."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+class Server(uvicorn.Server):
+    """Uvicorn without its signal handlers: the house has one stop order, and it is in ``app``."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:
+        """Leave signals alone."""
+        return nullcontext()
+
+    async def until_started(self) -> None:
+        """Wait until the socket takes connections."""
+        while not self.started and not self.should_exit:
+            await asyncio.sleep(0.005)
+
+
+def server(app: Guard, *, drain_s: float, tls: tuple[str, str] | None) -> Server:
+    """Build the server; its sockets are handed to `serve`."""
+    return Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            lifespan="off",
+            ws="none",
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=max(1, round(drain_s)),
+            ssl_certfile=tls[0] if tls else None,
+            ssl_keyfile=tls[1] if tls else None,
+        )
+    )

@@ -1,0 +1,128 @@
+"""How the gateway is, in one look: what people see on the page and in ``tidegate status``."""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+import psutil
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tidegate import __version__
+from tidegate.bounded import Registry
+from tidegate.clock import Clock
+from tidegate.domain.session import Kind, PolicyName, State
+from tidegate.edge.endpoint import Endpoint
+from tidegate.edge.wire import Json
+from tidegate.runtime.sweeper import Sweeper
+from tidegate.store.port import Store, Tallies
+
+AUDIT_S = 30.0  # orphans are counted at most this often,
+AUDIT_SHARE = 100  # and take at most a hundredth of the time
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """What does not change while the gateway runs."""
+
+    id: str
+    url: str
+    model: str
+    started_at: int
+    boots: int
+
+
+class Status:
+    """Reads the parts that are worth a look."""
+
+    def __init__(self, store: Store, sweeper: Sweeper, registry: Registry, instance: Instance, clock: Clock) -> None:
+        self.instance = instance
+        self._store = store
+        self._sweeper = sweeper
+        self._registry = registry
+        self._clock = clock
+        self._process = psutil.Process()
+        self._audit = Audit(time.monotonic)
+
+    @property
+    def rss_bytes(self) -> int:
+        """Resident memory now."""
+        return int(self._process.memory_info().rss)
+
+    async def orphans(self) -> dict[str, int]:
+        """Count orphans, not more often than is sensible."""
+        if self._audit.is_due:
+            with self._audit:
+                self._audit.found = await self._store.orphans()
+        return self._audit.found
+
+    async def read(self) -> dict[str, object]:
+        """Return the whole status."""
+        return {
+            "version": __version__,
+            "instance": self.instance.id,
+            "url": self.instance.url,
+            "uptime_s": (self._clock.now() - self.instance.started_at) // 1_000,
+            "boots": self.instance.boots,
+            "model": self.instance.model,
+            "rss_bytes": self.rss_bytes,
+            "sessions": sessions_by_kind(self._store.tallies()),
+            "session_bytes": bytes_by_kind(self._store.tallies()),
+            "storage": await self._store.storage(),
+            "orphans": await self.orphans(),
+            "overdue": await self._sweeper.overdue(),
+            "holds_deletes": self._sweeper.holds_deletes,
+            "containers": {gauge.name: {"entries": gauge.entries, "limit": gauge.limit} for gauge in self._registry},
+            # not measured yet
+            "trend": None,
+            "level": None,
+        }
+
+
+    async def show(self, _: Request) -> Response:
+        """Answer the status."""
+        return Json(await self.read())
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the route of this part."""
+        return [Endpoint(method="GET", path="/api/status", handler=self.show, summary="How the gateway is")]
+
+
+class Audit:
+    """The last count of orphans, and when the next one is worth its cost."""
+
+    def __init__(self, monotonic_s: Callable[[], float]) -> None:
+        self.found: dict[str, int] = {}
+        self._monotonic_s = monotonic_s
+        self._started_s = 0.0
+        self._next_s = float("-inf")
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to count again."""
+        return self._monotonic_s() >= self._next_s
+
+    def __enter__(self) -> None:
+        self._started_s = self._monotonic_s()
+        self._next_s = self._started_s + AUDIT_S
+
+    def __exit__(self, *_: object) -> None:
+        took_s = self._monotonic_s() - self._started_s
+        self._next_s = self._monotonic_s() + max(AUDIT_S, AUDIT_SHARE * took_s)
+
+
+def sessions_by_kind(tallies: Tallies) -> dict[str, dict[str, int]]:
+    """Return how many sessions of each kind are in each state, every one present."""
+    return _by_kind(tallies, 0)
+
+
+def bytes_by_kind(tallies: Tallies) -> dict[str, dict[str, int]]:
+    """Return how many bytes the sessions of each kind have in each state."""
+    return _by_kind(tallies, 1)
+
+
+def _by_kind(tallies: Tallies, index: int) -> dict[str, dict[str, int]]:
+    found = {kind.value: {state.value: 0 for state in State} for kind in Kind}
+    for name in PolicyName:
+        for state in State:
+            found[name.kind][state] += tallies.sessions[name, state][index]
+    return found

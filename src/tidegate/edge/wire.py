@@ -1,0 +1,204 @@
+"""What goes over the wire: strict JSON in, plain JSON out, and errors as status and code.
+
+Decoding happens once, here. JSON must be UTF-8 without NaN, duplicate keys, halves of surrogate pairs or deep nesting:
+what one parser reads one way and another one another way is refused (RFC 8259, section 4 and 9).
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tidegate.clock import iso
+from tidegate.domain.entry import Call, Entry, Result, role_of, text_bytes, type_of
+from tidegate.domain.run import Run
+from tidegate.domain.session import Session
+from tidegate.errors import BadMessage, BadRequest, TidegateError, TooLarge, Unavailable
+
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 4 << 20
+MAX_DEPTH = 64
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Json(Response):
+    """A JSON response; NaN becomes null."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        """Encode the content."""
+        return _encode(content)
+
+
+class MessageIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a message to a session."""
+
+    text: str
+    agent: str | None = None
+
+
+async def body_of(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+    """Read a body, up to a limit, without holding more than that.
+
+    Raises:
+        TooLarge: There is more.
+    """
+    declared = request.headers.get("content-length", "0")
+    parts = bytearray()
+    if not declared.isdecimal() or int(declared) <= limit:
+        async for part in request.stream():
+            parts += part
+            if len(parts) > limit:
+                break
+        else:
+            return bytes(parts)
+    raise TooLarge(f"the body has more than {limit >> 20} MiB", hint="send less at once")
+
+
+def decode(body: bytes, shape: type[T]) -> T:
+    """Read strict JSON of a shape; an empty body is ``{}``.
+
+    Raises:
+        BadMessage: It is not JSON, or not of this shape; the message names the place.
+    """
+    try:
+        value = json.loads(body.decode() or "{}", object_pairs_hook=_unique, parse_constant=_constant)
+        _check_depth(value)
+        return msgspec.convert(value, shape)
+    except UnicodeDecodeError as error:
+        raise BadMessage(f"the body is not UTF-8: byte {error.start + 1}") from None
+    except RecursionError:
+        raise BadMessage(f"the body is nested deeper than {MAX_DEPTH} levels") from None
+    except json.JSONDecodeError as error:
+        raise BadMessage(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except (msgspec.ValidationError, ValueError) as error:
+        raise BadMessage(f"the body does not fit: {error}") from None
+
+
+def integer(values: Mapping[str, str], name: str, default: int) -> int:
+    """Read a query parameter that is a number from 0 up.
+
+    Raises:
+        BadRequest: It is something else.
+    """
+    text = values.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise BadRequest(f"{name}={text[:40]!r} is not a number from 0 up")
+    return int(text)
+
+
+def limit_of(values: Mapping[str, str]) -> int:
+    """Read ``limit``: 100 by default, above 1,000 it is lowered."""
+    limit = integer(values, "limit", 100)
+    if limit == 0:
+        raise BadRequest("limit=0 asks for nothing", hint="use 1 to 1000")
+    return min(limit, 1_000)
+
+
+def failed(error: TidegateError) -> Json:
+    """Answer an error in the house's own shape."""
+    content = {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+    return Json(content, status_code=error.status, headers=retry_header(error))
+
+
+def retry_header(error: TidegateError) -> dict[str, str]:
+    """Return when a repetition makes sense, as a header."""
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
+
+
+def session_out(session: Session, parent: str | None = None) -> dict[str, object]:
+    """Show a session; *parent* is the key of the session above it."""
+    return {
+        "id": session.id,
+        "key": session.key,
+        "kind": session.kind,
+        "state": session.state,
+        "outcome": session.outcome,
+        "parent": parent,
+        "agent": session.agent,
+        "title": session.title,
+        "created_at": iso(session.created_at),
+        "updated_at": iso(session.updated_at),
+        "due_at": _instant(session.due_at),
+        "due_to": session.due_to,
+        "entries": session.entries,
+        "hot_entries": session.hot_entries,
+        "bytes": session.bytes,
+        "snapshot": None,
+        "pinned": session.pinned,
+    }
+
+
+def entry_out(entry: Entry) -> dict[str, object]:
+    """Show an entry, flat."""
+    body = entry.body
+    is_tool = isinstance(body, Call | Result)
+    return {
+        "seq": entry.seq,
+        "type": type_of(body),
+        "role": role_of(body),
+        "text": body.text,
+        "tool": body.tool if is_tool else None,
+        "call_id": body.call_id if is_tool else None,
+        "run": body.run,
+        "created_at": iso(body.at),
+        "bytes": text_bytes(body),
+        "blob": body.blob,
+    }
+
+
+def run_out(run: Run, key: str) -> dict[str, object]:
+    """Show a run; *key* is its session's."""
+    return {
+        "id": run.id,
+        "session": key,
+        "lane": run.lane,
+        "origin": run.origin,
+        "state": run.state,
+        "outcome": run.outcome,
+        "error": run.error,
+        "steps": run.steps,
+        "input_tokens": run.usage.input_tokens,
+        "output_tokens": run.usage.output_tokens,
+        "created_at": iso(run.created_at),
+        "started_at": _instant(run.started_at),
+        "finished_at": _instant(run.finished_at),
+    }
+
+
+def _instant(at: int | None) -> str | None:
+    return None if at is None else iso(at)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
+        raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
+    return found
+
+
+def _constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check_depth(value: object) -> None:
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for node in level
+            if isinstance(node, dict | list)
+            for item in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not level:
+            return
+    raise RecursionError

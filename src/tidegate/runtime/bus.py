@@ -1,0 +1,114 @@
+"""Who hears what: events to subscribers, bounded, and a word to those that are too slow.
+
+Durable events (entries, closed runs) come from the store's effects after their commit; pieces of an answer in the
+making come from the runner. A subscriber that does not keep up is told once that it lagged and then reads on from the
+store: nothing waits for it and nothing is kept for it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from tidegate.bounded import Registry
+from tidegate.domain.entry import Entry
+from tidegate.domain.run import Run
+from tidegate.errors import LimitReached
+from tidegate.ids import RunId, SessionId
+from tidegate.store.tx import Effects
+
+MAX_EVENTS = 256  # a subscriber
+MAX_SUBSCRIBERS = 20_000
+
+
+class Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of an answer that is still being made; its entry will replace it."""
+
+    run: RunId
+    text: str
+
+
+class Lagged(msgspec.Struct, frozen=True):
+    """The subscriber was too slow; what came meanwhile is in the store."""
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """There will be no more events: the session was deleted, or the gateway stops."""
+
+    reason: str
+
+
+Event = Entry | Run | Piece | Lagged | Ended
+
+
+class Subscription:
+    """The events of one session from now on."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque()
+        self._wake = asyncio.Event()
+
+    def put(self, event: Event) -> None:
+        """Add an event; above the bound everything waiting is replaced by one `Lagged`."""
+        if len(self._events) >= MAX_EVENTS:
+            self._events.clear()
+            self._events.append(Lagged())
+        self._events.append(event)
+        self._wake.set()
+
+    async def get(self) -> Event:
+        """Wait for the next event."""
+        while not self._events:
+            self._wake.clear()
+            await self._wake.wait()
+        return self._events.popleft()
+
+
+class Bus:
+    """The subscribers of each session; a session without one has no place here."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._subscribers: dict[SessionId, list[Subscription]] = {}
+        self._count = 0
+        registry.add("subscribers", lambda: self._count, MAX_SUBSCRIBERS)
+
+    @contextmanager
+    def subscribe(self, session: SessionId) -> Iterator[Subscription]:
+        """Hear a session's events from now on.
+
+        Raises:
+            LimitReached: There are 20,000 subscribers.
+        """
+        if self._count >= MAX_SUBSCRIBERS:
+            raise LimitReached(f"{self._count} streams are open", retry_after_s=10)
+        subscription = Subscription()
+        self._subscribers.setdefault(session, []).append(subscription)
+        self._count += 1
+        try:
+            yield subscription
+        finally:
+            self._count -= 1
+            self._subscribers[session].remove(subscription)
+            if not self._subscribers[session]:
+                del self._subscribers[session]
+
+    def publish(self, session: SessionId, event: Event) -> None:
+        """Hand an event to everyone who hears the session."""
+        for subscription in self._subscribers.get(session, ()):
+            subscription.put(event)
+
+    def on_commit(self, effects: Effects) -> None:
+        """Pass on what a commit has made durable: entries first, then the ends of runs."""
+        for entry in effects.entries:
+            self.publish(entry.session, entry)
+        for run in effects.closed:
+            self.publish(run.session, run)
+        for session in effects.gone:
+            self.publish(session, Ended(reason="deleted"))
+
+    def close(self) -> None:
+        """Tell every subscriber that the gateway stops."""
+        for session in self._subscribers:
+            self.publish(session, Ended(reason="stopping"))

@@ -1,0 +1,144 @@
+"""The one door: every piece of work becomes a run here, whoever asks for it."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import msgspec
+
+from tidegate.domain.entry import Entry, User
+from tidegate.domain.run import Lane, Origin, Run, RunState
+from tidegate.domain.session import PolicyName
+from tidegate.errors import BadText, RunNotFound, SessionRunning, Stopping, TooLarge, TooManySessions
+from tidegate.ids import RunId
+from tidegate.runtime import mover
+from tidegate.runtime.bus import Bus, Ended, Event, Lagged
+from tidegate.store.port import Admission, Admitted, Birth, Receipt, Store
+
+MAX_MESSAGE_BYTES = 1 << 20
+ROOM_TRIES = 3
+
+
+class Intake:
+    """Makes runs, and waits for their ends."""
+
+    def __init__(self, store: Store, bus: Bus, *, max_queued: int = 1_000, max_open: int = 100) -> None:
+        self._store = store
+        self._bus = bus
+        #: how many runs may be queued in a lane, and open in a session
+        self._bounds = {"max_queued": max_queued, "max_open": max_open}
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._is_closed = True
+
+    async def message(self, key: str, text: str, agent: str, *, is_named: bool, receipt: Receipt | None) -> Admitted:
+        """Accept a person's message; an unknown key becomes a chat."""
+        birth = Birth(policy=PolicyName.CHAT, agent=agent)
+        return await self.submit(
+            Admission(
+                key=key,
+                birth=birth,
+                agent_is_named=is_named,
+                lane=Lane.INTERACTIVE,
+                origin=Origin.MESSAGE,
+                bodies=[User(text=text)],
+                receipt=receipt,
+            )
+        )
+
+    async def submit(self, admission: Admission) -> Admitted:
+        """Accept a piece of work.
+
+        At the bound of named api sessions the one that has been idle longest is archived to make room.
+
+        Raises:
+            TooLarge, BadText: A message is too large or cannot be stored.
+            Stopping: The gateway is stopping.
+            Refused, Unavailable: What the store refuses.
+        """
+        if self._is_closed:
+            raise Stopping(retry_after_s=5)
+        for body in admission.bodies:
+            check_text(body.text)
+        admission = msgspec.structs.replace(admission, **self._bounds)
+        for _ in range(ROOM_TRIES):
+            try:
+                return await self._store.admit(admission)
+            except TooManySessions:
+                if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
+                    raise
+        return await self._store.admit(admission)
+
+    async def outcome(self, run: Run) -> Run:
+        """Wait until a run is done or waits for somebody, and return it as it is then."""
+        async with aclosing(self.follow(run)) as events:
+            async for _ in events:
+                pass
+        found = self._store.run(run.id)
+        if found is None:
+            raise RunNotFound(f"run {run.id!r} has gone with its session")
+        return found
+
+    async def follow(self, run: Run) -> AsyncGenerator[Event, None]:
+        """Yield the events of a run's session until the run is done or waits for somebody.
+
+        Raises:
+            Stopping: The gateway stops before the run has begun.
+        """
+        with self._bus.subscribe(run.session) as subscription:
+            while (found := self._store.run(run.id)) and found.state in {RunState.QUEUED, RunState.RUNNING}:
+                if self._is_closed and found.state is RunState.QUEUED:
+                    raise Stopping("the gateway stops; the message is kept and answered after the next start")
+                is_worth_a_look = False
+                while not is_worth_a_look:
+                    event = await subscription.get()
+                    is_worth_a_look = isinstance(event, Lagged | Ended) or (
+                        isinstance(event, Run) and event.id == run.id
+                    )
+                    yield event
+                    if isinstance(event, Ended) and self._is_closed:
+                        raise Stopping("the gateway stops; the run goes on after the next start")
+
+    async def reply(self, run: Run) -> str:
+        """Return the whole text of a run's answer, empty if it gave none."""
+        if run.reply_seq is None:
+            return ""
+        found = await self._store.entries(run.session, run.reply_seq - 1, 1)
+        return await self.text(found[0]) if found else ""
+
+    async def text(self, entry: Entry) -> str:
+        """Return the whole text of an entry, wherever it lies."""
+        blob = entry.body.blob
+        return (await self._store.blob(blob.hash)).decode() if blob else entry.body.text
+
+    async def cancel(self, run: RunId) -> Run:
+        """Cancel a run; idempotent."""
+        return await self._store.cancel_run(run)
+
+    async def _make_room(self) -> bool:
+        idle = await self._store.idle_longest()
+        if idle is None:
+            return False
+        try:
+            await mover.archive(self._store, idle)
+        except SessionRunning:
+            return True
+        return True
+
+
+def check_text(text: str) -> None:
+    """Refuse a text that is too large or that cannot be stored everywhere.
+
+    Raises:
+        TooLarge: It has more than 1 MiB.
+        BadText: It holds NUL or half a surrogate pair.
+    """
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise BadText(f"character {error.start + 1} is half a surrogate pair") from None
+    if size > MAX_MESSAGE_BYTES:
+        raise TooLarge(f"a message of {size:,} bytes is above the limit of 1 MiB", hint="send it in parts")
+    if "\0" in text:
+        raise BadText(f"character {text.index(chr(0)) + 1} is NUL")

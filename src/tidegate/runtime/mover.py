@@ -1,0 +1,129 @@
+"""Carries out moves of sessions, however many transactions one takes.
+
+Compressing is done on a reader's thread; the writer only commits segments and, in slices, lets go of the rows that
+they stand for.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from tidegate import log
+from tidegate.domain.session import DueTo, Session
+from tidegate.errors import Corrupt, SessionNotFound, SessionRunning
+from tidegate.ids import SessionId
+from tidegate.store.port import Move, Settled, Store
+
+FREEZE_BYTES = 8 << 20  # raw bytes compressed at a time
+TRIM_ROWS = 500  # rows removed in one slice
+
+_log = log.get("mover")
+
+
+class Carried(NamedTuple):
+    """What became of a move, and how many sessions moved on the way."""
+
+    settled: Settled
+    steps: int
+
+
+async def carry_out(store: Store, moves: Sequence[Move]) -> list[Carried]:
+    """Carry out moves and say what became of each."""
+    ready = [await _prepared(store, move) for move in moves]
+    settled = iter(await store.settle([move for move in ready if move is not None]))
+    return [await _finished(store, move, next(settled) if move else Settled.REFUSED) for move in ready]
+
+
+async def archive(store: Store, session: Session) -> Session:
+    """Archive a session now.
+
+    Raises:
+        SessionRunning, SessionPinned: It may not be archived now.
+        SessionNotFound: It has gone meanwhile.
+    """
+    return await _now(store, session, DueTo.ARCHIVED)
+
+
+async def delete(store: Store, session: Session) -> Session:
+    """Delete a session and everything below it now, and return it as it was.
+
+    Raises:
+        SessionRunning, SessionPinned: Something in the tree may not be deleted now.
+    """
+    return await _now(store, session, DueTo.DELETED)
+
+
+async def trim_all(store: Store) -> None:
+    """Remove the rows that segments stand for; a session whose segments do not verify keeps its rows."""
+    after = SessionId("")
+    while found := await store.trims(after, 100):
+        for session in found:
+            try:
+                while await store.trim(session):
+                    pass
+            except Corrupt as error:
+                _log.error("segment_differs", session=session, error=str(error))
+            except SessionNotFound:
+                continue
+        after = found[-1]
+
+
+async def _finished(store: Store, move: Move | None, settled: Settled) -> Carried:
+    """Go on with a move that takes several transactions."""
+    steps = int(settled in {Settled.DONE, Settled.PROGRESS})
+    while move is not None and settled is Settled.PROGRESS:
+        (settled,) = await store.settle([move])
+        steps += settled in {Settled.DONE, Settled.PROGRESS}
+    return Carried(settled, steps)
+
+
+async def _now(store: Store, session: Session, to: DueTo) -> Session:
+    """Carry out an asked move; one that lost a race is tried again on the session as it is then."""
+    for _ in range(5):
+        (carried,) = await carry_out(store, [Move(session=session, to=to, is_asked=True)])
+        if carried.settled is Settled.DONE:
+            return session if to is DueTo.DELETED else _again(store, session)
+        session = _again(store, session)
+    raise SessionRunning(f"session {session.key!r} is busy", hint="try again")
+
+
+def _again(store: Store, session: Session) -> Session:
+    head = store.session(session.key)
+    if head is None or head.id != session.id:
+        raise SessionNotFound(f"session {session.key!r} has gone meanwhile")
+    return head
+
+
+async def _prepared(store: Store, move: Move) -> Move | None:
+    """Compress what a move needs compressed; nothing comes back for a session that cannot be read."""
+    try:
+        if move.to is DueTo.ARCHIVED and not move.session.is_running:
+            return await _packed(store, move)
+        if move.to is DueTo.DELETED and move.session.hot_entries > TRIM_ROWS:
+            return await _emptied(store, move)
+    except Corrupt as error:
+        _log.error("session_damaged", session=move.session.key, error=str(error))
+        await store.postpone(move.session.id)
+        return None
+    return move
+
+
+async def _packed(store: Store, move: Move) -> Move:
+    """Compress the hot entries; all but the last part goes into segments ahead of the move."""
+    while move.session.hot_entries:
+        segments = await store.pack(move.session.id, FREEZE_BYTES)
+        if not segments or segments[-1].last_seq >= move.session.entries:
+            return msgspec.structs.replace(move, segments=segments)
+        await store.freeze(move.session.id, segments)
+        move = msgspec.structs.replace(move, session=_again(store, move.session))
+    return move
+
+
+async def _emptied(store: Store, move: Move) -> Move:
+    """Bring a large transcript into segments first, so that deleting it is one short transaction."""
+    packed = await _packed(store, move)
+    await store.freeze(move.session.id, packed.segments)
+    while await store.trim(move.session.id):
+        pass
+    return msgspec.structs.replace(move, session=_again(store, move.session))

@@ -1,0 +1,175 @@
+"""Carries out runs: claims one, hands its transcript to the agent's loop, keeps what the loop decides, closes it.
+
+A run is ours as long as its fence is: whoever cancels a run or lets it time out raises the fence in the database, and
+the task that carries it out stops. What a stopped or killed process leaves running is queued again at the next start;
+nothing here has to clean up.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar, cast
+
+import msgspec
+from structlog.contextvars import bound_contextvars
+
+from tidegate import log
+from tidegate.agent import loop
+from tidegate.agent.loop import Agent
+from tidegate.agent.model import Delta
+from tidegate.bounded import Registry
+from tidegate.clock import Clock
+from tidegate.domain.entry import Assistant, Body, System, User
+from tidegate.domain.run import Lane as LaneName
+from tidegate.domain.run import Lease, Step
+from tidegate.domain.session import Outcome
+from tidegate.errors import FenceLost, ModelFailed, StorageFailed, TidegateError, Unavailable
+from tidegate.ids import RunId, SessionId
+from tidegate.runtime.bell import ring_or
+from tidegate.runtime.bus import Bus, Piece
+from tidegate.runtime.lanes import Lane
+from tidegate.store.port import Claimed, Store
+from tidegate.store.tx import Effects
+
+T = TypeVar("T")
+
+POLL_S = 5.0  # a safety net: work is announced by the store's effects
+RETRY_S = 1.0  # between two tries to write to a full or busy disk
+
+_log = log.get("runner")
+
+
+class Runner:
+    """Carries out the runs of the interactive lane."""
+
+    def __init__(
+        self, store: Store, bus: Bus, agents: Mapping[str, Agent], *, slots: int, clock: Clock, registry: Registry
+    ) -> None:
+        self.lane = Lane(slots)
+        self._store = store
+        self._bus = bus
+        self._agents = agents
+        self._clock = clock
+        self._bell = asyncio.Event()
+        self._is_stopping = False
+        #: the deadlines of the runs under way, which is how they are stopped; bounded by the slots
+        self._scopes: dict[RunId, asyncio.Timeout] = {}
+        registry.add("running", lambda: self.lane.taken, slots)
+
+    async def serve(self) -> None:
+        """Carry out runs until `stop`; then return when those under way have ended."""
+        async with asyncio.TaskGroup() as tasks:
+            while not self._is_stopping:
+                self._bell.clear()
+                while not self._is_stopping and (claimed := await self._claim()):
+                    self.lane.take(claimed.session.kind)
+                    tasks.create_task(self._carry_out(claimed))
+                await ring_or(self._bell, POLL_S)
+
+    def stop(self) -> None:
+        """Claim nothing more."""
+        self._is_stopping = True
+        self._bell.set()
+
+    def on_commit(self, effects: Effects) -> None:
+        """Look for work when there may be some; stop the runs that somebody else has closed."""
+        if effects.queued or effects.closed:
+            self._bell.set()
+        for run in effects.closed:
+            scope = self._scopes.get(run.id)
+            if scope is not None:
+                scope.reschedule(asyncio.get_running_loop().time())
+
+    async def _claim(self) -> Claimed | None:
+        if not self.lane.has_room:
+            return None
+        try:
+            return await self._store.claim(LaneName.INTERACTIVE, with_api=self.lane.has_room_for_api)
+        except Unavailable as error:
+            _log.warning("claim_failed", error=str(error))
+            return None
+
+    async def _carry_out(self, claimed: Claimed) -> None:
+        run, session = claimed.run, claimed.session
+        try:
+            with bound_contextvars(session=session.key, run=run.id):
+                await self._attempt(claimed)
+        except FenceLost:
+            _log.info("run_taken_over", run=run.id)
+        finally:
+            self._scopes.pop(run.id, None)
+            self.lane.give(session.kind)
+            self._bell.set()
+
+    async def _attempt(self, claimed: Claimed) -> None:
+        """Carry out a run and close it, whatever happens in it."""
+        run = claimed.run
+        outcome, error = Outcome.OK, ""
+        try:
+            async with asyncio.timeout(self._seconds_left(claimed)) as self._scopes[run.id]:
+                await self._loop(claimed)
+        except TimeoutError:
+            outcome, error = Outcome.TIMED_OUT, "the run took longer than it may"
+        except (FenceLost, StorageFailed):
+            raise
+        except TidegateError as failure:
+            outcome, error = Outcome.FAILED, f"{failure.message} ({failure.hint})" if failure.hint else failure.message
+        except Exception as failure:  # the wall of a run: its failure must not take others down
+            _log.exception("run_crashed")
+            outcome, error = Outcome.FAILED, f"internal error: {type(failure).__name__}"
+        self._scopes.pop(run.id, None)
+        notice = f"{outcome.replace('_', ' ')}: {error}" if error else ""
+        await _until_written(lambda: self._store.finish(run.lease, outcome, error=error, notice=notice))
+
+    async def _loop(self, claimed: Claimed) -> None:
+        agent = self._agents.get(claimed.session.agent)
+        if agent is None:
+            raise ModelFailed(f"there is no agent {claimed.session.agent!r} any more", hint="add it to the config")
+        history = await self._history(claimed.session.id, agent.max_prompt_bytes)
+        journal = RunJournal(self._store, self._bus, claimed.run.lease)
+        await loop.run(agent, journal, history, claimed.run.steps, claimed.run.usage)
+
+    async def _history(self, session: SessionId, max_bytes: int) -> Sequence[Body]:
+        """Read the end of the transcript; what was said is read whole, what tools answered as far as it is kept."""
+        entries = await self._store.tail(session, max_bytes)
+        return [await self._whole(entry.body) for entry in entries]
+
+    async def _whole(self, body: Body) -> Body:
+        if body.blob is None or not isinstance(body, System | User | Assistant):
+            return body
+        text = (await self._store.blob(body.blob.hash)).decode()
+        return cast("Body", msgspec.structs.replace(body, text=text, blob=None))
+
+    def _seconds_left(self, claimed: Claimed) -> float:
+        """Return the time that the agent's budget and the session's own date leave."""
+        agent = self._agents.get(claimed.session.agent)
+        started_at = claimed.run.started_at or self._clock.now()
+        ends_at = started_at + (agent.budget.max_runtime_ms if agent else 0)
+        return max(0.0, (ends_at - self._clock.now()) / 1_000)
+
+
+class RunJournal:
+    """Keeps what a loop decides, under the run's fence."""
+
+    def __init__(self, store: Store, bus: Bus, lease: Lease) -> None:
+        self._store = store
+        self._bus = bus
+        self._lease = lease
+
+    async def keep(self, step: Step) -> Sequence[Body]:
+        """Append a step; on a full disk, wait until it can be."""
+        entries = await _until_written(lambda: self._store.append(self._lease, step))
+        return [entry.body for entry in entries]
+
+    def hear(self, delta: Delta) -> None:
+        """Show a piece of the answer to whoever is there."""
+        self._bus.publish(self._lease.session, Piece(run=self._lease.run, text=delta.text))
+
+
+async def _until_written(write: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a write as long as the store can only not take it now; a run's deadline ends this."""
+    while True:
+        try:
+            return await write()
+        except Unavailable as error:
+            _log.warning("write_postponed", error=str(error))
+            await asyncio.sleep(RETRY_S)

@@ -1,0 +1,151 @@
+"""The one sweep: moves what is due, and nothing else moves a session by date.
+
+It wakes at the earliest date, at least every interval and at most once a second. One sweep runs at a time; a request
+waits for it and then runs its own.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from tidegate import log
+from tidegate.clock import Clock
+from tidegate.domain.doubt import ClockDoubt
+from tidegate.domain.policy import OVERDUE_MS, Policies
+from tidegate.domain.session import DueTo, PolicyName, Session
+from tidegate.errors import Unavailable
+from tidegate.ids import SessionId
+from tidegate.runtime import mover
+from tidegate.runtime.bell import ring_or
+from tidegate.store.port import Move, Settled, Store
+from tidegate.store.tx import Effects
+
+PAGE = 100
+REST_S = 1.0  # between two sweeps
+
+_log = log.get("sweeper")
+
+
+class Swept(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sweep did; `left` are rows that are due and were refused."""
+
+    completed: int = 0
+    archived: int = 0
+    deleted: int = 0
+    left: int = 0
+
+
+class Sweeper:
+    """Carries out what is due."""
+
+    def __init__(self, store: Store, clock: Clock, policies: Policies, interval_ms: int) -> None:
+        #: told how many seconds each sweep took
+        self.on_sweep: Callable[[float], None] = lambda _seconds: None
+        #: how many moves were refused since the start
+        self.refused = 0
+        self._store = store
+        self._clock = clock
+        self._policies = policies
+        self._interval_ms = interval_ms
+        self._doubt = ClockDoubt(clock.now(), clock.monotonic())
+        self._turn = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._wakes_at = 0
+
+    @property
+    def holds_deletes(self) -> bool:
+        """Whether the clock is in doubt, so that nothing is deleted by date."""
+        return self._doubt.look(self._clock.now(), self._clock.monotonic())
+
+    async def serve(self) -> None:
+        """Sweep for ever."""
+        await self.redate()
+        while True:
+            await self._until_due()
+            try:
+                await self.sweep()
+            except Unavailable as error:
+                _log.warning("sweep_postponed", error=str(error))
+            await asyncio.sleep(REST_S)
+
+    def on_commit(self, effects: Effects) -> None:
+        """Wake earlier when something falls due earlier than the next sweep."""
+        for head in effects.heads.values():
+            if head is not None and head.due_at is not None and head.due_at < self._wakes_at:
+                self._wakes_at = head.due_at
+                self._wake.set()
+
+    async def sweep(self, *, confirm: bool = False) -> Swept:
+        """Move everything that is due now, page after page; *confirm* trusts a clock that was in doubt."""
+        async with self._turn:
+            started = self._clock.monotonic()
+            if confirm:
+                self._doubt.confirm()
+            counts = await self._moves(self._clock.now())
+            await mover.trim_all(self._store)
+            while await self._store.tidy():
+                pass
+            while await self._store.compact_file():
+                pass
+        self.on_sweep((self._clock.monotonic() - started) / 1_000)
+        swept = Swept(
+            completed=counts[DueTo.COMPLETED],
+            archived=counts[DueTo.ARCHIVED],
+            deleted=counts[DueTo.DELETED],
+            left=counts["left"],
+        )
+        if any(counts.values()):
+            _log.debug("swept", **msgspec.structs.asdict(swept))
+        return swept
+
+    async def preview(self) -> Swept:
+        """Count what a sweep would move now."""
+        counts = await self._store.due_counts(self._clock.now(), with_deletes=not self.holds_deletes)
+        return Swept(
+            completed=counts.get(DueTo.COMPLETED, 0),
+            archived=counts.get(DueTo.ARCHIVED, 0),
+            deleted=counts.get(DueTo.DELETED, 0),
+        )
+
+    async def overdue(self) -> int:
+        """Count the sessions that have been due for more than two minutes and are not held."""
+        until = self._clock.now() - OVERDUE_MS
+        return sum((await self._store.due_counts(until, with_deletes=not self.holds_deletes)).values())
+
+    async def redate(self) -> None:
+        """Recompute the dates of every session whose policy has changed since they were computed."""
+        for name, policy in self._policies.items():
+            key = f"policy:{name}"
+            if self._store.meta(key) != policy.fingerprint():
+                await self._redate_all(name)
+                await self._store.remember(key, policy.fingerprint())
+
+    async def _redate_all(self, name: PolicyName) -> None:
+        after: SessionId | None = None
+        while (after := await self._store.redate(name, after)) is not None:
+            pass
+
+    async def _moves(self, until: int) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        while page := await self._store.due(until, PAGE, with_deletes=not self.holds_deletes):
+            settled = await mover.carry_out(self._store, _moves_of(page))
+            for session, carried in zip(page, settled, strict=True):
+                counts[session.due_to or ""] += carried.steps
+                counts["left"] += carried.settled is Settled.REFUSED
+        self.refused += counts["left"]
+        return counts
+
+    async def _until_due(self) -> None:
+        """Sleep until the earliest date, an earlier one that comes up, or the end of the interval."""
+        due_at = self._store.next_due(with_deletes=not self.holds_deletes)
+        latest = self._clock.now() + self._interval_ms
+        self._wakes_at = latest if due_at is None else min(latest, due_at)
+        while (left := self._wakes_at - self._clock.now()) > 0:
+            self._wake.clear()
+            await ring_or(self._wake, left / 1_000)
+
+
+def _moves_of(page: Sequence[Session]) -> list[Move]:
+    return [Move(session=session, to=session.due_to) for session in page if session.due_to is not None]
