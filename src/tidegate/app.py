@@ -39,6 +39,7 @@ from tidegate.folder import Card
 from tidegate.ids import ulid
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.intake import Intake
+from tidegate.runtime.lanes import Lane
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.store import lock
@@ -67,13 +68,16 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     broken: "asyncio.Future[None]"
 
 
-async def serve(config: Config, state: Path, config_path: Path | None, announce: Callable[[Gateway], None]) -> None:
+async def serve(
+    config: Config, state: Path, config_path: Path | None, announce: Callable[[Gateway], None]
+) -> None:
     """Run a gateway until it is told to stop, by SIGTERM or SIGINT; a second signal ends the process at once.
 
     Raises:
         FolderHeld, ConfigError, StorageFailed, Unavailable: It cannot start or go on; in an exception group if
             several parts fail at once.
     """
+    started = SystemClock().monotonic()
     listener = listen(config.gateway.host, config.gateway.port)
     with listener:
         async with gateway(config, state, listener, SystemClock()) as built, asyncio.TaskGroup() as tasks:
@@ -87,6 +91,7 @@ async def serve(config: Config, state: Path, config_path: Path | None, announce:
             serving = tasks.create_task(built.server.serve(sockets=[listener]))
             await built.server.until_started()
             built.health.is_ready = True
+            await built.store.remember("started_in_ms", str(SystemClock().monotonic() - started))
             folder.leave_card(state, _card(built, config_path))
             announce(built)
             await stop.wait()
@@ -98,7 +103,9 @@ async def serve(config: Config, state: Path, config_path: Path | None, announce:
 
 
 @asynccontextmanager
-async def gateway(config: Config, state: Path, listener: socket.socket, clock: Clock) -> AsyncIterator[Gateway]:
+async def gateway(
+    config: Config, state: Path, listener: socket.socket, clock: Clock
+) -> AsyncIterator[Gateway]:
     """Build every part of a gateway on a state folder, and take them down in reverse."""
     async with AsyncExitStack() as stack:
         folder.prepare(state)
@@ -119,7 +126,9 @@ async def gateway(config: Config, state: Path, listener: socket.socket, clock: C
         bus = Bus(registry)
         intake = Intake(store, bus, max_queued=config.runs.queue, max_open=config.runs.session_queue)
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
-        runner = Runner(store, bus, agents, slots=config.runs.slots, clock=clock, registry=registry)
+        lane = Lane(config.runs.slots)
+        registry.add("running", lambda: lane.taken, lane.slots)
+        runner = Runner(store, bus, agents, lane, clock)
         status = Status(store, sweeper, registry, instance, clock)
         metrics = Metrics(store, sweeper, status, registry)
         for listening in (runner.on_commit, sweeper.on_commit, metrics.on_commit, bus.on_commit):
@@ -214,7 +223,9 @@ def _agent(name: str, agent: AgentConfig, config: Config, models: Mapping[str, M
         model=model,
         instructions=agent.instructions,
         tools=ToolBox(_tools(name, agent, offline_tools() if isinstance(model, OfflineModel) else [])),
-        budget=Budget(max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms),
+        budget=Budget(
+            max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
+        ),
         max_prompt_bytes=(config.model.context_window - config.model.reserve) * BYTES_PER_TOKEN,
     )
 

@@ -53,7 +53,9 @@ def token(folder: Path) -> str:
     given = os.environ.get(TOKEN_VARIABLE)
     if given is not None:
         if len(given) < MIN_TOKEN:
-            raise ConfigError(f"{TOKEN_VARIABLE} has fewer than {MIN_TOKEN} characters", hint="use a longer one")
+            raise ConfigError(
+                f"{TOKEN_VARIABLE} has fewer than {MIN_TOKEN} characters", hint="use a longer one"
+            )
         return given
     stored = stored_token(folder)
     if stored:

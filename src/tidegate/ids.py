@@ -46,5 +46,7 @@ def idempotency_key(text: str) -> str:
         BadRequest: It is empty, too long or has other characters.
     """
     if not _IDEMPOTENCY_KEY.fullmatch(text):
-        raise BadRequest("the Idempotency-Key header is not usable", hint="use 1 to 256 visible ASCII characters")
+        raise BadRequest(
+            "the Idempotency-Key header is not usable", hint="use 1 to 256 visible ASCII characters"
+        )
     return text

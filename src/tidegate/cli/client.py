@@ -10,11 +10,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, NoReturn, cast
+from typing import NamedTuple, NoReturn, TypedDict, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from tidegate.config import state_folder
-from tidegate.errors import StorageFailed, TidegateError, Unavailable
+from tidegate.errors import TidegateError, Unavailable
+from tidegate.folder import TOKEN_VARIABLE, card, stored_token
 from tidegate.ids import session_key
 
 TIMEOUT_S = 60.0  # longer than the gateway takes to show a sign of life in a stream
@@ -22,6 +23,45 @@ PAGE = 200
 
 Json = dict[str, object]
 Query = Mapping[str, object]
+
+
+class Session(TypedDict):
+    """The head of a session, as far as people see it."""
+
+    key: str
+    kind: str
+    state: str
+    outcome: str | None
+    parent: str | None
+    agent: str
+    title: str
+    created_at: str
+    due_at: str | None
+    due_to: str | None
+    entries: int
+    bytes: int
+    pinned: bool
+
+
+class Blob(TypedDict):
+    """Where the whole text of an entry is."""
+
+    hash: str
+    bytes: int
+
+
+class Entry(TypedDict):
+    """An entry of a transcript."""
+
+    seq: int
+    type: str
+    role: str
+    text: str
+    tool: str | None
+    run: str | None
+    created_at: str
+    bytes: int
+    blob: Blob | None
 
 
 class Answered(TidegateError):
@@ -45,7 +85,10 @@ class Client:
 
     def __init__(self, state: Path | None = None) -> None:
         self.folder = state_folder(state)
-        self.url = self._find()
+        found = card(self.folder)
+        if found is None:
+            raise _not_running(self.folder)
+        self.url = found.url
         self._token = token(self.folder)
 
     def request(self, method: str, path: str, query: Query | None = None, body: object = None) -> object:
@@ -66,9 +109,21 @@ class Client:
         """Do what *path* says, and return the object after it."""
         return cast("Json", self.request("POST", path, query, body))
 
-    def blob(self, name: str) -> str:
-        """Return a large text whole."""
-        with self._open("GET", f"/api/blobs/{quote(name, safe='')}") as response:
+    def session(self, key: str) -> Session:
+        """Return the head of a session."""
+        return cast("Session", self.request("GET", session_path(key)))
+
+    def entries(self, key: str, after: int = 0) -> Iterator[Entry]:
+        """Yield the entries of a session in order."""
+        return cast(
+            "Iterator[Entry]", self.pages(session_path(key, "entries"), "entries", {"after": after}, None)
+        )
+
+    def text(self, entry: Entry) -> str:
+        """Return the text of an entry whole, wherever it lies."""
+        if entry["blob"] is None:
+            return entry["text"]
+        with self._open("GET", f"/api/blobs/{entry['blob']['hash']}") as response:
             return self._read(response).decode()
 
     def pages(self, path: str, name: str, query: Query, limit: int | None) -> Iterator[Json]:
@@ -150,34 +205,19 @@ class Client:
             raise self._silent(error) from error
 
     def _silent(self, error: Exception) -> Unavailable:
-        return Unavailable(f"the gateway at {self.url} does not answer: {error or type(error).__name__}")
-
-    def _find(self) -> str:
-        """Return the URL of the gateway."""
-        try:
-            return str(json.loads((self.folder / "gateway.json").read_bytes())["url"])
-        except (FileNotFoundError, NotADirectoryError):
-            raise _not_running(self.folder) from None
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise StorageFailed(f"{self.folder / 'gateway.json'}: cannot be read: {error}") from error
+        return Unavailable(f"the gateway at {self.url} does not answer: {str(error) or type(error).__name__}")
 
 
 def token(folder: Path) -> str:
-    """Return the token of a state folder: ``TIDEGATE_TOKEN``, else the file that the gateway has written.
+    """Return the token of a state folder: ``TIDEGATE_TOKEN``, else the one that the gateway has stored.
 
     Raises:
         Unavailable: There is neither.
-        StorageFailed: The file cannot be read.
     """
-    named = os.environ.get("TIDEGATE_TOKEN")
-    if named:
-        return named
-    try:
-        return (folder / "token").read_text(encoding="ascii").strip()
-    except (FileNotFoundError, NotADirectoryError):
-        raise Unavailable(f"there is no token in {folder}", hint="start the gateway: tidegate up") from None
-    except (OSError, ValueError) as error:
-        raise StorageFailed(f"{folder / 'token'}: cannot be read: {error}") from error
+    known = os.environ.get(TOKEN_VARIABLE) or stored_token(folder)
+    if not known:
+        raise Unavailable(f"there is no token in {folder}", hint="start the gateway: tidegate up")
+    return known
 
 
 def session_path(key: str, part: str = "") -> str:

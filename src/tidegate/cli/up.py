@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @click.option("--store", "store_url", help="Where the store is; empty for the embedded one.")
 @state_option
 @config_option
-def up(host: str | None, port: int | None, store_url: str | None, state: Path | None, config: Path | None) -> None:
+def up(
+    host: str | None, port: int | None, store_url: str | None, state: Path | None, config: Path | None
+) -> None:
     """Start the gateway in the foreground."""
     import uvloop  # noqa: PLC0415 - `tidegate --help` must not pay for the server
 
@@ -47,7 +49,9 @@ def _announce(gateway: "Gateway", folder: Path) -> None:
         f"Tidegate is up: {url}/{f'#token={gateway.token}' if sys.stdout.isatty() else ''}",
         f"data:  {folder} (embedded store)",
         f"model: {gateway.instance.model}",
-        "add a real one: `tidegate config init`, then fill in [model]" if is_offline else "talk: `tidegate chat`",
+        "add a real one: `tidegate config init`, then fill in [model]"
+        if is_offline
+        else "talk: `tidegate chat`",
         "stop:  Ctrl-C; nothing is lost",
     )
     print("\n".join(lines), flush=True)

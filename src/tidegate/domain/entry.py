@@ -102,7 +102,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Body)
+_decoder: msgspec.json.Decoder[Body] = msgspec.json.Decoder(Body)
 
 
 def encode(body: Body) -> bytes:

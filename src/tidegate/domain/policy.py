@@ -52,43 +52,45 @@ Policies = Mapping[PolicyName, Policy]
 
 NEVER = Due(None, None)
 
-DEFAULTS: Policies = MappingProxyType({
-    PolicyName.SUBAGENT: Policy(
-        max_runtime_ms=2 * HOUR_MS,
-        stall_after_ms=10 * MINUTE_MS,
-        archive_after_ms=HOUR_MS,
-        delete_after_ms=30 * DAY_MS,
-        keep=500,
-        max_running=200,
-    ),
-    PolicyName.CRON: Policy(
-        max_runtime_ms=2 * HOUR_MS,
-        archive_after_ms=HOUR_MS,
-        delete_after_ms=30 * DAY_MS,
-        delete_failed_after_ms=90 * DAY_MS,
-        keep=500,
-        max_running=100,
-    ),
-    PolicyName.HOOK: Policy(
-        max_runtime_ms=30 * MINUTE_MS,
-        archive_after_ms=HOUR_MS,
-        delete_after_ms=14 * DAY_MS,
-        max_running=200,
-    ),
-    PolicyName.API: Policy(
-        max_runtime_ms=10 * MINUTE_MS,
-        archive_after_ms=0,
-        delete_after_ms=DAY_MS,
-        max_running=1_000,
-    ),
-    PolicyName.API_NAMED: Policy(
-        max_runtime_ms=10 * MINUTE_MS,
-        archive_after_ms=HOUR_MS,
-        delete_after_ms=30 * DAY_MS,
-        max_running=1_000,
-    ),
-    PolicyName.CHAT: Policy(archive_after_ms=30 * DAY_MS),
-})
+DEFAULTS: Policies = MappingProxyType(
+    {
+        PolicyName.SUBAGENT: Policy(
+            max_runtime_ms=2 * HOUR_MS,
+            stall_after_ms=10 * MINUTE_MS,
+            archive_after_ms=HOUR_MS,
+            delete_after_ms=30 * DAY_MS,
+            keep=500,
+            max_running=200,
+        ),
+        PolicyName.CRON: Policy(
+            max_runtime_ms=2 * HOUR_MS,
+            archive_after_ms=HOUR_MS,
+            delete_after_ms=30 * DAY_MS,
+            delete_failed_after_ms=90 * DAY_MS,
+            keep=500,
+            max_running=100,
+        ),
+        PolicyName.HOOK: Policy(
+            max_runtime_ms=30 * MINUTE_MS,
+            archive_after_ms=HOUR_MS,
+            delete_after_ms=14 * DAY_MS,
+            max_running=200,
+        ),
+        PolicyName.API: Policy(
+            max_runtime_ms=10 * MINUTE_MS,
+            archive_after_ms=0,
+            delete_after_ms=DAY_MS,
+            max_running=1_000,
+        ),
+        PolicyName.API_NAMED: Policy(
+            max_runtime_ms=10 * MINUTE_MS,
+            archive_after_ms=HOUR_MS,
+            delete_after_ms=30 * DAY_MS,
+            max_running=1_000,
+        ),
+        PolicyName.CHAT: Policy(archive_after_ms=30 * DAY_MS),
+    }
+)
 
 
 def policies(lifecycle: Mapping[str, Lifecycle]) -> Policies:

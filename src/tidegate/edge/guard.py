@@ -46,12 +46,16 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if _host_name(host) not in self._hosts:
-            raise WrongHost(f"this gateway does not serve {host[:200]!r}", hint="add it to allowed_hosts in [gateway]")
+            raise WrongHost(
+                f"this gateway does not serve {host[:200]!r}", hint="add it to allowed_hosts in [gateway]"
+            )
         origin = headers.get("origin")
         if origin is not None and not _is_same(origin, host):
             raise Forbidden(f"a page of {origin[:200]!r} may not use this gateway")
         if TOKEN_PARAMETERS & set(QueryParams(scope["query_string"])):
-            raise BadRequest("a token does not belong into a URL", hint="send it as Authorization: Bearer TOKEN")
+            raise BadRequest(
+                "a token does not belong into a URL", hint="send it as Authorization: Bearer TOKEN"
+            )
         path = scope["path"]
         if path not in OPEN_PATHS and not path.startswith(OPEN_PREFIX):
             self._check_token(headers.get("authorization", ""))

@@ -42,7 +42,9 @@ class Live:
             raise SessionNotFound(f"there is no session {key!r}")
         after = _resumed(request, session.id)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._stream(session, after), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(
+            self._stream(session, after), media_type="text/event-stream", headers=headers
+        )
 
     async def _stream(self, session: Session, seq: int) -> AsyncIterator[bytes]:
         with self._bus.subscribe(session.id) as subscription:

@@ -20,7 +20,7 @@ from tidegate.domain.session import Outcome
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.status import Status, sessions_by_kind
 from tidegate.runtime.sweeper import Sweeper
-from tidegate.store.port import Store, StorageBytes
+from tidegate.store.port import StorageBytes, Store
 from tidegate.store.tx import Effects, Transition
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
@@ -43,8 +43,16 @@ MOVES = (
 REASONS = ("created", "claimed", "finished", "cancelled", "due", "asked", "continued", "restored")
 
 REFUSALS = (
-    "queue_full", "session_busy", "max_running", "receipts_full", "busy", "disk_full", "disk_read_only", "stopping",
-    "limit_reached", "too_large",
+    "queue_full",
+    "session_busy",
+    "max_running",
+    "receipts_full",
+    "busy",
+    "disk_full",
+    "disk_read_only",
+    "stopping",
+    "limit_reached",
+    "too_large",
 )
 
 
@@ -64,8 +72,11 @@ class Metrics:
         self.sweep_seconds = self._histogram("sweep_seconds", "Time of one sweep.", SECONDS)
         self.loop_lag_seconds = self._histogram("loop_lag_seconds", "How late the event loop wakes.", SECONDS)
         self.run_seconds = Histogram(
-            "tidegate_run_seconds", "Time from the claim of a run to its end.", ("lane", "outcome"),
-            buckets=RUN_SECONDS, registry=self._registry,
+            "tidegate_run_seconds",
+            "Time from the claim of a run to its end.",
+            ("lane", "outcome"),
+            buckets=RUN_SECONDS,
+            registry=self._registry,
         )
         self.refused = dict.fromkeys(REFUSALS, 0)
         for lane, outcome in product(Lane, Outcome):
@@ -96,7 +107,10 @@ class Metrics:
         """Return the route of this part."""
         return [
             Endpoint(
-                method="GET", path="/metrics", handler=self.scrape, summary="Metrics for Prometheus",
+                method="GET",
+                path="/metrics",
+                handler=self.scrape,
+                summary="Metrics for Prometheus",
                 media_type="text/plain",
             )
         ]
@@ -131,11 +145,17 @@ class _Gauges(Collector):
         for lane, run_state in product(Lane, RunState):
             runs.add_metric([lane, run_state], tallies.runs[lane, run_state])
         yield runs
-        moves = _counter("session_transitions", "Transitions of sessions since the start.", "from", "to", "reason")
+        moves = _counter(
+            "session_transitions", "Transitions of sessions since the start.", "from", "to", "reason"
+        )
         for (before, after), reason in product(MOVES, REASONS):
-            moves.add_metric([before, after, reason], self._store.transitions.get(Transition(before, after, reason), 0))
+            moves.add_metric(
+                [before, after, reason], self._store.transitions.get(Transition(before, after, reason), 0)
+            )
         yield moves
-        yield _single("sessions_overdue", "Sessions due for more than 120 s and not held.", self._metrics.overdue)
+        yield _single(
+            "sessions_overdue", "Sessions due for more than 120 s and not held.", self._metrics.overdue
+        )
         orphans = _gauge("orphans", "Things that have lost their owner.", "type")
         for name, count in self._metrics.orphans.items():
             orphans.add_metric([name], count)

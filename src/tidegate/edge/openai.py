@@ -83,7 +83,8 @@ class OpenAI:
     async def models(self, _: Request) -> Response:
         """List the agents; the first one is the default."""
         data = [
-            {"id": name, "object": "model", "created": self._created, "owned_by": "tidegate"} for name in self._agents
+            {"id": name, "object": "model", "created": self._created, "owned_by": "tidegate"}
+            for name in self._agents
         ]
         return Json({"object": "list", "data": data})
 
@@ -121,7 +122,9 @@ class OpenAI:
             raise LimitReached(run.error or f"the run was {run.outcome}")
         raise ModelFailed(run.error or "the run did not finish")
 
-    async def _stream(self, admitted: Admitted, head: dict[str, object], *, with_usage: bool) -> AsyncIterator[bytes]:
+    async def _stream(
+        self, admitted: Admitted, head: dict[str, object], *, with_usage: bool
+    ) -> AsyncIterator[bytes]:
         chunk = head | {"object": "chat.completion.chunk"}
         yield _event(chunk, {"role": "assistant", "content": ""})
         try:
@@ -147,7 +150,11 @@ class OpenAI:
                 if isinstance(event, Piece) and event.run == run.id:
                     said += event.text
                     yield event.text
-                elif isinstance(event, Entry) and event.body.run == run.id and isinstance(event.body, Assistant):
+                elif (
+                    isinstance(event, Entry)
+                    and event.body.run == run.id
+                    and isinstance(event.body, Assistant)
+                ):
                     if missing := _missing(said, await self._intake.text(event)):
                         yield missing
                     said, seen = "", event.seq
@@ -159,11 +166,18 @@ class OpenAI:
         """Return the routes of this part."""
         return [
             Endpoint(
-                method="GET", path="/v1/models", handler=self.models, summary="List agents, as OpenAI lists models"
+                method="GET",
+                path="/v1/models",
+                handler=self.models,
+                summary="List agents, as OpenAI lists models",
             ),
             Endpoint(
-                method="POST", path="/v1/chat/completions", handler=self.complete, body=ChatIn,
-                summary="Answer a conversation, as OpenAI does", errors=(400, 404, 409, 413, 429, 503, 507),
+                method="POST",
+                path="/v1/chat/completions",
+                handler=self.complete,
+                body=ChatIn,
+                summary="Answer a conversation, as OpenAI does",
+                errors=(400, 404, 409, 413, 429, 503, 507),
                 headers={
                     "X-Tidegate-Session": "the key of a session to go on with",
                     "Idempotency-Key": "same key and body: the same answer, for 24 hours",
@@ -174,7 +188,7 @@ class OpenAI:
 
 def _missing(said: str, text: str) -> str:
     """Return what of a text has not been said yet."""
-    return text[len(said) :] if text.startswith(said) else text
+    return text.removeprefix(said)
 
 
 def _event(chunk: dict[str, object], delta: dict[str, object], *, finish: str | None = None) -> bytes:
@@ -242,13 +256,17 @@ def _body(index: int, message: ChatMessageIn, tools: dict[str, str]) -> list[Bod
             calls: list[Body] = []
             for call in message.tool_calls or []:
                 tools[call.id] = call.function.name
-                calls.append(Call(tool=call.function.name[:128], call_id=call.id[:128], text=call.function.arguments))
+                calls.append(
+                    Call(tool=call.function.name[:128], call_id=call.id[:128], text=call.function.arguments)
+                )
             return [Assistant(text=text), *calls] if text or not calls else calls
         case "tool":
             call_id = message.tool_call_id or ""
             return [Result(tool=tools.get(call_id, "unknown")[:128], call_id=call_id[:128], text=text)]
         case _:
-            raise BadMessage(f"messages[{index}].role is {message.role[:40]!r}", hint="use system, user, assistant, tool")
+            raise BadMessage(
+                f"messages[{index}].role is {message.role[:40]!r}", hint="use system, user, assistant, tool"
+            )
 
 
 def _text(index: int, message: ChatMessageIn) -> str:

@@ -54,7 +54,10 @@ def _operation(endpoint: Endpoint, schema_of: dict[type, dict[str, Any]]) -> dic
     operation: dict[str, Any] = {
         "summary": endpoint.summary,
         "parameters": [
-            *(_parameter("path", name, "", is_required=True) for name in re.findall(r"{(\w+)}", endpoint.path)),
+            *(
+                _parameter("path", name, "", is_required=True)
+                for name in re.findall(r"{(\w+)}", endpoint.path)
+            ),
             *(_parameter("query", name, text) for name, text in endpoint.query.items()),
             *(_parameter("header", name, text) for name, text in endpoint.headers.items()),
         ],

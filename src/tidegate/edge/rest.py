@@ -159,7 +159,9 @@ class Rest:
     def _head(self, key: str) -> Session:
         session = self._store.session(session_key(key))
         if session is None:
-            raise SessionNotFound(f"there is no session {key!r}", hint="`tidegate sessions list` shows what there is")
+            raise SessionNotFound(
+                f"there is no session {key!r}", hint="`tidegate sessions list` shows what there is"
+            )
         return session
 
     def _shown(self, session: Session) -> dict[str, object]:
@@ -218,7 +220,9 @@ def choices(text: str | None, kind: type[E]) -> Sequence[E]:
         return [kind(item) for item in text.split(",")] if text else []
     except ValueError:
         names = ", ".join(kind)
-        raise BadRequest(f"{text[:80]!r} is not one of {names}" if text else "", hint=f"use {names}") from None
+        raise BadRequest(
+            f"{text[:80]!r} is not one of {names}" if text else "", hint=f"use {names}"
+        ) from None
 
 
 _PAGE = {"limit": "entries of the page, 100 by default, 1,000 at most"}
@@ -237,12 +241,19 @@ def _endpoints(rest: Rest) -> list[Endpoint]:
     }
     return [
         Endpoint(
-            method="GET", path="/api/sessions", handler=rest.sessions, summary="List sessions, newest first",
-            query=filters | _PAGE | _CURSOR, errors=(400, 404),
+            method="GET",
+            path="/api/sessions",
+            handler=rest.sessions,
+            summary="List sessions, newest first",
+            query=filters | _PAGE | _CURSOR,
+            errors=(400, 404),
         ),
         Endpoint(method="GET", path=key, handler=rest.session, summary="Show a session", errors=(404,)),
         Endpoint(
-            method="DELETE", path=key, handler=rest.delete, errors=(404, 409),
+            method="DELETE",
+            path=key,
+            handler=rest.delete,
+            errors=(404, 409),
             summary="Delete a session and everything below it; answers it as it was",
         ),
         *(
@@ -256,32 +267,56 @@ def _endpoints(rest: Rest) -> list[Endpoint]:
             )
         ),
         Endpoint(
-            method="POST", path=f"{key}/messages", handler=rest.send, body=MessageIn, headers=_IDEMPOTENCY,
+            method="POST",
+            path=f"{key}/messages",
+            handler=rest.send,
+            body=MessageIn,
+            headers=_IDEMPOTENCY,
             summary="Send a message; an unknown key becomes a chat",
             query={"wait": "1: answer once the run is done, with its reply"},
             answers={200: "the run is done", 202: "the message is kept and its run queued"},
             errors=(400, 404, 409, 413, 429, 503, 507),
         ),
         Endpoint(
-            method="GET", path=f"{key}/entries", handler=rest.entries, summary="List entries in order",
-            query={"after": "the last seq that is known"} | _PAGE, errors=(400, 404),
+            method="GET",
+            path=f"{key}/entries",
+            handler=rest.entries,
+            summary="List entries in order",
+            query={"after": "the last seq that is known"} | _PAGE,
+            errors=(400, 404),
         ),
         Endpoint(
-            method="GET", path="/api/runs", handler=rest.runs, summary="List runs, newest first",
-            query={"state": "queued, running, waiting or done", "session": "the key of a session"} | _PAGE | _CURSOR,
+            method="GET",
+            path="/api/runs",
+            handler=rest.runs,
+            summary="List runs, newest first",
+            query={"state": "queued, running, waiting or done", "session": "the key of a session"}
+            | _PAGE
+            | _CURSOR,
             errors=(400, 404),
         ),
         Endpoint(method="GET", path="/api/runs/{id}", handler=rest.run, summary="Show a run", errors=(404,)),
         Endpoint(
-            method="POST", path="/api/runs/{id}/cancel", handler=rest.cancel_run, summary="Cancel a run",
+            method="POST",
+            path="/api/runs/{id}/cancel",
+            handler=rest.cancel_run,
+            summary="Cancel a run",
             errors=(404,),
         ),
         Endpoint(
-            method="GET", path="/api/blobs/{hash}", handler=rest.blob, summary="Fetch a large text whole",
-            errors=(404,), media_type="text/plain",
+            method="GET",
+            path="/api/blobs/{hash}",
+            handler=rest.blob,
+            summary="Fetch a large text whole",
+            errors=(404,),
+            media_type="text/plain",
         ),
         Endpoint(
-            method="POST", path="/api/sweep", handler=rest.sweep, summary="Carry out what is due, now",
-            query={"dry_run": "1: only count", "confirm": "1: trust a clock that was in doubt"}, errors=(400, 507),
+            method="POST",
+            path="/api/sweep",
+            handler=rest.sweep,
+            summary="Carry out what is due, now",
+            query={"dry_run": "1: only count", "confirm": "1: trust a clock that was in doubt"},
+            errors=(400, 507),
         ),
     ]

@@ -1,8 +1,8 @@
 """Puts the routes together and serves them: one ASGI application, one uvicorn server inside our own task group."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 
 import uvicorn
@@ -61,15 +61,29 @@ class Health:
         return [
             Endpoint(method="GET", path="/healthz", handler=self.alive, summary="Is it alive", is_open=True),
             Endpoint(
-                method="GET", path="/readyz", handler=self.ready, summary="Does it take messages", is_open=True,
+                method="GET",
+                path="/readyz",
+                handler=self.ready,
+                summary="Does it take messages",
+                is_open=True,
                 answers={200: "yes", 503: "not now"},
             ),
             Endpoint(
-                method="GET", path="/", handler=self.page, summary="The page", media_type="text/html", is_open=True
+                method="GET",
+                path="/",
+                handler=self.page,
+                summary="The page",
+                media_type="text/html",
+                is_open=True,
             ),
             Endpoint(
-                method="GET", path="/ui/{file}", handler=self.page, summary="A file of the page", is_open=True,
-                errors=(404,), media_type="text/plain",
+                method="GET",
+                path="/ui/{file}",
+                handler=self.page,
+                summary="A file of the page",
+                is_open=True,
+                errors=(404,),
+                media_type="text/plain",
             ),
         ]
 
@@ -101,7 +115,9 @@ def _answered(request: Request, error: Exception, count_refusal: Callable[[str],
         case HTTPException(status_code=405):
             failure = MethodNotAllowed(f"{request.method} is not possible on {request.url.path[:200]}")
         case HTTPException(status_code=404):
-            failure = NotFound(f"there is nothing at {request.url.path[:200]}", hint="/openapi.json lists what there is")
+            failure = NotFound(
+                f"there is nothing at {request.url.path[:200]}", hint="/openapi.json lists what there is"
+            )
         case HTTPException():
             failure = BadRequest(str(error.detail))
         case _:
@@ -109,8 +125,9 @@ def _answered(request: Request, error: Exception, count_refusal: Callable[[str],
     if failure.status >= 500 and failure.code == TidegateError.code:
         _log.error("request_crashed", path=request.url.path, exc_info=error)
     count_refusal(failure.code)
-    shape = openai_errors if request.url.path.startswith("/v1/") else wire
-    return shape.failed(failure)
+    if request.url.path.startswith("/v1/"):
+        return openai_errors.failed(failure)
+    return wire.failed(failure)
 
 
 class MethodNotAllowed(BadRequest):
@@ -123,13 +140,14 @@ class MethodNotAllowed(BadRequest):
 class Server(uvicorn.Server):
     """Uvicorn without its signal handlers: the house has one stop order, and it is in ``app``."""
 
-    def capture_signals(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
-        return nullcontext()
+        yield
 
     async def until_started(self) -> None:
         """Wait until the socket takes connections."""
-        while not self.started and not self.should_exit:
+        while not self.started and not self.should_exit:  # noqa: ASYNC110 - uvicorn has a flag, no event
             await asyncio.sleep(0.005)
 
 

@@ -34,7 +34,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
 class Status:
     """Reads the parts that are worth a look."""
 
-    def __init__(self, store: Store, sweeper: Sweeper, registry: Registry, instance: Instance, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, sweeper: Sweeper, registry: Registry, instance: Instance, clock: Clock
+    ) -> None:
         self.instance = instance
         self._store = store
         self._sweeper = sweeper
@@ -71,12 +73,19 @@ class Status:
             "orphans": await self.orphans(),
             "overdue": await self._sweeper.overdue(),
             "holds_deletes": self._sweeper.holds_deletes,
-            "containers": {gauge.name: {"entries": gauge.entries, "limit": gauge.limit} for gauge in self._registry},
+            "containers": {
+                gauge.name: {"entries": gauge.entries, "limit": gauge.limit} for gauge in self._registry
+            },
+            "shares_reads": self._shares_reads(),
             # not measured yet
             "trend": None,
             "level": None,
         }
 
+    def _shares_reads(self) -> bool | None:
+        """Whether two reads of a session give the very same object; None where there is no session."""
+        key = self._store.newest_key()
+        return None if key is None else self._store.session(key) is self._store.session(key)
 
     async def show(self, _: Request) -> Response:
         """Answer the status."""

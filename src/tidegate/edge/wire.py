@@ -76,7 +76,9 @@ def decode(body: bytes, shape: type[T]) -> T:
     except RecursionError:
         raise BadMessage(f"the body is nested deeper than {MAX_DEPTH} levels") from None
     except json.JSONDecodeError as error:
-        raise BadMessage(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        raise BadMessage(
+            f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
     except (msgspec.ValidationError, ValueError) as error:
         raise BadMessage(f"the body does not fit: {error}") from None
 
@@ -140,14 +142,14 @@ def session_out(session: Session, parent: str | None = None) -> dict[str, object
 def entry_out(entry: Entry) -> dict[str, object]:
     """Show an entry, flat."""
     body = entry.body
-    is_tool = isinstance(body, Call | Result)
+    tool, call_id = (body.tool, body.call_id) if isinstance(body, Call | Result) else (None, None)
     return {
         "seq": entry.seq,
         "type": type_of(body),
         "role": role_of(body),
         "text": body.text,
-        "tool": body.tool if is_tool else None,
-        "call_id": body.call_id if is_tool else None,
+        "tool": tool,
+        "call_id": call_id,
         "run": body.run,
         "created_at": iso(body.at),
         "bytes": text_bytes(body),

@@ -32,7 +32,9 @@ class Intake:
         """Take nothing more."""
         self._is_closed = True
 
-    async def message(self, key: str, text: str, agent: str, *, is_named: bool, receipt: Receipt | None) -> Admitted:
+    async def message(
+        self, key: str, text: str, agent: str, *, is_named: bool, receipt: Receipt | None
+    ) -> Admitted:
         """Accept a person's message; an unknown key becomes a chat."""
         birth = Birth(policy=PolicyName.CHAT, agent=agent)
         return await self.submit(

@@ -16,7 +16,6 @@ from tidegate import log
 from tidegate.agent import loop
 from tidegate.agent.loop import Agent
 from tidegate.agent.model import Delta
-from tidegate.bounded import Registry
 from tidegate.clock import Clock
 from tidegate.domain.entry import Assistant, Body, System, User
 from tidegate.domain.run import Lane as LaneName
@@ -42,9 +41,14 @@ class Runner:
     """Carries out the runs of the interactive lane."""
 
     def __init__(
-        self, store: Store, bus: Bus, agents: Mapping[str, Agent], *, slots: int, clock: Clock, registry: Registry
+        self,
+        store: Store,
+        bus: Bus,
+        agents: Mapping[str, Agent],
+        lane: Lane,
+        clock: Clock,
     ) -> None:
-        self.lane = Lane(slots)
+        self.lane = lane
         self._store = store
         self._bus = bus
         self._agents = agents
@@ -53,14 +57,13 @@ class Runner:
         self._is_stopping = False
         #: the deadlines of the runs under way, which is how they are stopped; bounded by the slots
         self._scopes: dict[RunId, asyncio.Timeout] = {}
-        registry.add("running", lambda: self.lane.taken, slots)
 
     async def serve(self) -> None:
         """Carry out runs until `stop`; then return when those under way have ended."""
         async with asyncio.TaskGroup() as tasks:
             while not self._is_stopping:
                 self._bell.clear()
-                while not self._is_stopping and (claimed := await self._claim()):
+                while claimed := await self._claim():
                     self.lane.take(claimed.session.kind)
                     tasks.create_task(self._carry_out(claimed))
                 await ring_or(self._bell, POLL_S)
@@ -80,7 +83,7 @@ class Runner:
                 scope.reschedule(asyncio.get_running_loop().time())
 
     async def _claim(self) -> Claimed | None:
-        if not self.lane.has_room:
+        if self._is_stopping or not self.lane.has_room:
             return None
         try:
             return await self._store.claim(LaneName.INTERACTIVE, with_api=self.lane.has_room_for_api)
@@ -112,8 +115,11 @@ class Runner:
         except (FenceLost, StorageFailed):
             raise
         except TidegateError as failure:
-            outcome, error = Outcome.FAILED, f"{failure.message} ({failure.hint})" if failure.hint else failure.message
-        except Exception as failure:  # the wall of a run: its failure must not take others down
+            outcome, error = (
+                Outcome.FAILED,
+                f"{failure.message} ({failure.hint})" if failure.hint else failure.message,
+            )
+        except Exception as failure:  # noqa: BLE001 - the wall of a run: its failure must not take others down
             _log.exception("run_crashed")
             outcome, error = Outcome.FAILED, f"internal error: {type(failure).__name__}"
         self._scopes.pop(run.id, None)
@@ -123,7 +129,9 @@ class Runner:
     async def _loop(self, claimed: Claimed) -> None:
         agent = self._agents.get(claimed.session.agent)
         if agent is None:
-            raise ModelFailed(f"there is no agent {claimed.session.agent!r} any more", hint="add it to the config")
+            raise ModelFailed(
+                f"there is no agent {claimed.session.agent!r} any more", hint="add it to the config"
+            )
         history = await self._history(claimed.session.id, agent.max_prompt_bytes)
         journal = RunJournal(self._store, self._bus, claimed.run.lease)
         await loop.run(agent, journal, history, claimed.run.steps, claimed.run.usage)

@@ -4,7 +4,6 @@ Taking the last reference away takes the blob away, by a trigger of the schema.
 """
 
 import hashlib
-from typing import cast
 
 import msgspec
 
@@ -29,7 +28,7 @@ def spill(tx: Tx, session: SessionId, body: Body) -> tuple[Body, bytes]:
         if len(encoded) <= MAX_BODY_BYTES:
             return body, encoded
     blob = BlobRef(hash=put(tx, session, text), bytes=len(text))
-    spilled = cast("Body", msgspec.structs.replace(body, text=body.text[:PREVIEW_CHARS], blob=blob))
+    spilled = msgspec.structs.replace(body, text=body.text[:PREVIEW_CHARS], blob=blob)
     return spilled, encode(spilled)
 
 

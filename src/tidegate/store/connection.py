@@ -30,8 +30,8 @@ def check_library() -> None:
     Raises:
         Broken: The library is one of those.
     """
-    version = tuple(map(int, apsw.sqlite_lib_version().split(".")[:3]))
-    if version >= (3, 53, 0) or version[2] >= _FIXED_BACKPORTS.get(version[:2], 1_000):  # type: ignore[call-overload]  # a slice of a tuple has no fixed length
+    major, minor, patch = map(int, apsw.sqlite_lib_version().split(".")[:3])
+    if (major, minor) >= (3, 53) or patch >= _FIXED_BACKPORTS.get((major, minor), 1_000):
         return
     raise Broken(
         f"SQLite {apsw.sqlite_lib_version()} can corrupt a database in WAL mode",
@@ -69,6 +69,14 @@ def open_reader(path: Path) -> apsw.Connection:
     return connection
 
 
+def pragma(connection: apsw.Connection, name: str) -> int:
+    """Return a number that SQLite tells of itself."""
+    value = connection.pragma(name)
+    if not isinstance(value, int):
+        raise Broken(f"SQLite told {value!r} for {name}")
+    return value
+
+
 class SqliteReads:
     """Named queries on a connection; every answer is read to its end, so that no read transaction stays open."""
 
@@ -77,13 +85,16 @@ class SqliteReads:
 
     def one(self, query: str, **values: Value) -> Row | None:
         """Return the first row of a named query."""
-        found: list[Row] = self.connection.execute(QUERIES[query], values).fetchall()
+        found = self.connection.execute(QUERIES[query], values).fetchall()
         return found[0] if found else None
 
     def all(self, query: str, **values: Value) -> list[Row]:
         """Return every row of a named query."""
-        found: list[Row] = self.connection.execute(QUERIES[query], values).fetchall()
-        return found
+        return list[Row](self.connection.execute(QUERIES[query], values).fetchall())
+
+    def pragma(self, name: str) -> int:
+        """Return a number that SQLite tells of itself."""
+        return pragma(self.connection, name)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

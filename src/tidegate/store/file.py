@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 
-from tidegate.store.connection import SqliteReads
+from tidegate.store.connection import SqliteReads, pragma
 from tidegate.store.tx import Reads
 
 SLICE_PAGES = 300
@@ -33,7 +33,7 @@ def measure(reads: Reads, path: Path) -> tuple[int, int, int]:
     """Return the bytes of the main file, of its log, and of the free pages in it."""
     if not isinstance(reads, SqliteReads):
         raise TypeError
-    free = _pragma(reads.connection, "freelist_count") * _pragma(reads.connection, "page_size")
+    free = reads.pragma("freelist_count") * reads.pragma("page_size")
     return size_of(path), size_of(path.with_name(path.name + "-wal")), free
 
 
@@ -46,13 +46,9 @@ def size_of(path: Path) -> int:
 
 
 def _excess(connection: apsw.Connection) -> int:
-    free = _pragma(connection, "freelist_count")
-    return free - max(SLACK_PAGES, _pragma(connection, "page_count") // SLACK_SHARE)
+    free = pragma(connection, "freelist_count")
+    return free - max(SLACK_PAGES, pragma(connection, "page_count") // SLACK_SHARE)
 
 
 def _fold(connection: apsw.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def _pragma(connection: apsw.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchall()[0][0])

@@ -54,13 +54,17 @@ def _matches(session: Session, page: Page) -> bool:
     return page.text is None or page.text.casefold() in f"{session.key}\n{session.title}".casefold()
 
 
-def runs(reads: Reads, state: RunState | None, session: SessionId | None, before: int, limit: int) -> list[Run]:
+def runs(
+    reads: Reads, state: RunState | None, session: SessionId | None, before: int, limit: int
+) -> list[Run]:
     """Return one page of runs, newest first."""
     if session is not None:
         query = {"session": session, "state": state, "before": before, "limit": limit}
         return [rows.run(row) for row in reads.all("runs_page_of_session", **query)]
     if state is not None:
-        return [rows.run(row) for row in reads.all("runs_page_of_state", state=state, before=before, limit=limit)]
+        return [
+            rows.run(row) for row in reads.all("runs_page_of_state", state=state, before=before, limit=limit)
+        ]
     return [rows.run(row) for row in reads.all("runs_page", before=before, limit=limit)]
 
 

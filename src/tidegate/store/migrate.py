@@ -10,6 +10,7 @@ from pathlib import Path
 import apsw
 
 from tidegate.errors import ConfigError, Corrupt
+from tidegate.store.connection import pragma
 from tidegate.store.sql import migrations
 
 TOLERATED_AHEAD = 1
@@ -25,7 +26,7 @@ def migrate(connection: apsw.Connection, backups: Path, scripts: Sequence[str] |
         Corrupt: The backup did not verify; nothing was changed.
     """
     scripts = migrations() if scripts is None else scripts
-    version = _version(connection)
+    version = pragma(connection, "user_version")
     if version > len(scripts) + TOLERATED_AHEAD:
         raise ConfigError(
             f"the store has schema version {version}; this release knows {len(scripts)}",
@@ -57,7 +58,3 @@ def back_up(connection: apsw.Connection, target: Path) -> None:
     if verdict != [("ok",)]:
         target.unlink()
         raise Corrupt(f"the backup before the migration does not verify: {verdict}")
-
-
-def _version(connection: apsw.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchall()[0][0])

@@ -253,6 +253,9 @@ class Store(Protocol):
     def session(self, key: str) -> Session | None:
         """Return the head of a session; the same object while it does not change."""
 
+    def newest_key(self) -> str | None:
+        """Return the key of the newest session, if there is any."""
+
     def session_by_id(self, session: SessionId) -> Session | None:
         """Return the head of a session by its id; the same object while it does not change."""
 
@@ -302,7 +305,9 @@ class Store(Protocol):
             Corrupt: A row does not match its checksum.
         """
 
-    async def runs(self, *, state: RunState | None, session: SessionId | None, before: int, limit: int) -> list[Run]:
+    async def runs(
+        self, *, state: RunState | None, session: SessionId | None, before: int, limit: int
+    ) -> list[Run]:
         """Return one page of runs, newest first."""
 
     def blob_size(self, name: BlobHash) -> int:

@@ -130,7 +130,9 @@ def _keep(tx: Tx, session: Session, segments: list[Segment]) -> Session:
     raw = sum(segment.raw_bytes - (segment.last_seq - segment.first_seq) for segment in segments)
     packed = sum(len(segment.body) for segment in segments)
     cold_through = segments[-1].last_seq
-    return sessions.change(tx, session, "frozen", cold_through=cold_through, bytes=session.bytes - raw + packed)
+    return sessions.change(
+        tx, session, "frozen", cold_through=cold_through, bytes=session.bytes - raw + packed
+    )
 
 
 def _delete(tx: Tx, session: Session, move: Move) -> Settled:

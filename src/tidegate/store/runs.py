@@ -225,5 +225,3 @@ def _reply_seq(entries: list[Entry]) -> int | None:
     if any(isinstance(entry.body, Call) for entry in entries):
         return None
     return next((entry.seq for entry in reversed(entries) if isinstance(entry.body, Assistant)), None)
-
-

@@ -47,7 +47,9 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         return lines
 
     def _damaged(self) -> Corrupt:
-        return Corrupt(f"the segment of entries {self.first_seq} to {self.last_seq} is damaged", hint="restore a backup")
+        return Corrupt(
+            f"the segment of entries {self.first_seq} to {self.last_seq} is damaged", hint="restore a backup"
+        )
 
 
 def from_row(row: Row) -> Segment:

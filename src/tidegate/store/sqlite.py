@@ -73,9 +73,9 @@ class SqliteStore:
         path = folder / NAME
         publish: list[Callable[[Effects], None]] = []
         try:
+            path.touch(mode=0o600)  # the log gets the mode of the main file
             connection = open_writer(path)
             migrate(connection, folder / "backups")
-            path.chmod(0o600)
         except apsw.Error as error:
             raise translate(error) from error
         except OSError as error:
@@ -183,6 +183,11 @@ class SqliteStore:
                 self._heads.put(key, head)
         return head
 
+    def newest_key(self) -> str | None:
+        """Return the key of the newest session."""
+        row = self._inline.one("newest_key")
+        return row[0] if row else None
+
     def session_by_id(self, session: SessionId) -> Session | None:
         """Return the head of a session by its id."""
         row = self._inline.one("session_by_id", id=session)
@@ -252,7 +257,9 @@ class SqliteStore:
         """Compress the oldest hot entries."""
         return await self._read(partial(transcript.pack, session=session, max_bytes=max_bytes))
 
-    async def runs(self, *, state: RunState | None, session: SessionId | None, before: int, limit: int) -> list[Run]:
+    async def runs(
+        self, *, state: RunState | None, session: SessionId | None, before: int, limit: int
+    ) -> list[Run]:
         """Return one page of runs."""
         return await self._read(partial(lists.runs, state=state, session=session, before=before, limit=limit))
 
@@ -268,7 +275,9 @@ class SqliteStore:
         """Measure the disk."""
         tallies = self.tallies()
         main, wal, free = await self._read(lambda reads: file.measure(reads, self.path))
-        return StorageBytes(main=main, wal=wal, free=free, blobs=tallies.blob_bytes, segments=tallies.segment_bytes)
+        return StorageBytes(
+            main=main, wal=wal, free=free, blobs=tallies.blob_bytes, segments=tallies.segment_bytes
+        )
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner."""

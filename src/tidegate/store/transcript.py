@@ -1,7 +1,7 @@
 """The transcript of a session: appended to under one numbering, read through segments and rows alike."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,7 +29,7 @@ def append(tx: Tx, session: Session, run: RunId, bodies: Sequence[Body]) -> Appe
     entries: list[Entry] = []
     size = 0
     for seq, body in enumerate(bodies, session.entries + 1):
-        stamped = cast("Body", msgspec.structs.replace(body, at=tx.now, run=run))
+        stamped = msgspec.structs.replace(body, at=tx.now, run=run)
         kept, encoded = blobs.spill(tx, session.id, stamped)
         check = rows.checksum(session.id, seq, encoded)
         tx.run("entry_born", session=session.id, seq=seq, body=encoded, checksum=check)
@@ -129,7 +129,11 @@ def _backwards(reads: Reads, session: SessionId) -> Iterator[tuple[int, bytes]]:
     before = head.entries + 1
     while before > head.cold_through + 1:
         batch = reads.all(
-            "hot_entries_back", session=session, before=before, cold_through=head.cold_through, limit=PAGE_ROWS
+            "hot_entries_back",
+            session=session,
+            before=before,
+            cold_through=head.cold_through,
+            limit=PAGE_ROWS,
         )
         if not batch or batch[0][0] != before - 1:
             raise Corrupt(f"entry {before - 1} of session {head.key!r} is missing")

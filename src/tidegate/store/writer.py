@@ -42,7 +42,17 @@ _GROUP_FAILED = (apsw.FullError, apsw.IOError, apsw.NoMemError, apsw.ReadOnlyErr
 class Job(Generic[T]):
     """An operation that waits for the writer's thread, and what became of it."""
 
-    __slots__ = ("effects", "error", "future", "is_background", "is_outside", "operation", "queued_at", "size", "value")
+    __slots__ = (
+        "effects",
+        "error",
+        "future",
+        "is_background",
+        "is_outside",
+        "operation",
+        "queued_at",
+        "size",
+        "value",
+    )
 
     def __init__(self, operation: Callable[..., T], future: "asyncio.Future[T]", want: "Want") -> None:
         self.operation = operation
@@ -224,7 +234,7 @@ class Writer:
                 raise self._broken
             return self._transact(jobs, ends_at)
         except (apsw.Error, TidegateError) as error:
-            if isinstance(error, apsw.Error) and error.extendedresult in _FSYNC_FAILED:
+            if _is_fsync_failure(error):
                 self._broken = StorageFailed(f"the disk did not confirm a write: {error}")
             if self._broken or len(jobs) == 1:
                 for job in jobs:
@@ -249,7 +259,9 @@ class Writer:
                     break
             self._connection.execute("COMMIT")
         except apsw.Error:
-            if self._connection.in_transaction:  # after FULL, IOERR or NOMEM SQLite may have rolled back by itself
+            if (
+                self._connection.in_transaction
+            ):  # after FULL, IOERR or NOMEM SQLite may have rolled back by itself
                 self._connection.execute("ROLLBACK")
             raise
         return done
@@ -279,6 +291,10 @@ class Writer:
             job.settle()
         if self._broken:
             self.on_broken(self._broken)
+
+
+def _is_fsync_failure(error: Exception) -> bool:
+    return isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in _FSYNC_FAILED
 
 
 def translate(error: Exception) -> Exception:

@@ -1,0 +1,90 @@
+"""``tidegate status``: how the running gateway is, in one look."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypedDict, cast
+
+import click
+
+from tidegate.cli.client import Client
+from tidegate.cli.options import json_option, state_option
+from tidegate.clock import SECOND_MS
+from tidegate.units import print_size, print_span
+
+WIDE = 4_096  # columns of what is no terminal, so that nothing is cut there
+
+Counts = Mapping[str, Mapping[str, int]]
+Side = Literal["left", "right"]
+
+
+class Status(TypedDict):
+    """The status, as far as people see it."""
+
+    version: str
+    url: str
+    uptime_s: int
+    boots: int
+    model: str
+    rss_bytes: int
+    sessions: Counts
+    session_bytes: Counts
+    storage: Mapping[str, int]
+    orphans: Mapping[str, int]
+    overdue: int
+    holds_deletes: bool
+
+
+@click.command()
+@state_option
+@json_option
+def status(state: Path | None, *, as_json: bool) -> None:
+    """Show how the gateway is."""
+    found = Client(state).get("/api/status")
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        _show(cast("Status", found))
+
+
+def table(columns: Mapping[str, Side], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; nothing in a cell is taken for markup."""
+    from rich.console import Console  # noqa: PLC0415 - only tables need it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, side in columns.items():
+        shown.add_column(name, justify=side, overflow="fold")
+    for row in rows:
+        shown.add_row(*map(Text, row))
+    Console(width=None if sys.stdout.isatty() else WIDE).print(shown)
+
+
+def count_table(counts: Counts, printed: Callable[[int], str] = str) -> None:
+    """Print a number for each kind and state of sessions."""
+    states = list(next(iter(counts.values())))
+    rows = [
+        [kind, *(printed(count) if count else "·" for count in found.values())]
+        for kind, found in counts.items()
+    ]
+    table({"kind": "left", **dict.fromkeys(states, "right")}, rows)
+
+
+def _show(found: Status) -> None:
+    click.echo(f"Tidegate {found['version']} is up for {print_span(found['uptime_s'] * SECOND_MS)}")
+    _line("url", found["url"])
+    _line("model", found["model"])
+    _line("memory", print_size(found["rss_bytes"]))
+    _line("storage", ", ".join(f"{part} {print_size(size)}" for part, size in found["storage"].items()))
+    _line("overdue", str(found["overdue"]))
+    _line("orphans", ", ".join(f"{name} {count}" for name, count in found["orphans"].items() if count) or "0")
+    if found["holds_deletes"]:
+        _line("held", "the clock is in doubt, so nothing is deleted; `tidegate sweep --confirm` trusts it")
+    click.echo()
+    count_table(found["sessions"])
+
+
+def _line(name: str, value: str) -> None:
+    click.echo(f"{name:<9}{value}")

@@ -1,0 +1,50 @@
+-- What must always be true, looked at from outside. Every query is bounded, by a page or by a limit.
+
+-- name: doctor_transcripts
+SELECT s.id, s.key, s.entries, s.cold_through,
+    (SELECT count(*) FROM entries e WHERE e.session = s.id AND e.seq > s.cold_through),
+    (SELECT coalesce(max(e.seq), 0) FROM entries e WHERE e.session = s.id AND e.seq > s.cold_through),
+    (SELECT coalesce(sum(g.last_seq - g.first_seq + 1), 0) FROM segments g WHERE g.session = s.id),
+    (SELECT coalesce(max(g.last_seq), 0) FROM segments g WHERE g.session = s.id)
+FROM sessions s WHERE s.id > :after ORDER BY s.id LIMIT :limit;
+
+-- name: doctor_dateless
+SELECT key FROM sessions WHERE due_at IS NULL AND policy <> 'chat' AND NOT pinned LIMIT 5;
+
+-- name: doctor_overdue
+SELECT key FROM sessions WHERE due_at < :before AND (:with_deletes OR due_to <> 'deleted') ORDER BY due_at LIMIT 5;
+
+-- name: doctor_running_but_ended
+SELECT s.key FROM runs r JOIN sessions s ON s.id = r.session
+WHERE r.state IN ('queued', 'running', 'waiting') AND (s.state IN ('completed', 'archived') OR s.turn_at IS NULL) LIMIT 5;
+
+-- name: doctor_too_large
+SELECT s.key FROM entries e JOIN sessions s ON s.id = e.session WHERE length(e.body) > 65536 LIMIT 5;
+
+-- name: doctor_blob_sizes
+SELECT b.hash FROM blobs b
+WHERE b.bytes <> (SELECT coalesce(sum(length(c.body)), 0) FROM chunks c WHERE c.hash = b.hash) LIMIT 5;
+
+-- name: doctor_two_at_once
+SELECT s.key FROM runs r JOIN sessions s ON s.id = r.session WHERE r.state IN ('running', 'waiting')
+GROUP BY r.session HAVING count(*) > 1 LIMIT 5;
+
+-- name: doctor_usage
+SELECT (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM runs),
+       (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM usage_daily);
+
+-- name: doctor_tallies
+SELECT t.label || ' ' || t.state FROM tallies t LEFT JOIN (
+    SELECT policy, state, count(*) AS count, sum(bytes) AS bytes FROM sessions GROUP BY policy, state
+) s ON s.policy = t.label AND s.state = t.state
+WHERE t.family = 'session' AND (t.count <> coalesce(s.count, 0) OR t.bytes <> coalesce(s.bytes, 0)) LIMIT 5;
+
+-- name: doctor_entries
+SELECT id, session, seq, body, checksum FROM entries WHERE id > :after ORDER BY id LIMIT :limit;
+
+-- name: doctor_segments
+SELECT g.rowid, g.session, g.first_seq, g.last_seq, g.digest, g.raw_bytes, g.body FROM segments g
+WHERE g.rowid > :after ORDER BY g.rowid LIMIT :limit;
+
+-- name: doctor_blobs
+SELECT hash FROM blobs WHERE hash > :after ORDER BY hash LIMIT :limit;
