@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -208,6 +209,8 @@ def _models(config: Config) -> Mapping[str, Model]:
     model = config.model
     if model.provider == "offline":
         return {model.name: OfflineModel()}
+    if find_spec("pydantic_ai") is None:
+        raise ConfigError("[model] needs what is not installed", hint='pip install "tidegate[models]"')
     key = model.api_key() or ""
     names = {model.name} | {agent.model for agent in config.agents.values() if agent.model}
     return {

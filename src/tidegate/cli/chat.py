@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -103,13 +104,15 @@ class Talk:
 
         click.secho(f"{self._key}: Ctrl-D ends, Ctrl-C stops an answer", dim=True, err=True)
         while (line := _typed()) is not None:
-            try:
-                if line.strip():
-                    self.say(line)
-            except Answered as error:
-                click.echo(f"error: {error.message}", err=True)
-            except KeyboardInterrupt:
-                click.echo(err=True)
+            with suppress(KeyboardInterrupt):
+                self._turn(line)
+
+    def _turn(self, line: str) -> None:
+        try:
+            if line.strip():
+                self.say(line)
+        except Answered as error:
+            click.echo(f"error: {error.message}", err=True)
 
     def _hear(self, answer: "Answer", events: Iterator[Event]) -> bool:
         try:

@@ -7,7 +7,7 @@ goes wrong becomes an error that `main` can print. What an answer holds is up to
 import http.client
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TypedDict, cast
@@ -99,7 +99,11 @@ class Client:
             Answered: It answered with an error.
         """
         with self._open(method, path, query, body) as response:
-            return json.loads(self._read(response))
+            answer = self._taken(response.read)
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise Unavailable(f"what answers at {self.url} is no gateway") from error
 
     def get(self, path: str, **query: object) -> Json:
         """Return the object at *path*."""
@@ -124,7 +128,7 @@ class Client:
         if entry["blob"] is None:
             return entry["text"]
         with self._open("GET", f"/api/blobs/{entry['blob']['hash']}") as response:
-            return self._read(response).decode()
+            return self._taken(response.read).decode()
 
     def pages(self, path: str, name: str, query: Query, limit: int | None) -> Iterator[Json]:
         """Yield what a list holds, page after page; None is all of it."""
@@ -145,12 +149,12 @@ class Client:
     def events(self, key: str, after: int) -> Iterator[Iterator[Event]]:
         """Open the stream of a session's events; nothing that happens from now on is missed."""
         with self._open("GET", session_path(key, "events"), {"after": after}) as response:
-            self._line(response)  # it hears us once its first line is here
+            self._taken(response.readline)  # it hears us once its first line is here
             yield self._events(response)
 
     def _events(self, response: http.client.HTTPResponse) -> Iterator[Event]:
         name, data = "", b""
-        while line := self._line(response):
+        while line := self._taken(response.readline):
             field, _, value = line.rstrip(b"\r\n").partition(b":")
             if field == b"event":
                 name = value.strip().decode()
@@ -174,7 +178,7 @@ class Client:
         try:
             response = self._send(connection, method, f"{path}{_written(query)}", body)
             if response.status >= http.client.BAD_REQUEST:
-                _refuse(response.status, self._read(response))
+                _refuse(response.status, self._taken(response.read))
             yield response
         finally:
             connection.close()
@@ -192,15 +196,9 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             raise self._silent(error) from error
 
-    def _read(self, response: http.client.HTTPResponse) -> bytes:
+    def _taken(self, read: Callable[[], bytes]) -> bytes:
         try:
-            return response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise self._silent(error) from error
-
-    def _line(self, response: http.client.HTTPResponse) -> bytes:
-        try:
-            return response.readline()
+            return read()
         except (OSError, http.client.HTTPException) as error:
             raise self._silent(error) from error
 

@@ -170,10 +170,9 @@ def _each(keys: Sequence[str], done: str, do: Callable[[str], object], *, as_jso
             click.echo(f"{done} {key}")
     if as_json:
         click.echo(json.dumps({"sessions": after}))
-    for refusal in refusals[1:]:
-        click.echo(f"error: {refusal.message}", err=True)
     if refusals:
-        raise refusals[0]
+        first = refusals[0]
+        raise Answered(first.code, first.status, "; ".join(error.message for error in refusals), first.hint)
 
 
 def _row(head: Session) -> Sequence[str]:

@@ -286,11 +286,17 @@ class Writer:
         self._room.set()
         self.on_commit(seconds, len(jobs))
         for job in jobs:
-            if job.effects is not None:
-                self._publish(job.effects)
-            job.settle()
+            self._tell_one(job)
         if self._broken:
             self.on_broken(self._broken)
+
+    def _tell_one(self, job: Job[Any]) -> None:
+        try:
+            if job.effects is not None:
+                self._publish(job.effects)
+        except Exception as error:  # noqa: BLE001 - the wall of a listener: the rest of the house now has a wrong view
+            self._broken = StorageFailed(f"a commit could not be told: {type(error).__name__}: {error}")
+        job.settle()
 
 
 def _is_fsync_failure(error: Exception) -> bool:

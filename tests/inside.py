@@ -1,0 +1,143 @@
+"""A gateway without its edge: the real store, bus, intake, runner and sweeper on a manual clock."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.agent.loop import Agent
+from tidegate.agent.model import Answer, Delta, Model, Prompt
+from tidegate.agent.offline import OfflineModel, offline_tools
+from tidegate.agent.tools import Tool, ToolBox
+from tidegate.bounded import Registry
+from tidegate.clock import ManualClock
+from tidegate.domain.budget import Budget
+from tidegate.domain.entry import Entry, User
+from tidegate.domain.policy import DEFAULTS, Policies
+from tidegate.domain.run import Lane, Origin, Run
+from tidegate.domain.session import PolicyName, Session
+from tidegate.runtime.bus import Bus, Piece
+from tidegate.runtime.intake import Intake
+from tidegate.runtime.lanes import Lane as Slots
+from tidegate.runtime.runner import Runner
+from tidegate.runtime.sweeper import Sweeper
+from tidegate.store.port import Admission, Birth
+from tidegate.store.sqlite import SqliteStore
+
+Reply = Answer | Exception | Callable[[Prompt], AsyncGenerator[Delta | Answer, None]]
+
+
+class PlayedModel:
+    """A model that plays what it is given, one reply an answer, and keeps the prompts."""
+
+    name = "played"
+
+    def __init__(self, *replies: Reply) -> None:
+        self.replies = list(replies)
+        self.prompts: list[Prompt] = []
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+        """Play the next reply."""
+        self.prompts.append(prompt)
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        if isinstance(reply, Answer):
+            yield Delta(text=reply.text)
+            yield reply
+            return
+        async for part in reply(prompt):
+            yield part
+
+
+@dataclass
+class Inside:
+    """The parts under test."""
+
+    clock: ManualClock
+    store: SqliteStore
+    bus: Bus
+    intake: Intake
+    runner: Runner
+    sweeper: Sweeper
+
+    async def say(self, key: str, text: str) -> Run:
+        """Send a message and wait for the end of its run."""
+        return await self.intake.outcome(await self.send(key, text))
+
+    async def send(self, key: str, text: str) -> Run:
+        """Send a message."""
+        admitted = await self.intake.message(key, text, "main", is_named=False, receipt=None)
+        return admitted.run
+
+    async def ask(self, policy: PolicyName, text: str, key: str | None = None) -> Run:
+        """Accept a piece of work for a session of any kind."""
+        admission = Admission(
+            key=key,
+            birth=Birth(policy=policy, agent="main"),
+            lane=Lane.INTERACTIVE,
+            origin=Origin.MESSAGE,
+            bodies=[User(text=text)],
+        )
+        return (await self.intake.submit(admission)).run
+
+    async def until_piece(self, run: Run) -> None:
+        """Wait until the model has begun to answer."""
+        with self.bus.subscribe(run.session) as subscription:
+            while not isinstance(await subscription.get(), Piece):
+                pass
+
+    def head(self, key: str) -> Session:
+        """Return a session that is there."""
+        head = self.store.session(key)
+        assert head is not None
+        return head
+
+    async def transcript(self, key: str) -> list[Entry]:
+        """Return the whole transcript of a session."""
+        entries: list[Entry] = []
+        session = self.head(key).id
+        while page := await self.store.entries(session, len(entries), 1_000):
+            entries += page
+        return entries
+
+    async def texts(self, key: str) -> list[str]:
+        """Return what stands in a transcript."""
+        return [entry.body.text for entry in await self.transcript(key)]
+
+
+@asynccontextmanager
+async def inside(
+    folder: Path,
+    model: Model | None = None,
+    *,
+    tools: Sequence[Tool] | None = None,
+    budget: Budget | None = None,
+    policies: Policies = DEFAULTS,
+) -> AsyncIterator[Inside]:
+    """Open the inside of a gateway on a folder; runs under way are left as a killed process would leave them."""
+    clock = ManualClock()
+    registry = Registry()
+    store = await SqliteStore.open(folder, clock, policies, registry)
+    agent = Agent(
+        name="main",
+        model=model or OfflineModel(),
+        instructions="",
+        tools=ToolBox(offline_tools() if tools is None else tools),
+        budget=budget or Budget(),
+        max_prompt_bytes=400_000,
+    )
+    bus = Bus(registry)
+    runner = Runner(store, bus, {"main": agent}, Slots(4), clock)
+    sweeper = Sweeper(store, clock, policies, 60_000)
+    for listener in (runner.on_commit, sweeper.on_commit, bus.on_commit):
+        store.listen(listener)
+    await store.recover()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(runner.serve())
+            yield Inside(clock, store, bus, Intake(store, bus), runner, sweeper)
+            serving.cancel()
+    finally:
+        await store.close()

@@ -1,0 +1,212 @@
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import msgspec
+from inside import PlayedModel, inside
+
+from tidegate.agent.model import Answer, Delta, Prompt, ToolCall, ToolSpec
+from tidegate.agent.tools import Tool
+from tidegate.domain.budget import Budget
+from tidegate.domain.entry import Call, Notice, Result
+from tidegate.domain.run import Lane, RunState, Usage
+from tidegate.domain.session import Outcome, PolicyName
+from tidegate.errors import ModelFailed
+
+CALL = ToolCall(call_id="c1", tool="note", arguments="{}")
+
+
+def noting(calls: list[str], *, is_idempotent: bool = False) -> Tool:
+    """Return a tool that notes how it was called."""
+
+    async def note(arguments: str) -> str:
+        calls.append(arguments)
+        return "noted"
+
+    spec = ToolSpec(name="note", description="notes", parameters={})
+    return Tool(spec=spec, run=note, is_idempotent=is_idempotent)
+
+
+async def never(_: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+    """Begin an answer and never end it."""
+    yield Delta(text="I will")
+    await asyncio.Event().wait()
+
+
+def test_a_message_is_answered(tmp_path: Path) -> None:
+    """A run ends ok, its question and answer stand in the transcript in order."""
+
+    async def main() -> None:
+        async with inside(tmp_path) as here:
+            run = await here.say("c", "/echo hi")
+
+            assert (RunState.DONE, Outcome.OK) == (run.state, run.outcome)
+            assert ["/echo hi", "hi"] == await here.texts("c")
+            assert "hi" == await here.intake.reply(run)
+
+    asyncio.run(main())
+
+
+def test_messages_of_a_session_wait_for_each_other(tmp_path: Path) -> None:
+    """Messages sent at once to one session are answered one after the other, in order."""
+
+    async def main() -> None:
+        async with inside(tmp_path) as here:
+            runs = [await here.send("c", f"/echo {number}") for number in range(5)]
+            for run in runs:
+                await here.intake.outcome(run)
+
+            expected = [text for number in range(5) for text in (f"/echo {number}", f"{number}")]
+            assert expected == await here.texts("c")
+
+    asyncio.run(main())
+
+
+def test_tool_calls_are_kept_before_they_are_made(tmp_path: Path) -> None:
+    """A tool finds its own call in the transcript, and the model gets its result."""
+    seen: list[list[str]] = []
+
+    async def main() -> None:
+        async def look(_: str) -> str:
+            seen.append([type(entry.body).__name__ for entry in await here.transcript("c")])
+            return "looked"
+
+        tool = Tool(spec=ToolSpec(name="note", description="", parameters={}), run=look)
+        model = PlayedModel(Answer(text="", calls=[CALL]), Answer(text="done"))
+        async with inside(tmp_path, model, tools=[tool]) as here:
+            await here.say("c", "go")
+
+            assert [["User", "Call"]] == seen
+            assert ["go", "{}", "looked", "done"] == await here.texts("c")
+            assert isinstance(model.prompts[1].bodies[-1], Result)
+
+    asyncio.run(main())
+
+
+def test_failed_model_fails_the_run(tmp_path: Path) -> None:
+    """A provider's failure ends the run as failed, with a notice for the reader that no model sees."""
+
+    async def main() -> None:
+        model = PlayedModel(ModelFailed("no answer", hint="check the key"), Answer(text="better"))
+        async with inside(tmp_path, model) as here:
+            run = await here.say("c", "go")
+            again = await here.say("c", "again")
+
+            assert (Outcome.FAILED, "no answer (check the key)") == (run.outcome, run.error)
+            assert isinstance((await here.transcript("c"))[1].body, Notice)
+            assert Outcome.OK is again.outcome
+            assert not any(isinstance(body, Notice) for body in model.prompts[1].bodies)
+
+    asyncio.run(main())
+
+
+def test_crashing_model_takes_nobody_along(tmp_path: Path) -> None:
+    """A bug in one run fails that run; the next one is carried out."""
+
+    async def main() -> None:
+        async with inside(tmp_path, PlayedModel(ZeroDivisionError("x"), Answer(text="fine"))) as here:
+            assert Outcome.FAILED is (await here.say("a", "go")).outcome
+            assert Outcome.OK is (await here.say("b", "go")).outcome
+
+    asyncio.run(main())
+
+
+def test_cancel_stops_the_model(tmp_path: Path) -> None:
+    """Cancelling a run ends its task at once; what it would have said later is refused."""
+
+    async def main() -> None:
+        async with inside(tmp_path, PlayedModel(never, Answer(text="next"))) as here:
+            run = await here.send("c", "go")
+            await here.until_piece(run)
+            cancelled = await here.intake.cancel(run.id)
+
+            assert Outcome.CANCELLED is cancelled.outcome
+            assert Outcome.OK is (await here.say("c", "and now")).outcome
+            assert ["go", "and now", "next"] == await here.texts("c")
+
+    asyncio.run(main())
+
+
+def test_deadline_ends_a_run(tmp_path: Path) -> None:
+    """A run that takes longer than its budget of time ends as timed out, with a notice."""
+
+    async def main() -> None:
+        async with inside(tmp_path, PlayedModel(never), budget=Budget(max_runtime_ms=50)) as here:
+            run = await here.say("c", "go")
+
+            assert Outcome.TIMED_OUT is run.outcome
+            assert isinstance((await here.transcript("c"))[-1].body, Notice)
+
+    asyncio.run(main())
+
+
+def test_budgets_are_kept(tmp_path: Path) -> None:
+    """A run that has used its steps or its tokens may not ask the model again."""
+
+    async def main(budget: Budget, folder: Path) -> int:
+        calls = [Answer(text="", calls=[CALL], usage=Usage(input_tokens=60)) for _ in range(9)]
+        model = PlayedModel(*calls)
+        async with inside(folder, model, tools=[noting([])], budget=budget) as here:
+            run = await here.say("c", "go")
+            assert Outcome.FAILED is run.outcome
+            return len(model.prompts)
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert 3 == asyncio.run(main(Budget(max_steps=3), tmp_path / "a"))
+    assert 2 == asyncio.run(main(Budget(max_tokens=100), tmp_path / "b"))
+
+
+def test_interrupted_calls_are_settled_after_a_crash(tmp_path: Path) -> None:
+    """After a crash an idempotent call is made again; any other is marked, and the model decides."""
+    calls: list[str] = []
+
+    async def before(*, is_idempotent: bool, folder: Path) -> None:
+        started = asyncio.Event()
+
+        async def hang(_: str) -> str:
+            started.set()
+            await asyncio.Event().wait()
+            return ""
+
+        tool = msgspec.structs.replace(noting([], is_idempotent=is_idempotent), run=hang)
+        async with inside(folder, PlayedModel(Answer(text="", calls=[CALL])), tools=[tool]) as here:
+            await here.send("c", "go")
+            await started.wait()
+
+    async def after(*, is_idempotent: bool, folder: Path) -> list[str]:
+        model = PlayedModel(Answer(text="done"))
+        async with inside(folder, model, tools=[noting(calls, is_idempotent=is_idempotent)]) as here:
+            (run,) = await here.store.runs(state=None, session=None, before=99, limit=1)
+            done = await here.intake.outcome(run)
+            assert Outcome.OK is done.outcome
+            entries = await here.transcript("c")
+            assert 1 == sum(isinstance(entry.body, Call) for entry in entries)
+            return [entry.body.text for entry in entries]
+
+    for is_idempotent in (True, False):
+        folder = tmp_path / str(is_idempotent)
+        folder.mkdir()
+        asyncio.run(before(is_idempotent=is_idempotent, folder=folder))
+        texts = asyncio.run(after(is_idempotent=is_idempotent, folder=folder))
+        expected = "noted" if is_idempotent else "interrupted"
+        assert texts[2].startswith(expected)
+    assert ["{}"] == calls
+
+
+def test_api_takes_half_of_the_slots(tmp_path: Path) -> None:
+    """While api sessions wait for the other half, a person's message is carried out."""
+    async def main() -> None:
+        def hang_or_answer(prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+            return never(prompt) if prompt.bodies[-1].text == "api" else answer()
+
+        async def answer() -> AsyncGenerator[Delta | Answer, None]:
+            yield Answer(text="here")
+
+        async with inside(tmp_path, PlayedModel(*[hang_or_answer] * 5)) as here:
+            for _ in range(4):
+                await here.ask(PolicyName.API, "api")
+            assert Outcome.OK is (await here.say("person", "hello")).outcome
+            assert 2 == here.store.tallies().runs[Lane.INTERACTIVE, RunState.QUEUED]
+
+    asyncio.run(main())
