@@ -30,7 +30,11 @@ def terminal(line: CommandLine, *args: str) -> Iterator[tuple["subprocess.Popen[
     """Run a command on a terminal of its own; yield it and the other end of the terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        line.command(*args), stdin=theirs, stdout=theirs, stderr=theirs, env={**line.environment, "TERM": "dumb"}
+        line.command(*args),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**line.environment, "TERM": "dumb"},
     )
     os.close(theirs)
     try:

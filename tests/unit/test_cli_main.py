@@ -10,7 +10,17 @@ from tidegate import __version__
 from tidegate.cli import main
 from tidegate.errors import ConfigError, FolderHeld, StorageFailed, TidegateError, Unavailable
 
-HEAVY = ("rich", "msgspec", "asyncio", "http.client", "uvicorn", "starlette", "apsw", "tidegate.config", "tidegate.app")
+HEAVY = (
+    "rich",
+    "msgspec",
+    "asyncio",
+    "http.client",
+    "uvicorn",
+    "starlette",
+    "apsw",
+    "tidegate.config",
+    "tidegate.app",
+)
 TIMEOUT_S = 20
 
 
@@ -34,9 +44,9 @@ def test_help_lists_every_command(capfd: pytest.CaptureFixture[str]) -> None:
     """Each command of the table stands in the help, with its line."""
     assert main.run(["--help"]) == 0
     told = capfd.readouterr().out
-    assert [name for name, place in main.COMMANDS.items() if f"  {name}" in told and place.summary in told] == list(
-        main.COMMANDS
-    )
+    assert [
+        name for name, place in main.COMMANDS.items() if f"  {name}" in told and place.summary in told
+    ] == list(main.COMMANDS)
 
 
 def test_help_imports_nothing_heavy() -> None:

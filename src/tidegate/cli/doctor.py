@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tidegate.cli.options import json_option, state_option
-from tidegate.errors import Unavailable
+from tidegate.errors import TidegateError
 
 if TYPE_CHECKING:
     from tidegate.store.doctor import Finding, Living
@@ -43,13 +43,13 @@ def _detail(finding: "Finding") -> str:
 
 
 def _living(folder: Path) -> "Living | None":
-    """Ask the running gateway what only it can say."""
+    """Ask the running gateway what only it can say; without an answer that stays unchecked."""
     from tidegate.cli.client import Client  # noqa: PLC0415
     from tidegate.store.doctor import Living  # noqa: PLC0415
 
     try:
         status = Client(folder).request("GET", "/api/status")
-    except Unavailable:
+    except TidegateError:
         return None
     if not isinstance(status, dict):
         return None

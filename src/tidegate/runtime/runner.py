@@ -16,6 +16,8 @@ from tidegate import log
 from tidegate.agent import loop
 from tidegate.agent.loop import Agent
 from tidegate.agent.model import Delta
+from tidegate.agent.prompt import open_calls
+from tidegate.agent.tools import interrupted
 from tidegate.clock import Clock
 from tidegate.domain.entry import Assistant, Body, System, User
 from tidegate.domain.run import Lane as LaneName
@@ -132,9 +134,10 @@ class Runner:
             raise ModelFailed(
                 f"there is no agent {claimed.session.agent!r} any more", hint="add it to the config"
             )
-        history = await self._history(claimed.session.id, agent.max_prompt_bytes)
-        journal = RunJournal(self._store, self._bus, claimed.run.lease)
-        await loop.run(agent, journal, history, claimed.run.steps, claimed.run.usage)
+        run = claimed.run
+        history = _without_lost_calls(await self._history(run.session, agent.max_prompt_bytes), run.id)
+        journal = RunJournal(self._store, self._bus, run.lease)
+        await loop.run(agent, journal, history, run.steps, run.usage)
 
     async def _history(self, session: SessionId, max_bytes: int) -> Sequence[Body]:
         """Read the end of the transcript; what was said is read whole, what tools answered as far as it is kept."""
@@ -171,6 +174,13 @@ class RunJournal:
     def hear(self, delta: Delta) -> None:
         """Show a piece of the answer to whoever is there."""
         self._bus.publish(self._lease.session, Piece(run=self._lease.run, text=delta.text))
+
+
+def _without_lost_calls(history: Sequence[Body], run: RunId) -> Sequence[Body]:
+    """Answer the calls that earlier runs left open: who cancelled a run does not want its calls repeated."""
+    earlier = [body for body in history if body.run != run]
+    own = [body for body in history if body.run == run]
+    return [*earlier, *(interrupted(call) for call in open_calls(earlier)), *own]
 
 
 async def _until_written(write: Callable[[], Awaitable[T]]) -> T:

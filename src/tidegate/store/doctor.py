@@ -88,7 +88,7 @@ def examine(folder: Path, living: Living | None, now: int, *, scrub: bool) -> It
 def _judge(patient: Patient, name: str, promise: str, check: Check) -> Finding:
     try:
         detail = _look(patient, check)
-        if detail and patient.living is not None:
+        if detail:
             time.sleep(LOOK_AGAIN_S)
             detail = _look(patient, check)
     except Skipped as reason:

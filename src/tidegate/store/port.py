@@ -216,6 +216,7 @@ class Store(Protocol):
         Raises:
             SessionNotFound: There is no such session.
             WrongState: It is not archived.
+            TooManySessions: A conversation would live again above `max_running`.
         """
 
     async def settle(self, moves: Sequence[Move]) -> list[Settled]:

@@ -48,13 +48,11 @@ def freeze(tx: Tx, session_id: SessionId, segments: list[Segment]) -> Settled:
     return Settled.DONE
 
 
-def trim(tx: Tx, session_id: SessionId) -> bool:
-    """Remove a slice of hot rows that segments hold; the caller has compared the two."""
-    row = tx.one("session_by_id", id=session_id)
-    if row is None:
-        return False
-    tx.run("trim_slice", session=session_id, through=rows.session(row).cold_through)
-    return tx.run("trim_done", session=session_id) == 0
+def trim(tx: Tx, session_id: SessionId, through: int) -> bool:
+    """Remove a slice of hot rows that segments hold; the caller has compared the two up to a seq."""
+    tx.run("trim_slice", session=session_id, through=through)
+    tx.run("trim_done", session=session_id)
+    return tx.one("trim_left", session=session_id) is not None
 
 
 def redate(tx: Tx, name: PolicyName, after: SessionId | None) -> SessionId | None:
@@ -129,9 +127,8 @@ def _keep(tx: Tx, session: Session, segments: list[Segment]) -> Session:
     tx.run("trim_wanted", session=session.id)
     raw = sum(segment.raw_bytes - (segment.last_seq - segment.first_seq) for segment in segments)
     packed = sum(len(segment.body) for segment in segments)
-    cold_through = segments[-1].last_seq
-    return sessions.change(
-        tx, session, "frozen", cold_through=cold_through, bytes=session.bytes - raw + packed
+    return sessions.freeze(
+        tx, session, cold_through=segments[-1].last_seq, size=session.bytes - raw + packed
     )
 
 

@@ -18,7 +18,6 @@ from tidegate.errors import (
     RunNotFound,
     SessionBusy,
     SessionFinished,
-    TooManySessions,
 )
 from tidegate.ids import RunId, SessionId, ulid
 from tidegate.store import blobs, rows, sessions, transcript, turns
@@ -140,7 +139,9 @@ def cancel_session(tx: Tx, session_id: SessionId) -> Session:
 
 def recover(tx: Tx) -> int:
     """Queue every running run again."""
-    tx.run("sessions_recovered")
+    for row in tx.all("sessions_recovered"):
+        session = rows.session(row)
+        tx.effects.heads[session.key] = session
     count = tx.run("runs_recovered")
     tx.effects.queued.update(Lane)
     return count
@@ -180,7 +181,7 @@ def _keep_receipt(tx: Tx, admission: Admission, run: Run) -> None:
 def _session_for(tx: Tx, admission: Admission) -> Session:
     row = tx.one("session_by_key", key=admission.key) if admission.key else None
     if row is None:
-        _make_room(tx, admission)
+        sessions.check_room(tx, admission.birth.policy)
         return sessions.create(tx, admission.key, admission.birth, _title(admission.bodies))
     session = rows.session(row)
     if admission.agent_is_named and session.agent != admission.birth.agent:
@@ -190,27 +191,16 @@ def _session_for(tx: Tx, admission: Admission) -> Session:
     if len(tx.all("open_runs", session=session.id)) >= admission.max_open:
         raise SessionBusy(f"session {session.key!r} has {admission.max_open} messages waiting")
     if session.state is State.ARCHIVED:
-        _make_room(tx, admission, session)
+        sessions.check_room(tx, session.policy)
         session = sessions.change(tx, session, "continued", state=State.ACTIVE, since_at=tx.now)
     turn_at = tx.now if session.turn_at is None else session.turn_at
     return sessions.change(tx, session, "admitted", turn_at=turn_at, updated_at=tx.now)
 
 
-def _make_room(tx: Tx, admission: Admission, session: Session | None = None) -> None:
-    policy_name = session.policy if session else admission.birth.policy
-    limit = tx.policies[policy_name].max_running
-    live = tx.one("live_count", policy=policy_name)
-    if limit is not None and live and live[0] >= limit:
-        raise TooManySessions(
-            f"{live[0]} sessions of kind {policy_name} are running, as many as its policy allows",
-            hint=f"wait, or raise max_running in [lifecycle.{policy_name}]",
-        )
-
-
 def _title(bodies: Sequence[Body]) -> str:
     text = next((body.text for body in reversed(bodies) if isinstance(body, User)), "")
-    words = " ".join(text[:400].split())
-    return "".join(mark for mark in words if mark.isprintable())[:TITLE_CHARS]
+    words = "".join(mark if mark.isprintable() else " " for mark in text[:400]).split()
+    return " ".join(words)[:TITLE_CHARS]
 
 
 def _hold(tx: Tx, lease: Lease) -> Row:

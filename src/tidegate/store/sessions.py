@@ -4,8 +4,8 @@ import msgspec
 
 from tidegate.domain import policy
 from tidegate.domain.policy import Policy
-from tidegate.domain.session import DueTo, Session, State
-from tidegate.errors import SessionNotFound, WrongState
+from tidegate.domain.session import DueTo, PolicyName, Session, State
+from tidegate.errors import SessionNotFound, TooManySessions, WrongState
 from tidegate.ids import SessionId, ulid
 from tidegate.store import rows
 from tidegate.store.port import Birth
@@ -30,6 +30,21 @@ def by_id(tx: Tx, session: SessionId) -> Session:
 def rules_of(tx: Tx, session: Session) -> Policy:
     """Return the policy that a session lives under."""
     return tx.policies[session.policy]
+
+
+def check_room(tx: Tx, name: PolicyName) -> None:
+    """Let one more session of a policy live.
+
+    Raises:
+        TooManySessions: As many as the policy allows live already.
+    """
+    limit = tx.policies[name].max_running
+    live = tx.one("live_count", policy=name)
+    if limit is not None and live and live[0] >= limit:
+        raise TooManySessions(
+            f"{live[0]} sessions of kind {name} are running, as many as its policy allows",
+            hint=f"wait, or raise max_running in [lifecycle.{name}]",
+        )
 
 
 def create(tx: Tx, key: str | None, birth: Birth, title: str) -> Session:
@@ -66,12 +81,25 @@ def create(tx: Tx, key: str | None, birth: Birth, title: str) -> Session:
 
 
 def change(tx: Tx, before: Session, reason: str, **changes: object) -> Session:
-    """Write a changed head with the date that its policy gives it; every transition ends here."""
+    """Write a changed head with the date that its policy, or the cap of its group, gives it.
+
+    Every transition ends here.
+    """
     after = _dated(tx, msgspec.structs.replace(before, version=before.version + 1, **changes))
     tx.run("session_moved", **_values(after))
     tx.effects.heads[after.key] = after
     if after.state is not before.state:
         tx.effects.transitions[Transition(before.state, after.state, reason)] += 1
+    return after if after.is_live else enforce_cap(tx, after)
+
+
+def freeze(tx: Tx, before: Session, *, cold_through: int, size: int) -> Session:
+    """Write a head whose entries went into segments. Its date stays, whoever gave it."""
+    after = msgspec.structs.replace(
+        before, cold_through=cold_through, bytes=size, version=before.version + 1
+    )
+    tx.run("session_moved", **_values(after))
+    tx.effects.heads[after.key] = after
     return after
 
 
@@ -102,16 +130,21 @@ def date(tx: Tx, session: Session, due_at: int | None, due_to: DueTo | None) -> 
     return after
 
 
-def enforce_cap(tx: Tx, session: Session) -> None:
-    """Date the oldest finished sessions of a group above its cap for deletion now; pinned ones stay but count."""
+def enforce_cap(tx: Tx, session: Session) -> Session:
+    """Date the oldest finished sessions of a group above its cap for deletion now; pinned ones stay but count.
+
+    Return the session as it is then: it may be one of those.
+    """
     keep = rules_of(tx, session).keep
     if keep is None or session.cap_group is None:
-        return
+        return session
     size = tx.one("group_size", cap_group=session.cap_group)
     excess = (size[0] if size else 0) - keep
     if excess > 0:
         for row in tx.all("group_oldest", cap_group=session.cap_group, excess=excess):
-            date(tx, rows.session(row), tx.now, DueTo.DELETED)
+            dated = date(tx, rows.session(row), tx.now, DueTo.DELETED)
+            session = dated if dated.id == session.id else session
+    return session
 
 
 def pin(tx: Tx, session_id: SessionId, *, pinned: bool) -> Session:
@@ -127,8 +160,10 @@ def restore(tx: Tx, session_id: SessionId) -> Session:
     session = by_id(tx, session_id)
     if session.state is not State.ARCHIVED:
         raise WrongState(f"session {session.key!r} is {session.state}, not archived")
-    state = State.ACTIVE if session.policy.is_conversation else State.COMPLETED
-    return change(tx, session, "restored", state=state, since_at=tx.now)
+    if not session.policy.is_conversation:
+        return change(tx, session, "restored", state=State.COMPLETED, since_at=tx.now)
+    check_room(tx, session.policy)
+    return change(tx, session, "restored", state=State.ACTIVE, since_at=tx.now)
 
 
 def delete(tx: Tx, session: Session, reason: str) -> None:

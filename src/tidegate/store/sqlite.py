@@ -152,8 +152,8 @@ class SqliteStore:
 
     async def trim(self, session: SessionId) -> bool:
         """Remove hot rows that segments hold."""
-        await self._read(partial(transcript.check_segments, session_id=session))
-        return await self._background(partial(retention.trim, session_id=session))
+        through = await self._read(partial(transcript.check_segments, session_id=session))
+        return await self._background(partial(retention.trim, session_id=session, through=through))
 
     async def redate(self, policy: PolicyName, after: SessionId | None) -> SessionId | None:
         """Recompute the dates of a slice of sessions."""

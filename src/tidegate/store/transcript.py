@@ -71,10 +71,11 @@ def pack(reads: Reads, session: SessionId, max_bytes: int) -> list[Segment]:
     return list(segments.pack(head.cold_through + 1, bodies))
 
 
-def check_segments(reads: Reads, session_id: SessionId) -> None:
+def check_segments(reads: Reads, session_id: SessionId) -> int:
     """Compare the next hot rows that are to go with what the segments hold in their place.
 
-    Both are final, so that what was compared stays true until the rows go.
+    Both are final, so that what was compared stays true until the rows go. Return the last seq compared; others may
+    have been frozen meanwhile.
 
     Raises:
         Corrupt: They differ.
@@ -83,6 +84,7 @@ def check_segments(reads: Reads, session_id: SessionId) -> None:
     session = _head(reads, session_id)
     stale = reads.all("hot_entries", session=session.id, after=0, limit=500)
     cold: dict[int, bytes] = {}
+    compared = 0
     for row in stale:
         seq = row[0]
         if seq > session.cold_through:
@@ -92,6 +94,8 @@ def check_segments(reads: Reads, session_id: SessionId) -> None:
             cold = dict(enumerate(segment.lines(), segment.first_seq)) if segment else {}
         if cold.get(seq) != rows.hot_body(session.id, row):
             raise Corrupt(f"entry {seq} of session {session.key!r} is not what its segment holds")
+        compared = seq
+    return compared
 
 
 def _head(reads: Reads, session: SessionId) -> Session:

@@ -46,8 +46,10 @@ def end_turn(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session
     left = [rows.run(row) for row in tx.all("open_runs", session=session.id)]
     if left:
         return _next_turn(tx, session, left, reason)
+    if session.policy.is_conversation:
+        return _rest(tx, session, reason)
     session = sessions.change(tx, session, reason, turn_at=None, running_at=None)
-    if session.policy.is_conversation or tx.one("live_children", id=session.id):
+    if tx.one("live_children", id=session.id):
         return session
     return complete(tx, session, outcome, reason)
 
@@ -78,7 +80,7 @@ def _complete_tree(tx: Tx, session: Session, outcome: Outcome, reason: str) -> S
     group = session.cap_group
     if group and session.policy is PolicyName.CRON:
         group = f"{group}:{'ok' if outcome is Outcome.OK else 'failed'}"
-    done = sessions.change(
+    return sessions.change(
         tx,
         session,
         reason,
@@ -89,21 +91,23 @@ def _complete_tree(tx: Tx, session: Session, outcome: Outcome, reason: str) -> S
         running_at=None,
         cap_group=group,
     )
-    sessions.enforce_cap(tx, done)
-    return done
 
 
 def end_conversation_turn(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session:
     """Close every open run of a conversation; the conversation itself goes on."""
     if session.turn_at is None:
         return session
-    session = close_all(tx, session, outcome)
-    return sessions.change(tx, session, reason, turn_at=None, running_at=None)
+    return _rest(tx, close_all(tx, session, outcome), reason)
 
 
 def notice(tx: Tx, session: Session, run: RunId, text: str) -> Session:
     """Tell the reader of a transcript something that no model sees."""
     return transcript.append(tx, session, run, [Notice(text=text)]).session if text else session
+
+
+def _rest(tx: Tx, session: Session, reason: str) -> Session:
+    """Write a conversation between two turns: it is active, even if its first run was closed before a claim."""
+    return sessions.change(tx, session, reason, state=State.ACTIVE, turn_at=None, running_at=None)
 
 
 def _next_turn(tx: Tx, session: Session, left: list[Run], reason: str) -> Session:

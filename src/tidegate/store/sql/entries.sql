@@ -36,6 +36,9 @@ DELETE FROM trims WHERE session = :session
 AND NOT EXISTS (SELECT 1 FROM entries e, sessions s
                 WHERE e.session = :session AND s.id = :session AND e.seq <= s.cold_through);
 
+-- name: trim_left
+SELECT session FROM trims WHERE session = :session;
+
 -- name: blob
 SELECT bytes FROM blobs WHERE hash = :hash;
 

@@ -62,7 +62,7 @@ DELETE FROM runs WHERE number IN (
 -- After a crash every running run is queued again; the next claim raises its fence.
 -- name: sessions_recovered
 UPDATE sessions SET running_at = NULL, version = version + 1
-WHERE id IN (SELECT session FROM runs WHERE state = 'running');
+WHERE id IN (SELECT session FROM runs WHERE state = 'running') RETURNING *;
 
 -- name: runs_recovered
 UPDATE runs SET state = 'queued' WHERE state = 'running';

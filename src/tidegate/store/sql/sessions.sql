@@ -63,7 +63,7 @@ SELECT count(*) FROM sessions WHERE cap_group = :cap_group AND state IN ('comple
 
 -- name: group_oldest
 SELECT * FROM sessions WHERE cap_group = :cap_group AND state IN ('completed', 'archived') AND NOT pinned
-ORDER BY since_at LIMIT :excess;
+ORDER BY created_at LIMIT :excess;
 
 -- name: newest_key
 SELECT key FROM sessions ORDER BY id DESC LIMIT 1;

@@ -1,0 +1,117 @@
+import pytest
+
+from house import House
+from tidegate.domain.entry import EntryType, type_of
+from tidegate.domain.run import Lane, RunState
+from tidegate.domain.session import Outcome, PolicyName, State
+from tidegate.errors import FenceLost
+from work import bodies, claim, fresh, head, offer, say, start, texts
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_nothing_to_claim(house: House) -> None:
+    """An empty lane gives nothing, whatever waits in others."""
+    await house.store.admit(offer(PolicyName.CRON))
+    assert await house.store.claim(Lane.INTERACTIVE) is None
+
+
+async def test_the_oldest_first(house: House) -> None:
+    """Runs of a lane are claimed in the order in which they were accepted."""
+    admitted = [await house.store.admit(offer(key=key)) for key in "abc"]
+    claimed = [await claim(house.store) for _ in admitted]
+    assert [found.run.id for found in claimed] == [run.run.id for run in admitted]
+
+
+async def test_one_run_of_a_session_at_a_time(house: House) -> None:
+    """While a session has a run running, its next one waits and another session's is taken."""
+    first = await start(house.store, offer(key="a"))
+    await house.store.admit(offer(key="a"))
+    other = await start(house.store, offer(key="b"))
+    assert other.session.key == "b"
+    assert await house.store.claim(Lane.INTERACTIVE) is None
+    await house.store.finish(first.run.lease, Outcome.OK)
+    assert (await claim(house.store)).session.key == "a"
+
+
+@pytest.mark.parametrize("policy", [PolicyName.API, PolicyName.API_NAMED])
+async def test_without_api(house: House, policy: PolicyName) -> None:
+    """A claim that leaves api sessions out passes over them, named or not."""
+    await house.store.admit(offer(policy, key="api"))
+    await house.store.admit(offer(key="chat"))
+    claimed = await house.store.claim(Lane.INTERACTIVE, with_api=False)
+    assert claimed is not None
+    assert claimed.session.key == "chat"
+    assert await house.store.claim(Lane.INTERACTIVE, with_api=False) is None
+    assert (await claim(house.store)).session.key == "api"
+
+
+async def test_a_claim_appends_the_message(house: House) -> None:
+    """The message enters the transcript with the claim, stamped with its run and the instant."""
+    admitted = await house.store.admit(offer(text="question"))
+    assert await bodies(house.store, admitted) == []
+    house.clock.advance(5_000)
+    claimed = await claim(house.store)
+    (body,) = await bodies(house.store, admitted)
+    assert (body.text, body.run, body.at) == ("question", claimed.run.id, house.clock.now())
+    assert type_of(body) is EntryType.MESSAGE
+    assert claimed.session.entries == 1
+
+
+async def test_nothing_lands_between_a_call_and_its_result(house: House) -> None:
+    """A message that is accepted while a run works enters the transcript after all that the run says."""
+    first = await start(house.store, offer(key="k", text="one"))
+    await house.store.admit(offer(key="k", text="two"))
+    await say(house.store, first.run.lease, "answer one")
+    await house.store.finish(first.run.lease, Outcome.OK)
+    await claim(house.store)
+    assert await texts(house.store, first) == ["one", "answer one", "two"]
+
+
+async def test_a_claimed_run_runs(house: House) -> None:
+    """A claim makes the run running, its session active, and both heads say so."""
+    admitted = await house.store.admit(offer(key="k"))
+    house.clock.advance(1_000)
+    claimed = await claim(house.store)
+    now = house.clock.now()
+    assert claimed.run == fresh(house.store, admitted.run)
+    assert claimed.session == head(house.store, admitted)
+    assert (claimed.run.state, claimed.run.started_at) == (RunState.RUNNING, now)
+    session = claimed.session
+    assert (session.state, session.turn_at, session.running_at) == (State.ACTIVE, now, now)
+
+
+async def test_a_claim_raises_the_fence(house: House) -> None:
+    """Whoever held a run before it was queued again may not write to it once it is claimed anew."""
+    first = await start(house.store, offer(text="question"))
+    await house.store.recover()
+    second = await claim(house.store)
+    assert (second.run.id, second.run.fence) == (first.run.id, first.run.fence + 1)
+    with pytest.raises(FenceLost):
+        await say(house.store, first.run.lease, "late")
+    await say(house.store, second.run.lease, "answer")
+    assert await texts(house.store, second) == ["question", "answer"]
+
+
+async def test_recover_queues_what_ran(house: House) -> None:
+    """After a crash every running run is queued again, once, and starts its turn where it was."""
+    first = await start(house.store, offer(key="a"))
+    await start(house.store, offer(key="b"))
+    await house.store.admit(offer(key="c"))
+    await house.crash()
+    house.clock.advance(1_000)
+    assert await house.store.recover() == 2
+    assert await house.store.recover() == 0
+    assert fresh(house.store, first.run).state is RunState.QUEUED
+    again = await claim(house.store)
+    assert again.run.id == first.run.id
+    assert (again.run.started_at, again.session.turn_at) == (first.run.started_at, first.session.turn_at)
+    assert again.session.running_at == house.clock.now()
+
+
+async def test_recover_shows_in_the_heads(house: House) -> None:
+    """A head that was read before says after a recovery that nothing runs."""
+    claimed = await start(house.store, offer(key="k"))
+    assert head(house.store, claimed).running_at is not None
+    await house.store.recover()
+    assert head(house.store, claimed).running_at is None
