@@ -21,7 +21,7 @@ from tidegate.agent.tools import interrupted
 from tidegate.clock import Clock
 from tidegate.domain.entry import Assistant, Body, System, User
 from tidegate.domain.run import Lane as LaneName
-from tidegate.domain.run import Lease, Step
+from tidegate.domain.run import Lease, Run, Step
 from tidegate.domain.session import Outcome
 from tidegate.errors import FenceLost, ModelFailed, StorageFailed, TidegateError, Unavailable
 from tidegate.ids import RunId, SessionId
@@ -135,7 +135,7 @@ class Runner:
                 f"there is no agent {claimed.session.agent!r} any more", hint="add it to the config"
             )
         run = claimed.run
-        history = _without_lost_calls(await self._history(run.session, agent.max_prompt_bytes), run.id)
+        history = _without_lost_calls(await self._history(run.session, agent.max_prompt_bytes), run)
         journal = RunJournal(self._store, self._bus, run.lease)
         await loop.run(agent, journal, history, run.steps, run.usage)
 
@@ -176,11 +176,15 @@ class RunJournal:
         self._bus.publish(self._lease.session, Piece(run=self._lease.run, text=delta.text))
 
 
-def _without_lost_calls(history: Sequence[Body], run: RunId) -> Sequence[Body]:
-    """Answer the calls that earlier runs left open: who cancelled a run does not want its calls repeated."""
-    earlier = [body for body in history if body.run != run]
-    own = [body for body in history if body.run == run]
-    return [*earlier, *(interrupted(call) for call in open_calls(earlier)), *own]
+def _without_lost_calls(history: Sequence[Body], run: Run) -> Sequence[Body]:
+    """Answer the open calls that are not this run's own, so that they are not repeated.
+
+    Earlier runs left them when somebody cancelled them, or a request brought them along.
+    """
+    others = (at for at, body in enumerate(history, 1) if body.run != run.id or isinstance(body, User))
+    start = max(others, default=0) if run.steps else len(history)
+    lost = open_calls(history[:start])
+    return [*history[:start], *(interrupted(call) for call in lost), *history[start:]]
 
 
 async def _until_written(write: Callable[[], Awaitable[T]]) -> T:

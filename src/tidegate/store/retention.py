@@ -127,9 +127,7 @@ def _keep(tx: Tx, session: Session, segments: list[Segment]) -> Session:
     tx.run("trim_wanted", session=session.id)
     raw = sum(segment.raw_bytes - (segment.last_seq - segment.first_seq) for segment in segments)
     packed = sum(len(segment.body) for segment in segments)
-    return sessions.freeze(
-        tx, session, cold_through=segments[-1].last_seq, size=session.bytes - raw + packed
-    )
+    return sessions.freeze(tx, session, cold_through=segments[-1].last_seq, size=session.bytes - raw + packed)
 
 
 def _delete(tx: Tx, session: Session, move: Move) -> Settled:

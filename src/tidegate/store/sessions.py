@@ -95,9 +95,7 @@ def change(tx: Tx, before: Session, reason: str, **changes: object) -> Session:
 
 def freeze(tx: Tx, before: Session, *, cold_through: int, size: int) -> Session:
     """Write a head whose entries went into segments. Its date stays, whoever gave it."""
-    after = msgspec.structs.replace(
-        before, cold_through=cold_through, bytes=size, version=before.version + 1
-    )
+    after = msgspec.structs.replace(before, cold_through=cold_through, bytes=size, version=before.version + 1)
     tx.run("session_moved", **_values(after))
     tx.effects.heads[after.key] = after
     return after

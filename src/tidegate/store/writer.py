@@ -1,7 +1,7 @@
 """The one thread that writes: bounded queues, group commit, and who gets told what became of it.
 
 Up to 256 waiting operations share one transaction, each in a savepoint of its own, so that one failing operation does
-not fail its group. Background work runs only while nobody waits in the foreground (its oldest waits 50 ms at most) and
+not fail its group. Background work runs only while nobody waits in the foreground, or once it has waited for 50 ms, and
 in slices of 5 ms. Results reach the event loop in one call for each group, in the order of the commits. A cancelled
 caller does not undo its write: it is simply not told.
 
@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import anyio
@@ -145,6 +146,7 @@ class Writer:
         self._publish = publish
         self._wake = threading.Condition()
         self._is_closing = False
+        self._background_at = -math.inf  # the end of its last slice
         self._broken: StorageFailed | None = None
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
@@ -167,6 +169,9 @@ class Writer:
         if not jobs:
             return []
         await asyncio.wait([job.future for job in jobs])
+        errors = [error for job in jobs if (error := job.future.exception())]
+        if errors:
+            raise errors[0]
         return [job.future.result() for job in jobs]
 
     async def maintain(self, operation: Callable[[apsw.Connection], T]) -> T:
@@ -213,19 +218,26 @@ class Writer:
             started = time.monotonic()
             ends_at = started + SLICE_S if jobs[0].is_background else math.inf
             done = self._carry_out(jobs, ends_at)
+            ended = time.monotonic()
             with self._wake:
                 self.background.put_back(jobs[done:])
-            self._loop.call_soon_threadsafe(self._tell, jobs[:done], time.monotonic() - started)
+            if jobs[0].is_background:
+                self._background_at = ended
+            self._loop.call_soon_threadsafe(self._tell, jobs[:done], ended - started)
 
     def _wait(self) -> list[Job[Any]]:
         """Wait for the next jobs; none are left when the store is closed."""
         with self._wake:
             self._wake.wait_for(lambda: self.foreground.jobs or self.background.jobs or self._is_closing)
-            waiting = self.background.jobs
-            is_overdue = bool(waiting) and time.monotonic() - waiting[0].queued_at > BACKGROUND_WAITS_S
-            if is_overdue or not self.foreground.jobs:
+            if self._is_background_turn() or not self.foreground.jobs:
                 return self.background.take(GROUP)
             return self.foreground.take(GROUP)
+
+    def _is_background_turn(self) -> bool:
+        """Whether background work has waited long enough: for its first slice, and for each one after it."""
+        waiting = self.background.jobs
+        since = max(waiting[0].queued_at, self._background_at) if waiting else math.inf
+        return time.monotonic() - since > BACKGROUND_WAITS_S
 
     def _carry_out(self, jobs: list[Job[Any]], ends_at: float) -> int:
         """Run jobs and return how many had time; whatever goes wrong is kept in the jobs."""
@@ -247,7 +259,7 @@ class Writer:
 
     def _transact(self, jobs: list[Job[Any]], ends_at: float) -> int:
         if jobs[0].is_outside:
-            jobs[0].value = jobs[0].operation(self._connection)
+            self._run_outside(jobs[0])
             return 1
         done = 0
         self._connection.execute("BEGIN IMMEDIATE")
@@ -259,12 +271,20 @@ class Writer:
                     break
             self._connection.execute("COMMIT")
         except apsw.Error:
-            if (
-                self._connection.in_transaction
-            ):  # after FULL, IOERR or NOMEM SQLite may have rolled back by itself
-                self._connection.execute("ROLLBACK")
+            # After FULL, IOERR or NOMEM SQLite may have rolled back by itself; what went wrong first is what counts.
+            if self._connection.in_transaction:
+                with suppress(apsw.Error):
+                    self._connection.execute("ROLLBACK")
             raise
         return done
+
+    def _run_outside(self, job: Job[Any]) -> None:
+        try:
+            job.value = job.operation(self._connection)
+        except apsw.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - the wall of an operation, as below
+            job.fail(error)
 
     def _run(self, job: Job[Any]) -> None:
         tx = SqliteTx(self._connection, self._clock.now(), self.policies)
