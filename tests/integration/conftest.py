@@ -6,8 +6,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -15,6 +16,8 @@ import tidegate
 
 START_S = 30
 COMMAND_S = 20
+
+Process = subprocess.Popen[bytes]
 
 
 class Told(NamedTuple):
@@ -33,15 +36,18 @@ class CommandLine(NamedTuple):
     @property
     def environment(self) -> Mapping[str, str]:
         """The environment of every command: nothing of the machine's own configuration."""
-        xdg = str(self.state / "xdg")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
-        source = str(Path(tidegate.__file__).parents[1])
-        return kept | {"XDG_CONFIG_HOME": xdg, "TIDEGATE_HOME": str(self.state), "PYTHONPATH": source}
+        return kept | {
+            "XDG_CONFIG_HOME": str(self.state / "xdg"),
+            "TIDEGATE_HOME": str(self.state),
+            "PYTHONPATH": str(Path(tidegate.__file__).parents[1]),
+            "TERM": "dumb",
+        }
 
     def run(self, *args: str | Path, stdin: bytes = b"") -> Told:
         """Run a command to its end."""
         done = subprocess.run(
-            self.command(*args),
+            command(*args),
             input=stdin,
             capture_output=True,
             timeout=COMMAND_S,
@@ -50,47 +56,56 @@ class CommandLine(NamedTuple):
         )
         return Told(done.returncode, done.stdout.decode(), done.stderr.decode())
 
-    def json(self, *args: str | Path) -> dict[str, object]:
+    def json(self, *args: str | Path) -> Any:
         """Run a command that ends well, and return the JSON that it prints."""
         told = self.run(*args, "--json")
         assert (told.code, told.err) == (0, "")
-        found: dict[str, object] = json.loads(told.out)
-        return found
+        return json.loads(told.out)
 
-    def start(self, *args: str | Path, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-        """Start a command whose output is read while it runs."""
-        return subprocess.Popen(
-            self.command(*args),
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=self.environment,
-        )
+    def start(self, *args: str | Path, screen: int | None = None) -> Process:
+        """Start a command: its output is read while it runs, or it has a terminal as its *screen*."""
+        stdin = subprocess.DEVNULL if screen is None else screen
+        out = subprocess.PIPE if screen is None else screen
+        return subprocess.Popen(command(*args), stdin=stdin, stdout=out, stderr=out, env=self.environment)
 
-    @staticmethod
-    def command(*args: str | Path) -> list[str]:
-        """Return how the command line is called."""
-        return [sys.executable, "-m", "tidegate", *map(str, args)]
+
+def command(*args: str | Path) -> list[str]:
+    """Return how the command line is called."""
+    return [sys.executable, "-m", "tidegate", *map(str, args)]
+
+
+@contextmanager
+def limited(process: Process, limit_s: float = COMMAND_S) -> Iterator[None]:
+    """Kill a process when the block fails or takes too long: then its output ends, and nobody waits for more."""
+    watchdog = threading.Timer(limit_s, process.kill)
+    watchdog.start()
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        watchdog.cancel()
+        watchdog.join()
 
 
 @pytest.fixture(scope="session")
 def tidegate_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     """Start a gateway; yield the command line on its state folder."""
     line = CommandLine(tmp_path_factory.mktemp("state"))
-    with line.start("up", "--port", "0") as process:
-        watchdog = threading.Timer(START_S, process.kill)
-        watchdog.start()
-        assert process.stdout is not None
-        printed = []
-        for text in process.stdout:
-            printed.append(text)
-            if (line.state / "gateway.json").exists():
-                break
-        else:
-            pytest.fail(f"the gateway has not started: {printed}")
-        watchdog.cancel()
-        watchdog.join()
+    log = (line.state / "log").open("w+b")
+    with (
+        log,
+        subprocess.Popen(
+            command("up", "--port", "0"), stdout=subprocess.PIPE, stderr=log, env=line.environment
+        ) as process,
+    ):
+        with limited(process, START_S):
+            assert process.stdout is not None
+            any((line.state / "gateway.json").exists() for _ in process.stdout)
+            assert process.poll() is None, (line.state / "log").read_text()
         yield line
         process.terminate()
-        process.communicate(timeout=START_S)
+        with limited(process, START_S):
+            process.communicate()
     assert process.returncode == 0

@@ -2,14 +2,12 @@ import json
 import os
 import pty
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-from conftest import COMMAND_S, CommandLine
+from conftest import CommandLine, Process, limited
 
 DETERMINISTIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/"
 
@@ -26,24 +24,15 @@ def key_of(request: pytest.FixtureRequest) -> str:
 
 
 @contextmanager
-def terminal(line: CommandLine, *args: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+def terminal(line: CommandLine, *args: str) -> Iterator[tuple[Process, int]]:
     """Run a command on a terminal of its own; yield it and the other end of the terminal."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        line.command(*args),
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**line.environment, "TERM": "dumb"},
-    )
-    os.close(theirs)
-    try:
-        with process:
-            yield process, ours
-            assert process.wait(COMMAND_S) == 0
-    finally:
-        process.kill()
-        os.close(ours)
+    with line.start(*args, screen=theirs) as process, limited(process):
+        os.close(theirs)
+        yield process, ours
+        process.wait()
+    os.close(ours)
+    assert process.returncode == 0
 
 
 def until(screen: int, text: str) -> str:
@@ -140,22 +129,22 @@ def test_chat_refused(tidegate_up: CommandLine) -> None:
 def test_a_cancelled_run(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
     """A run that somebody else cancels ends the waiting with 1."""
     key = key_of(request)
-    with tidegate_up.start("chat", "/sleep 600", "--session", key) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline().decode().startswith("→ wait")
+    with tidegate_up.start("chat", "/sleep 600", "--session", key) as process, limited(process):
+        assert process.stderr is not None
+        assert process.stderr.readline().decode().startswith("→ wait")
         assert tidegate_up.run("sessions", "cancel", key) == (0, f"cancelled {key}\n", "")
-        out, _ = process.communicate(timeout=COMMAND_S)
-    assert (process.returncode, out.decode()) == (1, "cancelled\n")
+        assert process.communicate() == (b"", b"cancelled\n")
+    assert process.returncode == 1
 
 
 def test_interrupted(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
     """Ctrl-C cancels the run that is waited for, and ends with 130."""
     key = key_of(request)
-    with tidegate_up.start("chat", "/sleep 600", "--session", key) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+    with tidegate_up.start("chat", "/sleep 600", "--session", key) as process, limited(process):
+        assert process.stderr is not None
+        process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=COMMAND_S)
+        process.communicate()
     assert process.returncode == 130
     assert tidegate_up.run("chat", "/echo on", "--session", key).out == "on\n"
 

@@ -67,7 +67,7 @@ class Rest:
             parent=parent,
             agent=query.get("agent") or None,
             text=query.get("q") or None,
-            before=query.get("cursor") or None,
+            before=wire.cursor_of(query),
             limit=limit,
         )
         found = await self._store.sessions(page)
@@ -119,6 +119,8 @@ class Rest:
         query = request.query_params
         limit = wire.limit_of(query)
         states = choices(query.get("state"), RunState)
+        if len(states) > 1:
+            raise BadRequest("runs are listed in one state or in all of them")
         found = await self._store.runs(
             state=states[0] if states else None,
             session=self._head(query["session"]).id if query.get("session") else None,
@@ -143,7 +145,11 @@ class Rest:
         """Send the bytes of a large text, a part at a time."""
         name = BlobHash(request.path_params["hash"])
         size = self._store.blob_size(name)
-        headers = {"Content-Length": str(size), "Content-Disposition": "attachment"}
+        headers = {
+            "Content-Length": str(size),
+            "Content-Disposition": "attachment",
+            "X-Content-Type-Options": "nosniff",
+        }
         parts = blobs.parts(self._store, name, size)
         return StreamingResponse(parts, media_type="text/plain; charset=utf-8", headers=headers)
 

@@ -5,6 +5,7 @@ what one parser reads one way and another one another way is refused (RFC 8259, 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ T = TypeVar("T")
 MAX_BODY_BYTES = 4 << 20
 MAX_DEPTH = 64
 
+_ID = re.compile(r"[0-9A-Z]{26}")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -103,6 +105,18 @@ def limit_of(values: Mapping[str, str]) -> int:
     if limit == 0:
         raise BadRequest("limit=0 asks for nothing", hint="use 1 to 1000")
     return min(limit, 1_000)
+
+
+def cursor_of(values: Mapping[str, str]) -> str | None:
+    """Read ``cursor`` where it is the id of a session.
+
+    Raises:
+        BadRequest: It is something else.
+    """
+    cursor = values.get("cursor", "")
+    if cursor and not _ID.fullmatch(cursor):
+        raise BadRequest(f"cursor={cursor[:40]!r} is none", hint="take it from `next` of the page before")
+    return cursor or None
 
 
 def failed(error: TidegateError) -> Json:

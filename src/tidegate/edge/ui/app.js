@@ -75,7 +75,7 @@ function onEvent(name, data) {
     draft = "";
     seen = data.seq;
     const text = data.type === "tool_call" ? `${data.tool} ${data.text}` : data.text;
-    place(`entry-${data.seq}`, data.role, data.blob ? `${text}… (${data.bytes} bytes)` : text);
+    place(`entry-${data.seq}`, data.type.startsWith("tool") ? "tool" : data.role, data.blob ? `${text}… (${data.bytes} bytes)` : text);
   }
 }
 
