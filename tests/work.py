@@ -24,7 +24,7 @@ ORIGINS = {
 EVERYTHING = 1 << 30
 
 
-def offer(
+def offer(  # noqa: PLR0913 - each is optional, and tests read like sentences
     policy: PolicyName = PolicyName.CHAT,
     *,
     key: str | None = None,

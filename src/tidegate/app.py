@@ -47,7 +47,8 @@ from tidegate.store import lock
 from tidegate.store.sqlite import SqliteStore
 
 LAG_EVERY_S = 1.0
-ANYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, never bound to by default
+# Served on every address, a gateway is found on this one from its own machine.
+NEARBY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, never bound to by default
 
 _log = log.get("app")
 
@@ -152,7 +153,7 @@ async def gateway(
         app = application(
             [endpoint for part in parts for endpoint in part.endpoints()],
             token=token,
-            hosts=[*config.gateway.allowed_hosts, *({config.gateway.host} - ANYWHERE)],
+            hosts=[*config.gateway.allowed_hosts, *({config.gateway.host} - NEARBY.keys())],
             count_refusal=metrics.count_refusal,
         )
         yield Gateway(
@@ -166,7 +167,7 @@ async def gateway(
             sweeper=sweeper,
             health=health,
             metrics=metrics,
-            server=server(app, drain_s=config.gateway.drain_ms / 1_000, tls=_tls(config)),
+            server=server(app, tls=_tls(config)),
             broken=broken,
         )
 
@@ -193,6 +194,7 @@ async def _instance(config: Config, store: SqliteStore, listener: socket.socket,
     boots = int(store.meta("boots") or "0") + 1
     await store.remember("boots", str(boots))
     host, port = listener.getsockname()[:2]
+    host = NEARBY.get(host, host)
     scheme = "https" if _tls(config) else "http"
     is_offline = config.model.provider == "offline"
     return Instance(

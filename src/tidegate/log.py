@@ -9,7 +9,14 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any
 
-import structlog
+# structlog imports rich wherever it is installed, for coloured tracebacks: 4 MB that a gateway has no use for. A module
+# that is None cannot be imported; afterwards commands that print tables can.
+_hidden = {"rich": sys.modules.pop("rich", None)}
+sys.modules["rich"] = None  # type: ignore[assignment]  # documented: https://docs.python.org/3/reference/import.html
+import structlog  # noqa: E402
+
+del sys.modules["rich"]
+sys.modules.update({name: module for name, module in _hidden.items() if module is not None})
 
 MAX_VALUE = 2_000  # characters a field
 

@@ -3,7 +3,7 @@ import pytest
 
 from house import House
 from tidegate.domain.entry import User
-from tidegate.domain.policy import DEFAULTS
+from tidegate.domain.policy import DEFAULTS, Policies
 from tidegate.domain.run import Lane, Origin, RunState
 from tidegate.domain.session import DueTo, Kind, PolicyName, State
 from tidegate.errors import (
@@ -26,7 +26,9 @@ async def test_an_unknown_key_becomes_a_session(house: House, policy: PolicyName
     session, run = admitted.session, admitted.run
     assert house.store.session("k") is session
     assert (session.key, session.policy, session.state, session.entries) == ("k", policy, State.CREATED, 0)
-    assert (session.due_at is None) == (policy is PolicyName.CHAT and DEFAULTS[policy].archive_after_ms is None)
+    assert (session.due_at is None) == (
+        policy is PolicyName.CHAT and DEFAULTS[policy].archive_after_ms is None
+    )
     assert (run.session, run.state, run.lane, run.fence) == (session.id, RunState.QUEUED, LANES[policy], 0)
     assert not admitted.is_repeat
 
@@ -116,7 +118,7 @@ async def test_a_session_holds_so_many(house: House) -> None:
     assert house.store.session("k") is before
 
 
-def only(limit: int) -> dict[PolicyName, object]:
+def only(limit: int) -> Policies:
     """Return the default policies with a lower `max_running` everywhere."""
     return {name: msgspec.structs.replace(policy, max_running=limit) for name, policy in DEFAULTS.items()}
 

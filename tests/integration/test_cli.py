@@ -47,9 +47,8 @@ def test_not_running(nowhere: CommandLine) -> None:
     """Without a gateway, commands that need one end with 69 and say what to do."""
     for command in (["status"], ["sweep"], ["sessions", "list"], ["chat", "hi"]):
         told = nowhere.run(*command)
-        assert told == (
-            69, "", f"error: no gateway is running on {nowhere.state}\nhint: start it: tidegate up\n"
-        )  # fmt: skip
+        assert (told.code, told.out) == (69, "")
+        assert told.err == f"error: no gateway is running on {nowhere.state}\nhint: start it: tidegate up\n"
     assert nowhere.run("token").code == 69
 
 
@@ -79,7 +78,7 @@ def test_status(tidegate_up: CommandLine) -> None:
 
 
 def test_token(tidegate_up: CommandLine) -> None:
-    """The token stands alone on standard output, and one of the environment goes before."""
+    """The token stands alone on standard output."""
     token = (tidegate_up.state / "token").read_text().strip()
     assert tidegate_up.run("token") == (0, f"{token}\n", "")
     assert tidegate_up.json("token") == {"token": token}
@@ -150,7 +149,7 @@ def test_interrupted(tidegate_up: CommandLine, request: pytest.FixtureRequest) -
 
 
 def test_conversation(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
-    """On a terminal it is a conversation: Ctrl-C stops an answer, Ctrl-D ends it, colours stay its own."""
+    """On a terminal it is a conversation: Ctrl-C stops an answer, Ctrl-D ends it."""
     with terminal(tidegate_up, "chat", "--session", key_of(request)) as (process, screen):
         until(screen, "> ")
         os.write(screen, b"/echo one\\two\n")
@@ -162,6 +161,12 @@ def test_conversation(tidegate_up: CommandLine, request: pytest.FixtureRequest) 
         os.write(screen, b"/echo on\n")
         until(screen, "\non\r\n> ")
         os.write(screen, b"\x04")
+
+
+def test_a_terminal_is_safe(tidegate_up: CommandLine) -> None:
+    """What an agent answers cannot send control sequences to a terminal."""
+    with terminal(tidegate_up, "chat", "/echo \x1b[31mred") as (_, screen):
+        assert until(screen, "red\r\n") == "�[31mred\r\n"
 
 
 def test_list(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:

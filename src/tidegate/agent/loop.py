@@ -50,8 +50,13 @@ class Journal(Protocol):
         """Take notice of a piece of an answer that is still being made."""
 
 
-async def run(agent: Agent, journal: Journal, history: Sequence[Body], steps: int, usage: Usage) -> None:
+async def run(
+    agent: Agent, journal: Journal, history: Sequence[Body], steps: int, usage: Usage
+) -> Step | None:
     """Work until the model has answered; *steps* and *usage* are what the run took before an interruption.
+
+    The last step is returned, not kept: whoever closes the run keeps both at once. Nothing comes back where the
+    transcript ends with an answer already.
 
     Raises:
         OverBudget: The run may not ask again.
@@ -66,9 +71,12 @@ async def run(agent: Agent, journal: Journal, history: Sequence[Body], steps: in
         answer = await _ask(agent, journal, bodies)
         steps += 1
         usage = _sum(usage, answer.usage)
-        bodies += await journal.keep(Step(bodies=_said(answer), usage=answer.usage, model=agent.model.name))
-        if answer.calls:
-            bodies += await journal.keep(Step(bodies=await _call_all(agent, answer.calls)))
+        step = Step(bodies=_said(answer), usage=answer.usage, model=agent.model.name)
+        if not answer.calls:
+            return step
+        bodies += await journal.keep(step)
+        bodies += await journal.keep(Step(bodies=await _call_all(agent, answer.calls)))
+    return None
 
 
 async def _resume(agent: Agent, journal: Journal, bodies: Sequence[Body]) -> Sequence[Body]:

@@ -5,8 +5,8 @@ another origin is refused even with a token; tokens travel in the Authorization 
 """
 
 import hmac
+import re
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,6 +18,9 @@ OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
 OPEN_PREFIX = "/ui/"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 TOKEN_PARAMETERS = frozenset({"token", "access_token", "api_key", "key"})
+
+#: an IPv6 address in brackets or a name, and a port
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)]|([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?)(?::[0-9]{1,5})?")
 
 
 class Guard:
@@ -44,15 +47,15 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        host = headers.get("host", "")
+        host = _only(headers, "host") or ""
         if _host_name(host) not in self._hosts:
             raise WrongHost(
                 f"this gateway does not serve {host[:200]!r}", hint="add it to allowed_hosts in [gateway]"
             )
-        origin = headers.get("origin")
+        origin = _only(headers, "origin")
         if origin is not None and not _is_same(origin, host):
             raise Forbidden(f"a page of {origin[:200]!r} may not use this gateway")
-        if TOKEN_PARAMETERS & set(QueryParams(scope["query_string"])):
+        if TOKEN_PARAMETERS & {name.lower() for name in QueryParams(scope["query_string"])}:
             raise BadRequest(
                 "a token does not belong into a URL", hint="send it as Authorization: Bearer TOKEN"
             )
@@ -62,20 +65,22 @@ class Guard:
 
     def _check_token(self, authorization: str) -> None:
         scheme, _, token = authorization.partition(" ")
-        given = token.strip().encode("utf-8", "replace")
+        given = token.strip().encode("latin-1")  # which is how headers were decoded
         if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._token):
             hint = "send Authorization: Bearer TOKEN; `tidegate token` prints it"
             raise NotAuthorized("the token is wrong" if given else "the request has no token", hint=hint)
 
 
+def _only(headers: Headers, name: str) -> str | None:
+    """Return a header that may stand there once; twice is as good as a wrong one."""
+    values = headers.getlist(name)
+    return ",".join(values) if values else None
+
+
 def _host_name(host: str) -> str:
     """Return the name in a Host header, lower case, without port; empty for what is no host."""
-    if any(mark in host for mark in "@/\\ "):
-        return ""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
+    match = _HOST.fullmatch(host.lower())
+    return (match[1] or match[2]) if match else ""
 
 
 def _is_same(origin: str, host: str) -> bool:

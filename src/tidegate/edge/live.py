@@ -7,6 +7,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tidegate.domain.entry import Entry
-from tidegate.domain.run import Run
+from tidegate.domain.run import Run, RunState
 from tidegate.domain.session import Session
 from tidegate.edge import wire
 from tidegate.edge.endpoint import Endpoint
@@ -25,6 +26,7 @@ from tidegate.store.port import Store
 
 KEEP_ALIVE_S = 20.0
 PAGE = 200
+LATEST = 1 << 62
 
 
 class Live:
@@ -40,16 +42,16 @@ class Live:
         session = self._store.session(key)
         if session is None:
             raise SessionNotFound(f"there is no session {key!r}")
-        after = _resumed(request, session.id)
+        after = _resumed(request, session)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(
-            self._stream(session, after), media_type="text/event-stream", headers=headers
-        )
+        # a client that asks for the head alone must not wait for the end of the stream
+        stream = self._stream(session, after) if request.method == "GET" else _nothing()
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
     async def _stream(self, session: Session, seq: int) -> AsyncIterator[bytes]:
         with self._bus.subscribe(session.id) as subscription:
             yield b"retry: 2000\n\n"
-            is_behind = True
+            is_behind, was_slow = True, False
             while True:
                 while is_behind:
                     entries = await self._store.entries(session.id, seq, PAGE)
@@ -57,6 +59,10 @@ class Live:
                         yield _durable(session.id, entry)
                     seq = entries[-1].seq if entries else seq
                     is_behind = bool(entries)
+                if was_slow:
+                    for run in await self._store.runs(state=RunState.DONE, session=session.id, before=LATEST, limit=1):
+                        yield _shown(run, session.key)
+                    was_slow = False
                 event = await _next(subscription)
                 if isinstance(event, Entry) and event.seq == seq + 1:
                     yield _durable(session.id, event)
@@ -66,6 +72,7 @@ class Live:
                     return
                 elif isinstance(event, Lagged) or (isinstance(event, Entry) and event.seq > seq):
                     is_behind = True
+                    was_slow = isinstance(event, Lagged)
                 elif not isinstance(event, Entry):
                     yield _shown(event, session.key)
 
@@ -85,12 +92,18 @@ class Live:
         ]
 
 
-def _resumed(request: Request, session: SessionId) -> int:
-    """Return the last seq that the client knows; one of another session with the same key does not count."""
+def _resumed(request: Request, session: Session) -> int:
+    """Return the last seq that the client knows; one that is none of this session's does not count."""
+    after = wire.integer(request.query_params, "after", 0)
     known, _, seq = request.headers.get("last-event-id", "").partition(":")
-    if known == session and seq.isdecimal():
+    if known == session.id and re.fullmatch("[0-9]{1,18}", seq) and int(seq) <= session.entries:
         return int(seq)
-    return wire.integer(request.query_params, "after", 0)
+    return after
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
 
 
 async def _next(subscription: Subscription) -> Event | None:

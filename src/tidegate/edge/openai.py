@@ -148,8 +148,9 @@ class OpenAI:
         async with aclosing(self._intake.follow(run)) as events:
             async for event in events:
                 if isinstance(event, Piece) and event.run == run.id:
-                    said += event.text
-                    yield event.text
+                    if event.at == len(said):
+                        said += event.text
+                        yield event.text
                 elif (
                     isinstance(event, Entry)
                     and event.body.run == run.id

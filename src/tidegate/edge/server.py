@@ -10,17 +10,19 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from tidegate import log
 from tidegate.edge import openai_errors, openapi, wire
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.guard import Guard
+from tidegate.edge.protocol import Protocol
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, NotFound, TidegateError
 
 BACKLOG = 1_024
 KEEP_ALIVE_S = 75
+CLOSE_S = 1  # for answers that are still being sent when all runs have had their time
 
 _log = log.get("edge")
 
@@ -105,7 +107,9 @@ def application(
 
     routes = [Route(item.path, item.handler, methods=[item.method]) for item in everything]
     handlers = {TidegateError: refuse, HTTPException: refuse, Exception: refuse}
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), token=token, hosts=hosts)
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return Guard(app, token=token, hosts=hosts)
 
 
 def _answered(request: Request, error: Exception, count_refusal: Callable[[str], None]) -> Response:
@@ -125,9 +129,22 @@ def _answered(request: Request, error: Exception, count_refusal: Callable[[str],
     if failure.status >= 500 and failure.code == TidegateError.code:
         _log.error("request_crashed", path=request.url.path, exc_info=error)
     count_refusal(failure.code)
-    if request.url.path.startswith("/v1/"):
-        return openai_errors.failed(failure)
-    return wire.failed(failure)
+    is_openai = request.url.path.startswith("/v1/")
+    answer = openai_errors.failed(failure) if is_openai else wire.failed(failure)
+    if isinstance(failure, MethodNotAllowed):
+        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return answer
+
+
+def _methods(request: Request) -> set[str]:
+    """Return what is possible on the path of a request."""
+    found: Sequence[Route] = request.app.routes
+    return {
+        method
+        for route in found
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 class MethodNotAllowed(BadRequest):
@@ -151,7 +168,7 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.005)
 
 
-def server(app: Guard, *, drain_s: float, tls: tuple[str, str] | None) -> Server:
+def server(app: Guard, *, tls: tuple[str, str] | None) -> Server:
     """Build the server; its sockets are handed to `serve`."""
     return Server(
         uvicorn.Config(
@@ -161,10 +178,11 @@ def server(app: Guard, *, drain_s: float, tls: tuple[str, str] | None) -> Server
             server_header=False,
             date_header=False,
             lifespan="off",
+            http=Protocol,
             ws="none",
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=max(1, round(drain_s)),
+            timeout_graceful_shutdown=CLOSE_S,
             ssl_certfile=tls[0] if tls else None,
             ssl_keyfile=tls[1] if tls else None,
         )

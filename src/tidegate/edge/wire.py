@@ -6,7 +6,7 @@ what one parser reads one way and another one another way is refused (RFC 8259, 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,7 +17,7 @@ from tidegate.clock import iso
 from tidegate.domain.entry import Call, Entry, Result, role_of, text_bytes, type_of
 from tidegate.domain.run import Run
 from tidegate.domain.session import Session
-from tidegate.errors import BadMessage, BadRequest, TidegateError, TooLarge, Unavailable
+from tidegate.errors import BadMessage, BadRequest, BadText, TidegateError, TooLarge, Unavailable
 
 T = TypeVar("T")
 
@@ -68,13 +68,19 @@ def decode(body: bytes, shape: type[T]) -> T:
 
     Raises:
         BadMessage: It is not JSON, or not of this shape; the message names the place.
+        BadText: A text in it holds half a surrogate pair.
     """
     try:
-        value = json.loads(body.decode() or "{}", object_pairs_hook=_unique, parse_constant=_constant)
+        text = body.decode()
+        value = json.loads(text or "{}", object_pairs_hook=_unique, parse_constant=_constant)
         _check_depth(value)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
         return msgspec.convert(value, shape)
     except UnicodeDecodeError as error:
         raise BadMessage(f"the body is not UTF-8: byte {error.start + 1}") from None
+    except UnicodeEncodeError:
+        raise BadText("the body holds half a surrogate pair") from None
     except RecursionError:
         raise BadMessage(f"the body is nested deeper than {MAX_DEPTH} levels") from None
     except json.JSONDecodeError as error:
@@ -209,12 +215,18 @@ def _constant(name: str) -> float:
 def _check_depth(value: object) -> None:
     level: list[object] = [value]
     for _ in range(MAX_DEPTH):
-        level = [
-            item
-            for node in level
-            if isinstance(node, dict | list)
-            for item in (node.values() if isinstance(node, dict) else node)
-        ]
+        items = (item for node in level for item in _items(node))
+        level = [item for item in items if isinstance(item, dict | list)]
         if not level:
             return
     raise RecursionError
+
+
+def _items(node: object) -> Iterable[object]:
+    match node:
+        case dict():
+            return node.values()
+        case list():
+            return node
+        case _:
+            return ()

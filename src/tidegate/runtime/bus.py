@@ -27,6 +27,8 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of an answer that is still being made; its entry will replace it."""
 
     run: RunId
+    #: how many characters of the answer came before
+    at: int = 0
     text: str
 
 
@@ -71,6 +73,7 @@ class Bus:
 
     def __init__(self, registry: Registry) -> None:
         self._subscribers: dict[SessionId, list[Subscription]] = {}
+        self._is_closed = False
         self._count = 0
         registry.add("subscribers", lambda: self._count, MAX_SUBSCRIBERS)
 
@@ -84,6 +87,8 @@ class Bus:
         if self._count >= MAX_SUBSCRIBERS:
             raise LimitReached(f"{self._count} streams are open", retry_after_s=10)
         subscription = Subscription()
+        if self._is_closed:
+            subscription.put(Ended(reason="stopping"))
         self._subscribers.setdefault(session, []).append(subscription)
         self._count += 1
         try:
@@ -109,6 +114,7 @@ class Bus:
             self.publish(session, Ended(reason="deleted"))
 
     def close(self) -> None:
-        """Tell every subscriber that the gateway stops."""
+        """Tell every subscriber, those to come included, that the gateway stops."""
+        self._is_closed = True
         for session in self._subscribers:
             self.publish(session, Ended(reason="stopping"))

@@ -28,7 +28,7 @@ from tidegate.ids import RunId, SessionId
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.bus import Bus, Piece
 from tidegate.runtime.lanes import Lane
-from tidegate.store.port import Claimed, Store
+from tidegate.store.port import Claimed, Ending, Store
 from tidegate.store.tx import Effects
 
 T = TypeVar("T")
@@ -108,27 +108,27 @@ class Runner:
     async def _attempt(self, claimed: Claimed) -> None:
         """Carry out a run and close it, whatever happens in it."""
         run = claimed.run
-        outcome, error = Outcome.OK, ""
         try:
             async with asyncio.timeout(self._seconds_left(claimed)) as self._scopes[run.id]:
-                await self._loop(claimed)
+                ending = Ending(outcome=Outcome.OK, step=await self._loop(claimed))
         except TimeoutError:
-            outcome, error = Outcome.TIMED_OUT, "the run took longer than it may"
+            ending = _failed(Outcome.TIMED_OUT, "the run took longer than it may")
         except (FenceLost, StorageFailed):
             raise
         except TidegateError as failure:
-            outcome, error = (
-                Outcome.FAILED,
-                f"{failure.message} ({failure.hint})" if failure.hint else failure.message,
-            )
+            hint = f" ({failure.hint})" if failure.hint else ""
+            ending = _failed(Outcome.FAILED, failure.message + hint)
         except Exception as failure:  # noqa: BLE001 - the wall of a run: its failure must not take others down
             _log.exception("run_crashed")
-            outcome, error = Outcome.FAILED, f"internal error: {type(failure).__name__}"
+            ending = _failed(Outcome.FAILED, f"internal error: {type(failure).__name__}")
         self._scopes.pop(run.id, None)
-        notice = f"{outcome.replace('_', ' ')}: {error}" if error else ""
-        await _until_written(lambda: self._store.finish(run.lease, outcome, error=error, notice=notice))
+        await _until_written(
+            lambda: self._store.finish(
+                run.lease, ending.outcome, step=ending.step, error=ending.error, notice=ending.notice
+            )
+        )
 
-    async def _loop(self, claimed: Claimed) -> None:
+    async def _loop(self, claimed: Claimed) -> Step | None:
         agent = self._agents.get(claimed.session.agent)
         if agent is None:
             raise ModelFailed(
@@ -137,7 +137,7 @@ class Runner:
         run = claimed.run
         history = _without_lost_calls(await self._history(run.session, agent.max_prompt_bytes), run)
         journal = RunJournal(self._store, self._bus, run.lease)
-        await loop.run(agent, journal, history, run.steps, run.usage)
+        return await loop.run(agent, journal, history, run.steps, run.usage)
 
     async def _history(self, session: SessionId, max_bytes: int) -> Sequence[Body]:
         """Read the end of the transcript; what was said is read whole, what tools answered as far as it is kept."""
@@ -165,15 +165,23 @@ class RunJournal:
         self._store = store
         self._bus = bus
         self._lease = lease
+        self._heard = 0
 
     async def keep(self, step: Step) -> Sequence[Body]:
         """Append a step; on a full disk, wait until it can be."""
         entries = await _until_written(lambda: self._store.append(self._lease, step))
+        self._heard = 0
         return [entry.body for entry in entries]
 
     def hear(self, delta: Delta) -> None:
         """Show a piece of the answer to whoever is there."""
-        self._bus.publish(self._lease.session, Piece(run=self._lease.run, text=delta.text))
+        self._bus.publish(self._lease.session, Piece(run=self._lease.run, at=self._heard, text=delta.text))
+        self._heard += len(delta.text)
+
+
+def _failed(outcome: Outcome, error: str) -> Ending:
+    """Return the end of a run that has no answer; the reader is told why."""
+    return Ending(outcome=outcome, error=error, notice=f"{outcome.replace('_', ' ')}: {error}")
 
 
 def _without_lost_calls(history: Sequence[Body], run: Run) -> Sequence[Body]:

@@ -18,6 +18,9 @@ READER_CACHE_KIB = 1_024
 CHECKPOINT_PAGES = 4_000  # about 16 MiB of log between checkpoints
 WAL_CAP_BYTES = 64 << 20
 BUSY_MS = 5_000
+# The driver's cache of prepared statements forgets a slot with each use of any statement, so a statement that is used
+# once a session needs more slots than a session uses statements (about 200), or it is prepared again each time.
+STATEMENTS = 2_000
 
 # Older libraries can corrupt a database in WAL mode when two connections meet (https://sqlite.org/changes.html,
 # 3.51.3); these are the fixed lines.
@@ -41,7 +44,7 @@ def check_library() -> None:
 
 def open_writer(path: Path) -> apsw.Connection:
     """Open the one connection that writes and checkpoints; creates the file."""
-    connection = apsw.Connection(str(path))
+    connection = apsw.Connection(str(path), statementcachesize=STATEMENTS)
     connection.set_busy_timeout(BUSY_MS)
     # auto_vacuum is fixed by the first table, so it comes before anything else.
     for pragma in (
@@ -62,7 +65,7 @@ def open_writer(path: Path) -> apsw.Connection:
 
 def open_reader(path: Path) -> apsw.Connection:
     """Open a connection that can only read and never checkpoints."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=STATEMENTS)
     connection.set_busy_timeout(BUSY_MS)
     for pragma in (f"cache_size = -{READER_CACHE_KIB}", "mmap_size = 0", "temp_store = MEMORY"):
         connection.execute(f"PRAGMA {pragma}").fetchall()

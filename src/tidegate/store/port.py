@@ -72,6 +72,15 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     session: Session
 
 
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ends: with which last step, outcome, error in one line and word to the reader."""
+
+    outcome: Outcome
+    step: Step | None = None
+    error: str = ""
+    notice: str = ""
+
+
 class Move(msgspec.Struct, frozen=True, kw_only=True):
     """A step of a session's life that a sweep or a person wants carried out."""
 
@@ -175,8 +184,10 @@ class Store(Protocol):
             FenceLost: The run has been taken over or closed; nothing was written.
         """
 
-    async def finish(self, lease: Lease, outcome: Outcome, *, error: str = "", notice: str = "") -> Run:
-        """Close a run; an ephemeral session with nothing open left completes with the same outcome.
+    async def finish(
+        self, lease: Lease, outcome: Outcome, *, step: Step | None = None, error: str = "", notice: str = ""
+    ) -> Run:
+        """Append the last step and close the run; an ephemeral session with nothing open left completes with it.
 
         Raises:
             FenceLost: The run has been taken over or closed; nothing was written.

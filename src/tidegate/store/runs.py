@@ -21,7 +21,7 @@ from tidegate.errors import (
 )
 from tidegate.ids import RunId, SessionId, ulid
 from tidegate.store import blobs, rows, sessions, transcript, turns
-from tidegate.store.port import Admission, Admitted, Claimed
+from tidegate.store.port import Admission, Admitted, Claimed, Ending
 from tidegate.store.rows import Row
 from tidegate.store.tx import Tx
 
@@ -84,35 +84,17 @@ def claim(tx: Tx, lane: Lane, *, with_api: bool) -> Claimed | None:
 def append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:
     """Append one step under its fence."""
     _hold(tx, lease)
-    appended = transcript.append(tx, sessions.by_id(tx, lease.session), lease.run, step.bodies)
-    usage = step.usage
-    tx.run(
-        "run_grew",
-        id=lease.run,
-        fence=lease.fence,
-        answers=0 if usage is None else 1,
-        input_tokens=usage.input_tokens if usage else 0,
-        output_tokens=usage.output_tokens if usage else 0,
-        reply_seq=_reply_seq(appended.entries),
-    )
-    if usage is not None:
-        tx.run(
-            "usage_counted",
-            period=iso(tx.now)[:10],
-            agent=appended.session.agent,
-            model=step.model,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-        )
-    return appended.entries
+    return _append(tx, lease, step)
 
 
-def finish(tx: Tx, lease: Lease, outcome: Outcome, error: str, notice: str) -> Run:
-    """Close a run under its fence."""
+def finish(tx: Tx, lease: Lease, ending: Ending) -> Run:
+    """Keep the last step of a run, if there is one, and close it under its fence."""
     row = _hold(tx, lease)
-    session = turns.notice(tx, sessions.by_id(tx, lease.session), lease.run, notice)
-    session = turns.close(tx, session, row, outcome, error)
-    turns.end_turn(tx, session, outcome, "finished")
+    if ending.step is not None:
+        _append(tx, lease, ending.step)
+    session = turns.notice(tx, sessions.by_id(tx, lease.session), lease.run, ending.notice)
+    session = turns.close(tx, session, row, ending.outcome, ending.error)
+    turns.end_turn(tx, session, ending.outcome, "finished")
     return tx.effects.closed[0]
 
 
@@ -145,6 +127,30 @@ def recover(tx: Tx) -> int:
     count = tx.run("runs_recovered")
     tx.effects.queued.update(Lane)
     return count
+
+
+def _append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:
+    appended = transcript.append(tx, sessions.by_id(tx, lease.session), lease.run, step.bodies)
+    usage = step.usage
+    tx.run(
+        "run_grew",
+        id=lease.run,
+        fence=lease.fence,
+        answers=0 if usage is None else 1,
+        input_tokens=usage.input_tokens if usage else 0,
+        output_tokens=usage.output_tokens if usage else 0,
+        reply_seq=_reply_seq(appended.entries),
+    )
+    if usage is not None:
+        tx.run(
+            "usage_counted",
+            period=iso(tx.now)[:10],
+            agent=appended.session.agent,
+            model=step.model,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+        )
+    return appended.entries
 
 
 def _repeat_of(tx: Tx, admission: Admission) -> Admitted | None:

@@ -25,6 +25,7 @@ from tidegate.store.port import (
     Admission,
     Admitted,
     Claimed,
+    Ending,
     Listener,
     Move,
     Page,
@@ -42,6 +43,7 @@ NAME = "tidegate.db"
 READERS = 2
 CACHE_BYTES = 4 << 20
 HEAD_BYTES = 900  # a head without its key and title
+INLINE_BYTES = 128 << 10  # up to here a transcript is read in less time than a thread takes to wake
 BLOB_PART_CHUNKS = 16  # 1 MiB
 
 
@@ -110,10 +112,13 @@ class SqliteStore:
         """Append one step."""
         return await self.writer.write(partial(runs.append, lease=lease, step=step), size=_size(step.bodies))
 
-    async def finish(self, lease: Lease, outcome: Outcome, *, error: str = "", notice: str = "") -> Run:
-        """Close a run."""
-        operation = partial(runs.finish, lease=lease, outcome=outcome, error=error, notice=notice)
-        return await self.writer.write(operation)
+    async def finish(
+        self, lease: Lease, outcome: Outcome, *, step: Step | None = None, error: str = "", notice: str = ""
+    ) -> Run:
+        """Append the last step and close the run."""
+        ending = Ending(outcome=outcome, step=step, error=error, notice=notice)
+        size = _size(step.bodies) if step else 0
+        return await self.writer.write(partial(runs.finish, lease=lease, ending=ending), size=size)
 
     async def cancel_run(self, run: RunId) -> Run:
         """Close an open run as cancelled."""
@@ -247,11 +252,15 @@ class SqliteStore:
 
     async def entries(self, session: SessionId, after: int, limit: int) -> list[Entry]:
         """Return entries after a seq."""
-        return await self._read(partial(transcript.page, session=session, after=after, limit=limit))
+        operation = partial(transcript.page, session=session, after=after, limit=limit)
+        found = self._short(operation, session)
+        return await self._read(operation) if found is None else found
 
     async def tail(self, session: SessionId, max_bytes: int) -> list[Entry]:
         """Return the last entries."""
-        return await self._read(partial(transcript.tail, session=session, max_bytes=max_bytes))
+        operation = partial(transcript.tail, session=session, max_bytes=max_bytes)
+        found = self._short(operation, session)
+        return await self._read(operation) if found is None else found
 
     async def pack(self, session: SessionId, max_bytes: int) -> list[Segment]:
         """Compress the oldest hot entries."""
@@ -301,6 +310,17 @@ class SqliteStore:
 
     async def _all(self, query: str, **values: rows.Value) -> list[rows.Row]:
         return await self._read(lambda reads: reads.all(query, **values))
+
+    def _short(self, operation: Callable[[Reads], list[Entry]], session: SessionId) -> list[Entry] | None:
+        """Read a transcript inline if it is short and none of it is compressed; None if it is for a thread."""
+        try:
+            with self._inline.snapshot():
+                row = self._inline.one("session_by_id", id=session)
+                head = rows.session(row) if row else None
+                is_short = head is not None and head.bytes <= INLINE_BYTES and not head.cold_through
+                return operation(self._inline) if is_short else None
+        except apsw.Error as error:
+            raise translate(error) from error
 
     async def _read(self, operation: Callable[[Reads], T]) -> T:
         """Run an operation on a reader's thread, over one state of the database."""

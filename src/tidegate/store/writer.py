@@ -40,6 +40,10 @@ _FSYNC_FAILED = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 _GROUP_FAILED = (apsw.FullError, apsw.IOError, apsw.NoMemError, apsw.ReadOnlyError, apsw.CantOpenError)
 
 
+class _HalfDoneError(Exception):
+    """An operation failed after its first change, in a group without savepoints."""
+
+
 class Job(Generic[T]):
     """An operation that waits for the writer's thread, and what became of it."""
 
@@ -261,16 +265,22 @@ class Writer:
         if jobs[0].is_outside:
             self._run_outside(jobs[0])
             return 1
+        try:
+            return self._commit(jobs, ends_at, is_guarded=False)
+        except _HalfDoneError:
+            return self._commit(jobs, ends_at, is_guarded=True)
+
+    def _commit(self, jobs: list[Job[Any]], ends_at: float, *, is_guarded: bool) -> int:
         done = 0
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             for job in jobs:
-                self._run(job)
+                self._run(job, is_guarded=is_guarded)
                 done += 1
                 if time.monotonic() > ends_at:
                     break
             self._connection.execute("COMMIT")
-        except apsw.Error:
+        except (apsw.Error, _HalfDoneError):
             # After FULL, IOERR or NOMEM SQLite may have rolled back by itself; what went wrong first is what counts.
             if self._connection.in_transaction:
                 with suppress(apsw.Error):
@@ -286,19 +296,26 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - the wall of an operation, as below
             job.fail(error)
 
-    def _run(self, job: Job[Any]) -> None:
+    def _run(self, job: Job[Any], *, is_guarded: bool) -> None:
+        """Run one operation; a savepoint costs more than most reads, so a group gets them only once one fails."""
         tx = SqliteTx(self._connection, self._clock.now(), self.policies)
-        self._connection.execute("SAVEPOINT job")
+        before = self._connection.total_changes()
+        if is_guarded:
+            self._connection.execute("SAVEPOINT job")
         try:
             job.value = job.operation(tx)
             job.effects = tx.effects
             job.error = None
         except _GROUP_FAILED:
             raise
-        except Exception as error:  # noqa: BLE001 - the wall of an operation: its caller is told, its group goes on
+        except Exception as error:  # the wall of an operation: its caller is told, its group goes on
             job.fail(error)
-            self._connection.execute("ROLLBACK TO job")
-        self._connection.execute("RELEASE job")
+            if is_guarded:
+                self._connection.execute("ROLLBACK TO job")
+            elif self._connection.total_changes() != before:
+                raise _HalfDoneError from error
+        if is_guarded:
+            self._connection.execute("RELEASE job")
 
     # Back in the loop -----------------------------------------------------------------------------------------------
 

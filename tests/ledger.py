@@ -1,0 +1,113 @@
+"""What has been acknowledged: a dict of transcripts, and the messages that are still to enter them."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from tidegate.domain.entry import Entry
+from tidegate.domain.run import Lane, Lease, Run, RunState
+from tidegate.domain.session import PolicyName
+from tidegate.ids import RunId, SessionId
+from tidegate.store.port import Admitted, Claimed, Store
+
+
+class OpenRun(msgspec.Struct):
+    """A run that is not done; `lease` while it runs, `text` until its message is in the transcript."""
+
+    id: RunId
+    session: SessionId
+    policy: PolicyName
+    lane: Lane
+    text: str | None
+    lease: Lease | None = None
+
+
+class Promise(msgspec.Struct):
+    """A receipt that was given out."""
+
+    text: str
+    run: RunId
+    session: SessionId
+    expires_at: int
+
+
+class Ledger:
+    """What a store has promised so far."""
+
+    def __init__(self) -> None:
+        self.transcripts: dict[SessionId, list[str]] = {}
+        #: in the order of their acceptance
+        self.open: dict[RunId, OpenRun] = {}
+        self.promises: dict[str, Promise] = {}
+        self.lost: list[Lease] = []
+
+    def admitted(self, admitted: Admitted, text: str) -> None:
+        """Note an accepted message."""
+        run, session = admitted.run, admitted.session
+        self.transcripts.setdefault(session.id, [])
+        self.open[run.id] = OpenRun(run.id, session.id, session.policy, run.lane, text)
+
+    def claimable(self, lane: Lane, *, with_api: bool) -> RunId | None:
+        """Return the run that has to be claimed next."""
+        busy = {run.session for run in self.open.values() if run.lease}
+        api = {PolicyName.API, PolicyName.API_NAMED}
+        for run in self.open.values():
+            if run.lane is lane and run.session not in busy and (with_api or run.policy not in api):
+                return run.id
+        return None
+
+    def claimed(self, claimed: Claimed) -> None:
+        """Note that a run runs and that its message has entered the transcript."""
+        run = self.open[claimed.run.id]
+        self._enter(run)
+        run.lease = claimed.run.lease
+
+    def appended(self, lease: Lease, texts: Iterable[str]) -> None:
+        """Note what a run has said."""
+        self.transcripts[lease.session] += texts
+
+    def running(self) -> list[Lease]:
+        """Return the leases that are good."""
+        return [run.lease for run in self.open.values() if run.lease]
+
+    def recovered(self) -> int:
+        """Note that every running run is queued again, and return how many there were."""
+        leases = self.running()
+        for run in self.open.values():
+            run.lease = None
+        self.lost += leases
+        return len(leases)
+
+    def follow(self, store: Store) -> None:
+        """Note what an operation has closed or deleted."""
+        for session in [one for one in self.transcripts if store.session_by_id(one) is None]:
+            del self.transcripts[session]
+        for run in list(self.open.values()):
+            found: Run | None = store.run(run.id)
+            if found is not None and found.state is not RunState.DONE:
+                expected = RunState.RUNNING if run.lease else RunState.QUEUED
+                assert found.state is expected
+                continue
+            assert found is not None or run.session not in self.transcripts
+            if found is not None:
+                self._enter(run)
+            self.lost += [run.lease] if run.lease else []
+            del self.open[run.id]
+
+    async def check(self, store: Store) -> None:
+        """See that every transcript holds exactly what was acknowledged, in order (I1)."""
+        for session, texts in self.transcripts.items():
+            entries: list[Entry] = []
+            while page := await store.entries(session, len(entries), 7):
+                entries += page
+            assert [entry.seq for entry in entries] == list(range(1, len(texts) + 1))
+            assert [await self._whole(store, entry) for entry in entries] == texts
+
+    async def _whole(self, store: Store, entry: Entry) -> str:
+        blob = entry.body.blob
+        return (await store.blob(blob.hash)).decode() if blob else entry.body.text
+
+    def _enter(self, run: OpenRun) -> None:
+        if run.text is not None:
+            self.transcripts[run.session].append(run.text)
+            run.text = None

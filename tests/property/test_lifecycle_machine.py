@@ -1,0 +1,282 @@
+"""Random lives of sessions in the real store under the real sweeper, against a small model."""
+
+import os
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, precondition, rule
+
+from ledger import Promise
+from living import Living, pick
+from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from tidegate.domain.policy import DEFAULTS, Policies
+from tidegate.domain.run import Lane
+from tidegate.domain.session import DueTo, Outcome, PolicyName, State
+from tidegate.errors import (
+    AlreadyDone,
+    FenceLost,
+    KeyReused,
+    SessionFinished,
+    SessionPinned,
+    SessionRunning,
+    TooManySessions,
+    WrongState,
+)
+from tidegate.runtime import mover
+from tidegate.store.port import Admission
+from work import offer, receipt, say
+
+EXAMPLES = int(60 * float(os.environ.get("TIDEGATE_EXAMPLES", "1")))
+SPANS_MS = [1, SECOND_MS, MINUTE_MS, 11 * MINUTE_MS, 2 * HOUR_MS, DAY_MS, 40 * DAY_MS]
+STEPS_MS = [-3 * DAY_MS, -20 * MINUTE_MS, 20 * MINUTE_MS, 50 * DAY_MS]
+TEXTS = {
+    "short": "a",
+    "wide": "Grüße 🌊",
+    "border": "x" * 64_000,
+    "spilled": "é" * 40_000,
+    "escaped": "\x01" * 30_000,
+}
+ANY = st.integers(0, 999)
+
+
+def _policies(keep: int, max_running: int, archive_after_ms: int) -> Policies:
+    changed = {"keep": keep, "max_running": max_running, "archive_after_ms": archive_after_ms}
+    return {
+        name: policy if name is PolicyName.CHAT else msgspec.structs.replace(policy, **changed)
+        for name, policy in DEFAULTS.items()
+    }
+
+
+POLICIES = {
+    "default": DEFAULTS,
+    "tight": _policies(2, 4, HOUR_MS),
+    "nothing": _policies(0, 3, 0),
+    "last": _policies(1, 1_000, 5 * DAY_MS),
+}
+
+
+class Lives(Living):
+    """Whatever happens to sessions, in any order."""
+
+    # Rules --------------------------------------------------------------------------------------------------------
+
+    @initialize(name=st.sampled_from(list(POLICIES)))
+    def begin(self, name: str) -> None:
+        """Start under one set of policies."""
+        self.change_policies(name)
+
+    @rule(
+        policy=st.sampled_from(PolicyName),
+        key=st.integers(0, 3),
+        name=st.sampled_from(list(TEXTS)),
+        parent=ANY,
+    )
+    def admit(self, policy: PolicyName, key: int, name: str, parent: int) -> None:
+        """Bring a piece of work to a new or known session."""
+        self.count += 1
+        text = TEXTS[name]
+        self._admit(
+            offer(
+                policy,
+                key=f"{policy}-{key}" if key else None,
+                text=f"{self.count} {text}" if len(text) < 100 else text,
+                parent=self.session(parent).id
+                if policy is PolicyName.SUBAGENT and self.has_sessions()
+                else None,
+                group="job" if policy is PolicyName.CRON else None,
+            )
+        )
+
+    @rule(policy=st.sampled_from(PolicyName), key=st.integers(0, 2), text=st.sampled_from(["one", "two"]))
+    def admit_once(self, policy: PolicyName, key: int, text: str) -> None:
+        """Bring a piece of work with a receipt, which may be known."""
+        name = f"{policy}-{key}"
+        admission = offer(policy, key=name, text=text, receipt=receipt(name, text))
+        promise = self.ledger.promises.get(name)
+        if promise is None or promise.expires_at <= self.clock.now():
+            self._admit(admission)
+            return
+        try:
+            admitted = self.do(self.store.admit(admission))
+        except KeyReused:
+            assert promise.text != text
+        except AlreadyDone:
+            assert promise.session not in self.ledger.transcripts
+        else:
+            assert (admitted.is_repeat, admitted.run.id, text) == (True, promise.run, promise.text)
+
+    def _admit(self, admission: Admission) -> None:
+        key, policy = admission.key, admission.birth.policy
+        before = self.store.session(key) if key else None
+        live = sum(session.policy is policy and session.is_live for session in self.audit.heads().values())
+        is_full = live >= (self.house.policies[policy].max_running or 1 << 30)
+        try:
+            admitted = self.do(self.store.admit(admission))
+        except SessionFinished:
+            assert before is not None
+            assert not before.is_live
+            assert not policy.is_conversation
+            return
+        except TooManySessions:
+            assert is_full
+            assert before is None or before.state is State.ARCHIVED
+            return
+        assert not is_full or (before is not None and before.is_live)
+        assert before is None or admitted.session.id == before.id
+        text = admission.bodies[0].text
+        self.ledger.admitted(admitted, text)
+        if admission.receipt is not None:
+            run, expires_at = admitted.run, self.clock.now() + DAY_MS
+            self.ledger.promises[admission.receipt.key] = Promise(text, run.id, run.session, expires_at)
+
+    @rule(lane=st.sampled_from(Lane), with_api=st.booleans())
+    def claim(self, lane: Lane, with_api: bool) -> None:  # noqa: FBT001
+        """Claim the run whose turn it is."""
+        expected = self.ledger.claimable(lane, with_api=with_api)
+        claimed = self.do(self.store.claim(lane, with_api=with_api))
+        assert expected == (claimed.run.id if claimed else None)
+        if claimed:
+            self.ledger.claimed(claimed)
+
+    @precondition(Living.has_running)
+    @rule(number=ANY, names=st.lists(st.sampled_from(list(TEXTS)), max_size=3))
+    def append(self, number: int, names: list[str]) -> None:
+        """Let a run say something."""
+        lease, texts = self.lease(number), [TEXTS[name] for name in names]
+        self.do(say(self.store, lease, *texts))
+        self.ledger.appended(lease, texts)
+
+    @precondition(Living.has_running)
+    @rule(number=ANY, outcome=st.sampled_from(Outcome), notice=st.sampled_from(["", "note"]))
+    def finish(self, number: int, outcome: Outcome, notice: str) -> None:
+        """Let a run end."""
+        lease = self.lease(number)
+        self.do(self.store.finish(lease, outcome, notice=notice))
+        self.ledger.appended(lease, [notice] if notice else [])
+
+    @precondition(lambda self: bool(self.ledger.lost))
+    @rule(number=ANY)
+    def write_too_late(self, number: int) -> None:
+        """Let somebody write whose run was closed or taken over."""
+        try:
+            self.do(say(self.store, pick(self.ledger.lost, number), "late"))
+        except FenceLost:
+            return
+        raise AssertionError
+
+    @precondition(lambda self: bool(self.ledger.open))
+    @rule(number=ANY)
+    def cancel_run(self, number: int) -> None:
+        """Cancel an open run."""
+        self.do(self.store.cancel_run(pick(list(self.ledger.open), number)))
+
+    @precondition(Living.has_sessions)
+    @rule(number=ANY)
+    def cancel_session(self, number: int) -> None:
+        """Cancel a session and what is open below it."""
+        session = self.do(self.store.cancel_session(self.session(number).id))
+        assert session.turn_at is None
+        assert session.policy.is_conversation or not session.is_live
+
+    @precondition(Living.has_sessions)
+    @rule(number=ANY, pinned=st.booleans())
+    def pin(self, number: int, pinned: bool) -> None:  # noqa: FBT001
+        """Pin or unpin a session."""
+        assert self.do(self.store.pin(self.session(number).id, pinned=pinned)).pinned == pinned
+
+    @precondition(Living.has_sessions)
+    @rule(number=ANY)
+    def restore(self, number: int) -> None:
+        """Bring a session back from the archive."""
+        before = self.session(number)
+        try:
+            after = self.do(self.store.restore(before.id))
+        except WrongState:
+            assert before.state is not State.ARCHIVED
+        except TooManySessions:
+            assert before.policy.is_conversation
+        else:
+            assert after.is_live == before.policy.is_conversation
+
+    @precondition(Living.has_sessions)
+    @rule(number=ANY, to=st.sampled_from([DueTo.ARCHIVED, DueTo.DELETED]))
+    def move_now(self, number: int, to: DueTo) -> None:
+        """Archive or delete a session because somebody asks for it."""
+        before = self.session(number)
+        held = before.id in self.audit.held() if to is DueTo.DELETED else before.pinned or before.is_running
+        is_possible = not held or (to is DueTo.ARCHIVED and before.state is State.ARCHIVED)
+        try:
+            self.do((mover.archive if to is DueTo.ARCHIVED else mover.delete)(self.store, before))
+        except (SessionPinned, SessionRunning):
+            assert not is_possible
+            return
+        assert is_possible
+        after = self.store.session_by_id(before.id)
+        assert (after.state if after else None) == (State.ARCHIVED if to is DueTo.ARCHIVED else None)
+
+    @rule(span_ms=st.sampled_from(SPANS_MS))
+    def wait(self, span_ms: int) -> None:
+        """Let time pass."""
+        self.clock.advance(span_ms)
+        if self.held_until is not None and self.clock.monotonic() >= self.held_until:
+            self.held_until = None
+
+    @rule(step_ms=st.sampled_from(STEPS_MS))
+    def step_clock(self, step_ms: int) -> None:
+        """Move the wall clock alone."""
+        self.clock.step(step_ms)
+        self.has_stepped_back |= step_ms < 0
+        self.held_until = self.clock.monotonic() + HOUR_MS
+        assert self.sweeper.holds_deletes
+
+    @rule(confirm=st.booleans())
+    def sweep(self, confirm: bool) -> None:  # noqa: FBT001
+        """Carry out what is due."""
+        self.held_until = None if confirm else self.held_until
+        before, held = self.audit.heads(), self.audit.held()
+        swept = self.do(self.sweeper.sweep(confirm=confirm))
+        after, now = self.audit.heads(), self.clock.now()
+        gone = before.keys() - after.keys()
+        assert self.sweeper.holds_deletes == (self.held_until is not None)
+        assert self.held_until is None or not gone
+        assert swept.deleted == len(gone)
+        assert not self.do(self.store.due(now, 1, with_deletes=self.held_until is None))
+        for session in before.values():
+            self.check_swept(session, before, after, is_held=session.id in held)
+        if self.held_until is None:
+            self.audit.check_caps(after, self.house.policies)
+        promises = self.ledger.promises.items()
+        self.ledger.promises = {key: promise for key, promise in promises if promise.expires_at > now}
+
+    @rule(name=st.sampled_from(list(POLICIES)))
+    def change_policies(self, name: str) -> None:
+        """Start again with another configuration."""
+        self.audit.close()
+        self.do(self.house.reopen(POLICIES[name]))
+        self.enter()
+
+    @rule()
+    def crash(self) -> None:
+        """Die and start again on what the disk holds."""
+        self.audit.close()
+        self.do(self.house.crash())
+        self.enter()
+
+    # Always -------------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def holds(self) -> None:
+        """See that all invariants of the store stand."""
+        self.ledger.follow(self.store)
+        heads = self.audit.heads()
+        assert heads.keys() == self.ledger.transcripts.keys()
+        self.audit.check(self.store, heads)
+        if not self.has_stepped_back:
+            self.audit.check_dates(heads, self.house.policies, self.clock)
+        assert set(self.do(self.store.orphans()).values()) == {0}
+        self.do(self.ledger.check(self.store))
+
+
+TestLives = Lives.TestCase
+TestLives.settings = settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None)
