@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 WAIT_S = 20.0
 POLL_S = 0.02
-TOKEN = "a-token-for-tests-only"
+TOKEN = "a-token-for-tests-only"  # noqa: S105 - of tests
 
 Json = dict[str, Any]
 
@@ -29,7 +29,9 @@ Json = dict[str, Any]
 class GatewayProcess:
     """A gateway, from `start` to `stop`; *config* is the text of its ``tidegate.toml``."""
 
-    def __init__(self, state: Path, *, config: str = "", environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, state: Path, *, config: str = "", environment: Mapping[str, str] | None = None
+    ) -> None:
         self.state = state
         self.url = ""
         self.log = state.with_name(f"{state.name}.log")
@@ -44,10 +46,9 @@ class GatewayProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None or self.process.poll() is not None:
-            self.kill()
-        else:
+        if kind is None and self.process.poll() is None:
             assert self.stop() == 0, self.log.read_text()
+        self.kill()
 
     @property
     def pid(self) -> int:
@@ -135,7 +136,9 @@ class GatewayProcess:
         """Return the text of every entry of a session."""
         return [entry["text"] for entry in self.get(f"/api/sessions/{key}/entries", limit=1000)["entries"]]
 
-    def pages(self, path: str, name: str, parameter: str = "cursor", **query: str | int) -> Iterator[list[Json]]:
+    def pages(
+        self, path: str, name: str, parameter: str = "cursor", **query: str | int
+    ) -> Iterator[list[Json]]:
         """Follow a list to its end, page by page."""
         page = self.get(path, **query)
         yield page[name]

@@ -16,7 +16,9 @@ from tidegate.clock import MINUTE_MS
 from tidegate.domain.policy import next_step
 from tidegate.domain.run import Lease
 from tidegate.domain.session import DueTo, PolicyName, Session, State
+from tidegate.errors import FenceLost
 from tidegate.runtime.sweeper import Sweeper
+from work import say
 
 T = TypeVar("T")
 
@@ -62,6 +64,14 @@ class Living(RuleBasedStateMachine):
     def lease(self, number: int) -> Lease:
         """Return one of the leases that are good."""
         return pick(self.ledger.running(), number)
+
+    def can_write(self, lease: Lease) -> bool:
+        """Whether somebody with this lease may write."""
+        try:
+            self.do(say(self.store, lease, "late"))
+        except FenceLost:
+            return False
+        return True
 
     def has_sessions(self) -> bool:
         """Whether there is any session."""

@@ -116,13 +116,16 @@ def test_the_openai_route_is_as_strict(gateway: GatewayProcess, body: bytes) -> 
     [
         b'"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "n": %s}]}]' % (b"9" * 60),
         b'"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "n": 1e999}]}]',
-        b'"messages": [{"role": "user", "content": "/echo x"}], "temperature": 1e999, "seed": %s' % (b"9" * 60),
+        b'"messages": [{"role": "user", "content": "/echo x"}], "temperature": 1e999, "seed": %s'
+        % (b"9" * 60),
     ],
 )
 def test_a_number_that_nobody_needs_does_no_harm(gateway: GatewayProcess, part: bytes) -> None:
     """A number beyond 64 bits in a field that is passed over is passed over, or 400."""
     body = b'{"model": "main", %s}' % part
-    response = gateway.http.post("/v1/chat/completions", content=body, headers={"Idempotency-Key": str(hash(part))})
+    response = gateway.http.post(
+        "/v1/chat/completions", content=body, headers={"Idempotency-Key": str(hash(part))}
+    )
     assert response.status_code in {200, 400}
 
 
@@ -142,7 +145,9 @@ def test_a_large_body_is_refused(gateway: GatewayProcess, path: str) -> None:
 @pytest.mark.parametrize("length", ["-1", "x", "1e3", "9" * 40, "1, 2"])
 def test_a_false_length_is_refused(gateway: GatewayProcess, length: str) -> None:
     """A Content-Length that is no length is 400 or 413, and the connection is not used again."""
-    said = exchange(gateway, f"POST /api/sessions/bad/messages HTTP/1.1\r\n{HEAD}Content-Length: {length}\r\n\r\n{{}}")
+    said = exchange(
+        gateway, f"POST /api/sessions/bad/messages HTTP/1.1\r\n{HEAD}Content-Length: {length}\r\n\r\n{{}}"
+    )
     assert said.split(b" ")[1] in {b"400", b"413"}
 
 
@@ -200,7 +205,9 @@ def test_an_endless_head_is_cut(gateway: GatewayProcess, start: str, filler: byt
         ("GET", "/api/sessions/a/messages", 405, "method_not_allowed"),
     ],
 )
-def test_what_is_not_there_is_told(gateway: GatewayProcess, method: str, path: str, status: int, code: str) -> None:
+def test_what_is_not_there_is_told(
+    gateway: GatewayProcess, method: str, path: str, status: int, code: str
+) -> None:
     """An unknown path, thing or method is an error in the house's shape."""
     assert error_of(gateway.http.request(method, path)) == (status, code)
 
@@ -212,7 +219,11 @@ def test_a_wrong_method_learns_the_right_ones(gateway: GatewayProcess) -> None:
         assert (response.status_code, response.headers["allow"]) == (405, "DELETE, GET, HEAD")
     assert gateway.http.get("/v1/chat/completions").json()["error"]["type"] == "invalid_request_error"
     head, get = gateway.http.head("/api/sessions"), gateway.http.get("/api/sessions")
-    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(get.content)))
+    assert (head.status_code, head.content, head.headers["content-length"]) == (
+        200,
+        b"",
+        str(len(get.content)),
+    )
 
 
 def test_hostile_requests_leave_nothing_behind(gateway: GatewayProcess) -> None:

@@ -115,7 +115,9 @@ def test_after_begins_behind(gateway: GatewayProcess) -> None:
         assert seqs(entries_until(live, 6)) == [6]
 
 
-@pytest.mark.parametrize("last", ["", "nonsense", ":", "x:5", "9" * 30, "{id}:x", "{id}:-1", "{id}:" + "9" * 30])
+@pytest.mark.parametrize(
+    "last", ["", "nonsense", ":", "x:5", "9" * 30, "{id}:x", "{id}:-1", "{id}:" + "9" * 30]
+)
 def test_an_odd_id_begins_at_the_start(gateway: GatewayProcess, last: str) -> None:
     """An id that is none of this session does not count."""
     gateway.say("odd", "/echo hi")
@@ -150,7 +152,10 @@ def test_head_does_not_hang(gateway: GatewayProcess) -> None:
     gateway.say("head", "/echo hi")
     for _ in range(2):
         response = gateway.http.head("/api/sessions/head/events")
-        assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert (response.status_code, response.headers["content-type"]) == (
+            200,
+            "text/event-stream; charset=utf-8",
+        )
 
 
 def test_a_slow_reader_lags_and_misses_nothing(gateway: GatewayProcess) -> None:
@@ -160,7 +165,9 @@ def test_a_slow_reader_lags_and_misses_nothing(gateway: GatewayProcess) -> None:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.settimeout(WAIT_S)
         slow.connect(("127.0.0.1", gateway.port))
-        head = f"GET /api/sessions/slow/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+        head = (
+            f"GET /api/sessions/slow/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+        )
         slow.sendall(f"{head}Connection: close\r\n\r\n".encode())
         assert slow.recv(1, socket.MSG_PEEK)
         for _ in range(90):
@@ -189,7 +196,10 @@ def _unchunked(lines: Iterator[str]) -> Iterator[str]:
 
 def test_stopping_ends_every_stream(tmp_path_factory: pytest.TempPathFactory) -> None:
     """SIGTERM tells every stream `end` and the gateway is gone at once, however many are open."""
-    with GatewayProcess(tmp_path_factory.mktemp("stopping") / "state") as gateway, ThreadPoolExecutor() as threads:
+    with (
+        GatewayProcess(tmp_path_factory.mktemp("stopping") / "state") as gateway,
+        ThreadPoolExecutor() as threads,
+    ):
         gateway.say("a", "/echo hi")
 
         def listen() -> list[tuple[str, object]]:

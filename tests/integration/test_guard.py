@@ -6,6 +6,7 @@ import pytest
 
 from gateway_process import TOKEN, WAIT_S, GatewayProcess, error_of, refused_start
 
+ANY = "0.0.0.0"  # noqa: S104 - it is refused
 OPEN = {("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/ui/{file}")}
 
 
@@ -30,7 +31,14 @@ def concrete(path: str) -> str:
 
 def raw(gateway: GatewayProcess, *headers: str, target: str = "/api/status") -> tuple[int, str]:
     """Send a request byte by byte as written and return the status and the body."""
-    lines = [f"GET {target} HTTP/1.1", *headers, f"Authorization: Bearer {TOKEN}", "Connection: close", "", ""]
+    lines = [
+        f"GET {target} HTTP/1.1",
+        *headers,
+        f"Authorization: Bearer {TOKEN}",
+        "Connection: close",
+        "",
+        "",
+    ]
     with socket.create_connection(("127.0.0.1", gateway.port), WAIT_S) as connection:
         connection.sendall("\r\n".join(lines).encode("latin-1"))
         with connection.makefile("rb") as answer:
@@ -94,7 +102,7 @@ BAD_HOSTS = (
     "", "evil.example", "localhost.evil.example", "evil.localhost", "127.0.0.1.evil.example", "127.0.0.1.nip.io",
     "evil@localhost", "localhost@evil", "localhost:80@evil", "localhost/evil", "localhost\\evil", "localhost evil",
     "localhost#evil", "localhost?evil", "localhost:evil", "localhost:", "localhost:80:80", "localhost..", ".",
-    "localhost,evil", "0.0.0.0", "0", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "127.0.0.2", "::1", "[::1",
+    "localhost,evil", ANY, "0", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "127.0.0.2", "::1", "[::1",
     "[::]", "[::ffff:127.0.0.1]", "[0:0:0:0:0:0:0:1]", "[::1%lo]", "http://localhost", "localhost%00", "loc\xe4lhost",
     "xn--localhost", "*", "null",
 )  # fmt: skip
@@ -114,7 +122,9 @@ def test_any_other_name_is_refused(gateway: GatewayProcess, host: str, target: s
     assert (status, '"wrong_host"' in body) == (421, True)
 
 
-@pytest.mark.parametrize("headers", [(), ("Host: localhost", "Host: evil"), ("Host: localhost", "Host: localhost")])
+@pytest.mark.parametrize(
+    "headers", [(), ("Host: localhost", "Host: evil"), ("Host: localhost", "Host: localhost")]
+)
 def test_one_host_is_wanted(gateway: GatewayProcess, headers: tuple[str, ...]) -> None:
     """No Host or two of them are refused."""
     assert raw(gateway, *headers)[0] == 421
@@ -164,9 +174,19 @@ def test_the_page_is_locked_up(gateway: GatewayProcess) -> None:
     """The page speaks to its own origin alone, runs its own scripts alone and is framed by nobody."""
     for path in ("/", "/ui/app.js", "/ui/style.css"):
         response = gateway.http.get(path, headers={"Authorization": ""})
-        policy = dict(part.strip().split(" ", 1) for part in response.headers["content-security-policy"].split(";"))
-        assert {"default-src": "'none'", "script-src": "'self'", "connect-src": "'self'"}.items() <= policy.items()
-        assert {"frame-ancestors": "'none'", "base-uri": "'none'", "form-action": "'none'"}.items() <= policy.items()
+        policy = dict(
+            part.strip().split(" ", 1) for part in response.headers["content-security-policy"].split(";")
+        )
+        assert {
+            "default-src": "'none'",
+            "script-src": "'self'",
+            "connect-src": "'self'",
+        }.items() <= policy.items()
+        assert {
+            "frame-ancestors": "'none'",
+            "base-uri": "'none'",
+            "form-action": "'none'",
+        }.items() <= policy.items()
         assert "unsafe" not in response.headers["content-security-policy"]
         assert response.headers["x-content-type-options"] == "nosniff"
         assert response.headers["referrer-policy"] == "no-referrer"
@@ -179,7 +199,7 @@ def test_the_page_has_three_files(gateway: GatewayProcess, file: str) -> None:
     assert response.status_code in {401, 404}
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "tide.example"])
+@pytest.mark.parametrize("host", [ANY, "::", "192.0.2.1", "tide.example"])
 def test_nobody_is_served_in_the_clear(tmp_path_factory: pytest.TempPathFactory, host: str) -> None:
     """Elsewhere than on loopback, without TLS or a trusted proxy, the gateway does not start: exit 78."""
     code, said = refused_start(tmp_path_factory.mktemp("open") / "state", "--host", host)

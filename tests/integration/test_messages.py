@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 
@@ -174,7 +175,7 @@ def test_a_session_answers_one_at_a_time(gateway: GatewayProcess) -> None:
     said = [entry["text"] for entry in entries if entry["role"] == "user"]
     assert said == ["/sleep 0.2", *(f"/echo {number}" for number in range(10))]
     runs = [entry["run"] for entry in entries]
-    assert sum(run != following for run, following in zip(runs, runs[1:], strict=False)) == 10
+    assert sum(run != following for run, following in pairwise(runs)) == 10
 
 
 def test_a_full_session_refuses(small: GatewayProcess) -> None:

@@ -41,10 +41,15 @@ def series(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
 def expected() -> dict[str, list[tuple[str, frozenset[tuple[str, str]]]]]:
     """Return the series of the contract with a closed set of labels, by what they start at."""
     zero = [series("sessions", kind=kind, state=state) for kind, state in product(KINDS, STATES)]
-    zero += [series("runs", lane=lane, state=s) for lane, s in product(LANES, ("queued", "running", "waiting", "done"))]
+    zero += [
+        series("runs", lane=lane, state=s)
+        for lane, s in product(LANES, ("queued", "running", "waiting", "done"))
+    ]
     zero += [series("run_seconds_count", lane=lane, outcome=one) for lane, one in product(LANES, OUTCOMES)]
     zero += [series(name) for name in ("sessions_overdue", "blobs", "blob_bytes", "blob_references")]
-    zero += [series("refused_total", reason=reason) for reason in ("queue_full", "session_busy", "max_running")]
+    zero += [
+        series("refused_total", reason=reason) for reason in ("queue_full", "session_busy", "max_running")
+    ]
     zero += [series("orphans", type=kind) for kind in ("entry", "segment", "blob", "run", "child")]
     present = [series("storage_bytes", part=part) for part in PARTS]
     present += [series(name) for name in ("storage_budget_bytes", "rss_bytes", "rss_slope_bytes_per_hour")]
@@ -60,7 +65,9 @@ def test_every_series_is_there_from_the_start(gateway: GatewayProcess) -> None:
     assert {one: found[one] for one in expected()["zero"] if found[one]} == {}
     moves = [labels for name, labels in found if name == "tidegate_session_transitions_total"]
     assert {name for labels in moves for name, _ in labels} == {"from", "to", "reason"}
-    assert sum(value for (name, _), value in found.items() if name == "tidegate_session_transitions_total") == 0
+    assert (
+        sum(value for (name, _), value in found.items() if name == "tidegate_session_transitions_total") == 0
+    )
 
 
 def test_an_unlimited_budget_is_infinite(gateway: GatewayProcess) -> None:
@@ -110,7 +117,9 @@ def test_status_and_metrics_agree(gateway: GatewayProcess) -> None:
     """`/api/status` shows the same counts, each kind and state present."""
     status = gateway.get("/api/status")
     found = scrape(gateway)
-    shown = {(kind, state): count for kind, states in status["sessions"].items() for state, count in states.items()}
+    shown = {
+        (kind, state): count for kind, states in status["sessions"].items() for state, count in states.items()
+    }
     assert set(shown) == set(product(KINDS, STATES))
     assert shown == {pair: found[series("sessions", kind=pair[0], state=pair[1])] for pair in shown}
     assert status["overdue"] == found[series("sessions_overdue")] == 0

@@ -57,7 +57,9 @@ def test_models_are_agents(client: OpenAI) -> None:
 
 def test_a_plain_answer(client: OpenAI) -> None:
     """A completion has one choice that stopped, its model is the agent, and its usage adds up."""
-    answer = client.chat.completions.create(model="helper", messages=[{"role": "user", "content": "/echo hi"}])
+    answer = client.chat.completions.create(
+        model="helper", messages=[{"role": "user", "content": "/echo hi"}]
+    )
     (choice,) = answer.choices
     assert (choice.message.role, choice.message.content, choice.finish_reason) == ("assistant", "hi", "stop")
     assert (answer.model, answer.object) == ("helper", "chat.completion")
@@ -80,7 +82,7 @@ def test_a_streamed_answer(client: OpenAI) -> None:
 
 def test_a_long_answer_streams_whole(client: OpenAI) -> None:
     """A long answer with marks of several bytes arrives exactly, plain and streamed."""
-    text = "ebb – flow 🌊 " * 5_000
+    text = "ebb → flow 🌊 " * 5_000
     assert ask(client, user(f"/echo {text}")) == text
     asked: Any = {"model": "main", "messages": [user(f"/echo {text}")], "stream": True}
     pieces = [chunk.choices[0].delta.content or "" for chunk in client.chat.completions.create(**asked)]
@@ -197,7 +199,9 @@ def test_an_anonymous_session_archives_at_once(gateway: GatewayProcess, client: 
         model="main", messages=[{"role": "user", "content": "/echo hi"}]
     )
     key = raw.headers["x-tidegate-session"]
-    until(lambda: gateway.post("/api/sweep").json()["left"] == 0 and gateway.session(key)["state"] == "archived")
+    until(
+        lambda: gateway.post("/api/sweep").json()["left"] == 0 and gateway.session(key)["state"] == "archived"
+    )
     session = gateway.session(key)
     assert (session["kind"], session["outcome"], session["due_to"]) == ("api", "ok", "deleted")
     assert gateway.texts(key) == ["/echo hi", "hi"]

@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -37,7 +38,7 @@ def listed(gateway: GatewayProcess) -> list[str]:
     return keys[::-1]
 
 
-def keys_of(gateway: GatewayProcess, **query: str | int) -> list[str]:
+def keys_of(gateway: GatewayProcess, **query: Any) -> list[str]:
     """Return the keys of a list of sessions, however many pages it has."""
     pages = gateway.pages("/api/sessions", "sessions", **query)
     return [session["key"] for page in pages for session in page]
@@ -65,12 +66,17 @@ def test_filters_choose(gateway: GatewayProcess, listed: list[str]) -> None:
     others = [key for key in chats if int(key[5:]) % 3 == 0]
     assert keys_of(gateway, q="list", kind="chat", limit=5) == chats
     assert keys_of(gateway, q="LIST", kind="api") == listed[:2]
-    assert keys_of(gateway, q="list", kind="api,chat", state="completed,archived", limit=2) == listed[:2] + old
+    assert (
+        keys_of(gateway, q="list", kind="api,chat", state="completed,archived", limit=2) == listed[:2] + old
+    )
     assert keys_of(gateway, agent="other", limit=3) == others
     assert keys_of(gateway, q="list-1", state="archived") == [key for key in old if key.startswith("list-1")]
     assert keys_of(gateway, kind="cron") == []
     assert keys_of(gateway, parent="list-1") == []
-    assert error_of(gateway.http.get("/api/sessions", params={"parent": "nobody"})) == (404, "session_not_found")
+    assert error_of(gateway.http.get("/api/sessions", params={"parent": "nobody"})) == (
+        404,
+        "session_not_found",
+    )
 
 
 def test_runs_page_too(gateway: GatewayProcess) -> None:
@@ -181,7 +187,11 @@ def test_a_large_result_is_fetched_whole(gateway: GatewayProcess) -> None:
     assert gateway.say("big", "/big 200000")["reply"] == "200000 bytes"
     entries = gateway.get("/api/sessions/big/entries")["entries"]
     (result,) = (entry for entry in entries if entry["type"] == "tool_result")
-    assert (result["bytes"], result["blob"]["bytes"], len(result["text"]) < 64_000) == (200_000, 200_000, True)
+    assert (result["bytes"], result["blob"]["bytes"], len(result["text"]) < 64_000) == (
+        200_000,
+        200_000,
+        True,
+    )
     path = f"/api/blobs/{result['blob']['hash']}"
     response = gateway.http.get(path)
     lines = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/" * 3125
@@ -206,7 +216,9 @@ def test_keys_are_literal(gateway: GatewayProcess, key: str) -> None:
     assert gateway.http.delete(f"/api/sessions/{encoded}").json()["key"] == key
 
 
-@pytest.mark.parametrize("key", ["k" * 257, "a%20b", "a%0A", "%00", "%C3%A4", "%FF", "a%2Fb", "a%5Cb", "%E2%80%AE"])
+@pytest.mark.parametrize(
+    "key", ["k" * 257, "a%20b", "a%0A", "%00", "%C3%A4", "%FF", "a%2Fb", "a%5Cb", "%E2%80%AE"]
+)
 def test_other_keys_are_refused(gateway: GatewayProcess, key: str) -> None:
     """A key that is too long or has another character is 400 or 404, and creates nothing."""
     before = gateway.get("/api/status")["sessions"]

@@ -15,7 +15,6 @@ from tidegate.domain.run import Lane
 from tidegate.domain.session import DueTo, Outcome, PolicyName, State
 from tidegate.errors import (
     AlreadyDone,
-    FenceLost,
     KeyReused,
     SessionFinished,
     SessionPinned,
@@ -25,7 +24,7 @@ from tidegate.errors import (
 )
 from tidegate.runtime import mover
 from tidegate.store.port import Admission
-from work import offer, receipt, say
+from work import LANES, offer, receipt, say
 
 EXAMPLES = int(60 * float(os.environ.get("TIDEGATE_EXAMPLES", "1")))
 SPANS_MS = [1, SECOND_MS, MINUTE_MS, 11 * MINUTE_MS, 2 * HOUR_MS, DAY_MS, 40 * DAY_MS]
@@ -38,6 +37,9 @@ TEXTS = {
     "escaped": "\x01" * 30_000,
 }
 ANY = st.integers(0, 999)
+POLICY = st.sampled_from(PolicyName)
+ENDS = st.sampled_from([None, Outcome.OK, *Outcome])
+BIRTHS = st.tuples(POLICY, ANY, ENDS, st.booleans())
 
 
 def _policies(keep: int, max_running: int, archive_after_ms: int) -> Policies:
@@ -61,17 +63,25 @@ class Lives(Living):
 
     # Rules --------------------------------------------------------------------------------------------------------
 
-    @initialize(name=st.sampled_from(list(POLICIES)))
-    def begin(self, name: str) -> None:
-        """Start under one set of policies."""
-        self.change_policies(name)
+    @initialize(name=st.sampled_from(list(POLICIES)), born=st.lists(BIRTHS, min_size=3, max_size=8))
+    def begin(self, name: str, born: list[tuple[PolicyName, int, Outcome | None, bool]]) -> None:
+        """Start under one set of policies, among sessions that have got more or less far."""
+        self.start_again(name)
+        for number, (policy, parent, outcome, is_pinned) in enumerate(born):
+            self.clock.advance(MINUTE_MS)
+            self.live(policy, number % 3, parent, outcome)
+            if is_pinned and self.has_sessions():
+                self.pin(number, pinned=True)
 
-    @rule(
-        policy=st.sampled_from(PolicyName),
-        key=st.integers(0, 3),
-        name=st.sampled_from(list(TEXTS)),
-        parent=ANY,
-    )
+    @rule(policy=POLICY, key=st.integers(0, 9), parent=ANY, outcome=ENDS)
+    def live(self, policy: PolicyName, key: int, parent: int, outcome: Outcome | None) -> None:
+        """Lead a life as far as its first answer, or as its end."""
+        self.admit(policy, key, "short", parent)
+        self.claim(LANES[policy], with_api=True)
+        if self.has_running():
+            self.work(-1, ["wide"], outcome)
+
+    @rule(policy=POLICY, key=st.integers(0, 3), name=st.sampled_from(list(TEXTS)), parent=ANY)
     def admit(self, policy: PolicyName, key: int, name: str, parent: int) -> None:
         """Bring a piece of work to a new or known session."""
         self.count += 1
@@ -88,7 +98,7 @@ class Lives(Living):
             )
         )
 
-    @rule(policy=st.sampled_from(PolicyName), key=st.integers(0, 2), text=st.sampled_from(["one", "two"]))
+    @rule(policy=POLICY, key=st.integers(0, 2), text=st.sampled_from(["one", "two"]))
     def admit_once(self, policy: PolicyName, key: int, text: str) -> None:
         """Bring a piece of work with a receipt, which may be known."""
         name = f"{policy}-{key}"
@@ -140,47 +150,32 @@ class Lives(Living):
             self.ledger.claimed(claimed)
 
     @precondition(Living.has_running)
-    @rule(number=ANY, names=st.lists(st.sampled_from(list(TEXTS)), max_size=3))
-    def append(self, number: int, names: list[str]) -> None:
-        """Let a run say something."""
+    @rule(number=ANY, names=st.lists(st.sampled_from(list(TEXTS)), max_size=3), outcome=ENDS)
+    def work(self, number: int, names: list[str], outcome: Outcome | None) -> None:
+        """Let a run say something, and perhaps end."""
         lease, texts = self.lease(number), [TEXTS[name] for name in names]
         self.do(say(self.store, lease, *texts))
         self.ledger.appended(lease, texts)
-
-    @precondition(Living.has_running)
-    @rule(number=ANY, outcome=st.sampled_from(Outcome), notice=st.sampled_from(["", "note"]))
-    def finish(self, number: int, outcome: Outcome, notice: str) -> None:
-        """Let a run end."""
-        lease = self.lease(number)
-        self.do(self.store.finish(lease, outcome, notice=notice))
-        self.ledger.appended(lease, [notice] if notice else [])
-
-    @precondition(lambda self: bool(self.ledger.lost))
-    @rule(number=ANY)
-    def write_too_late(self, number: int) -> None:
-        """Let somebody write whose run was closed or taken over."""
-        try:
-            self.do(say(self.store, pick(self.ledger.lost, number), "late"))
-        except FenceLost:
-            return
-        raise AssertionError
+        if outcome is not None:
+            notice = "" if outcome is Outcome.OK else "note"
+            self.do(self.store.finish(lease, outcome, notice=notice))
+            self.ledger.appended(lease, [notice] if notice else [])
+            self.ledger.follow(self.store)
 
     @precondition(lambda self: bool(self.ledger.open))
-    @rule(number=ANY)
-    def cancel_run(self, number: int) -> None:
-        """Cancel an open run."""
-        self.do(self.store.cancel_run(pick(list(self.ledger.open), number)))
-
-    @precondition(Living.has_sessions)
-    @rule(number=ANY)
-    def cancel_session(self, number: int) -> None:
-        """Cancel a session and what is open below it."""
-        session = self.do(self.store.cancel_session(self.session(number).id))
+    @rule(number=ANY, is_whole=st.booleans())
+    def cancel(self, number: int, is_whole: bool) -> None:  # noqa: FBT001
+        """Cancel an open run, or its session and what is open below it."""
+        run = pick(list(self.ledger.open.values()), number)
+        if not is_whole:
+            self.do(self.store.cancel_run(run.id))
+            return
+        session = self.do(self.store.cancel_session(run.session))
         assert session.turn_at is None
         assert session.policy.is_conversation or not session.is_live
 
     @precondition(Living.has_sessions)
-    @rule(number=ANY, pinned=st.booleans())
+    @rule(number=ANY, pinned=st.sampled_from([True, True, False]))
     def pin(self, number: int, pinned: bool) -> None:  # noqa: FBT001
         """Pin or unpin a session."""
         assert self.do(self.store.pin(self.session(number).id, pinned=pinned)).pinned == pinned
@@ -230,9 +225,10 @@ class Lives(Living):
         self.held_until = self.clock.monotonic() + HOUR_MS
         assert self.sweeper.holds_deletes
 
-    @rule(confirm=st.booleans())
-    def sweep(self, confirm: bool) -> None:  # noqa: FBT001
-        """Carry out what is due."""
+    @rule(span_ms=st.sampled_from(SPANS_MS), confirm=st.booleans())
+    def sweep(self, span_ms: int, confirm: bool) -> None:  # noqa: FBT001
+        """Let time pass and carry out what is due."""
+        self.wait(span_ms)
         self.held_until = None if confirm else self.held_until
         before, held = self.audit.heads(), self.audit.held()
         swept = self.do(self.sweeper.sweep(confirm=confirm))
@@ -249,18 +245,11 @@ class Lives(Living):
         promises = self.ledger.promises.items()
         self.ledger.promises = {key: promise for key, promise in promises if promise.expires_at > now}
 
-    @rule(name=st.sampled_from(list(POLICIES)))
-    def change_policies(self, name: str) -> None:
-        """Start again with another configuration."""
+    @rule(name=st.sampled_from([None, *POLICIES]))
+    def start_again(self, name: str | None) -> None:
+        """Die and start again on what the disk holds, or stop and start with another configuration."""
         self.audit.close()
-        self.do(self.house.reopen(POLICIES[name]))
-        self.enter()
-
-    @rule()
-    def crash(self) -> None:
-        """Die and start again on what the disk holds."""
-        self.audit.close()
-        self.do(self.house.crash())
+        self.do(self.house.crash() if name is None else self.house.reopen(POLICIES[name]))
         self.enter()
 
     # Always -------------------------------------------------------------------------------------------------------
@@ -275,6 +264,8 @@ class Lives(Living):
         if not self.has_stepped_back:
             self.audit.check_dates(heads, self.house.policies, self.clock)
         assert set(self.do(self.store.orphans()).values()) == {0}
+        for lease in self.ledger.lost[-1:]:
+            assert not self.can_write(lease)
         self.do(self.ledger.check(self.store))
 
 

@@ -54,7 +54,7 @@ class Live:
             is_behind, was_slow = True, False
             while True:
                 while is_behind:
-                    entries = await self._store.entries(session.id, seq, PAGE)
+                    entries = await self._after(session.id, seq)
                     for entry in entries:
                         yield _durable(session.id, entry)
                     seq = entries[-1].seq if entries else seq
@@ -75,6 +75,13 @@ class Live:
                     was_slow = isinstance(event, Lagged)
                 elif not isinstance(event, Entry):
                     yield _shown(event, session.key)
+
+    async def _after(self, session: SessionId, seq: int) -> list[Entry]:
+        """Return entries that the reader does not know; a session that has just gone has none, and says so itself."""
+        try:
+            return await self._store.entries(session, seq, PAGE)
+        except SessionNotFound:
+            return []
 
     def endpoints(self) -> list[Endpoint]:
         """Return the routes of this part."""

@@ -13,7 +13,7 @@ import msgspec
 from tidegate import __version__
 from tidegate.edge.endpoint import Endpoint
 
-_EVERYWHERE = (401, 421)
+_EVERYWHERE = frozenset({400, 403, 421})  # a token in the URL, a page of another origin, a wrong Host
 
 
 def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
@@ -80,6 +80,6 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
         str(status): {"description": text, "content": {endpoint.media_type: {"schema": {}}}}
         for status, text in endpoint.answers.items()
     }
-    codes = sorted({*endpoint.errors, *_EVERYWHERE})
+    codes = sorted(_EVERYWHERE.union(endpoint.errors, () if endpoint.is_open else (401,)))
     schema = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     return good | {str(code): {"description": HTTPStatus(code).phrase, "content": schema} for code in codes}
