@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
+
 from child import Child, compile_bytecode, folder
 from report import MIB, Goal, finish, percentiles, say
-
 from tidegate.store import orphans
 from tidegate.store.connection import SqliteReads, open_reader
 

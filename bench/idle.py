@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
+
 from child import Child, compile_bytecode, environment, folder
 from report import MIB, Goal, finish, say, spread
-
 from tidegate.bounded import Registry
 from tidegate.clock import SystemClock
 from tidegate.domain.entry import Assistant, User
@@ -89,7 +89,9 @@ async def archive_many(state: Path, count: int) -> dict[str, float]:
                 await _archive(store, page)
                 if first // PAGE % 20 == 0:
                     await mover.trim_all(store)
-                    say(f"{first + len(page)} of {count} archived after {time.perf_counter() - started:.0f} s")
+                    say(
+                        f"{first + len(page)} of {count} archived after {time.perf_counter() - started:.0f} s"
+                    )
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(archivist())
@@ -149,7 +151,10 @@ def compare(path: Path, archived: int, starts: int) -> dict[str, object]:
         made = runner.run(archive_many(full, archived))
     os.sync()
     empty = path / "empty"
-    for state in (empty, full):  # the first start makes or marks the store; what is compared are the later ones
+    for state in (
+        empty,
+        full,
+    ):  # the first start makes or marks the store; what is compared are the later ones
         idle(state, SETTLE_S)
     found: dict[str, list[Idle]] = {"empty": [], "full": []}
     for turn in range(starts):

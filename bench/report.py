@@ -40,7 +40,9 @@ def say(text: str) -> None:
 
 def finish(name: str, conditions: Mapping[str, object], figures: object, goals: Sequence[Goal]) -> NoReturn:
     """Print the result and exit: 1 if a goal is missed."""
-    told = [{"name": goal.name, "value": goal.value, "limit": goal.limit, "met": goal.is_met} for goal in goals]
+    told = [
+        {"name": goal.name, "value": goal.value, "limit": goal.limit, "met": goal.is_met} for goal in goals
+    ]
     result = {
         "bench": name,
         "conditions": conditions,
@@ -51,7 +53,9 @@ def finish(name: str, conditions: Mapping[str, object], figures: object, goals: 
     }
     print(json.dumps(_finite(result), indent=2))
     for goal in goals:
-        say(f"{'met   ' if goal.is_met else 'MISSED'} {goal.name}: {goal.value:.4g} (at most {goal.limit:.4g})")
+        say(
+            f"{'met   ' if goal.is_met else 'MISSED'} {goal.name}: {goal.value:.4g} (at most {goal.limit:.4g})"
+        )
     sys.exit(0 if result["met"] else 1)
 
 
@@ -106,7 +110,9 @@ def _cpu_model() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
+    )
 
 
 def _finite(value: object) -> object:

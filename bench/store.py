@@ -28,9 +28,9 @@ from typing import NamedTuple, Protocol
 import apsw
 import msgspec
 import uvloop
+
 from child import folder
 from report import Goal, finish, fsync_ms, percentiles, say, spread
-
 from tidegate.bounded import Registry
 from tidegate.clock import SystemClock
 from tidegate.domain.entry import Assistant, Body, Result, User, encode
@@ -224,7 +224,9 @@ class Floor:
                     raise RuntimeError(f"{len(found)} entries instead of {count + 1}")
         await self._write("finish", values, samples, "finish")
 
-    async def _write(self, name: str, values: dict[str, str | int | bytes], samples: Samples, kind: str) -> None:
+    async def _write(
+        self, name: str, values: dict[str, str | int | bytes], samples: Samples, kind: str
+    ) -> None:
         started = time.perf_counter()
         values["now"] = time.time_ns() // 1_000_000
         self._connection.execute("BEGIN IMMEDIATE")
@@ -318,7 +320,9 @@ def _work(dice: random.Random) -> Work:
     for turn in range(APPENDS):
         text = _text(dice)
         is_answer = turn % 2 == 0
-        body = Assistant(text=text) if is_answer else Result(tool="read_file", call_id=f"call-{turn}", text=text)
+        body = (
+            Assistant(text=text) if is_answer else Result(tool="read_file", call_id=f"call-{turn}", text=text)
+        )
         steps.append(Step(bodies=[body], usage=usage if is_answer else None, model="bench"))
     prompt = User(text=_text(dice))
     bodies = [prompt, *(step.bodies[0] for step in steps)]
@@ -341,7 +345,9 @@ def _lap(samples: Samples, kind: str, started: float) -> float:
     return now
 
 
-def _floor(path: Path, statements: Mapping[str, Sequence[str]], make: Callable[[apsw.Connection], None]) -> Floor:
+def _floor(
+    path: Path, statements: Mapping[str, Sequence[str]], make: Callable[[apsw.Connection], None]
+) -> Floor:
     connection = open_writer(path)
     make(connection)
     return Floor(connection, statements)
@@ -394,7 +400,9 @@ def ratios(series: Mapping[str, Series], json_file: Series) -> dict[str, object]
         found[f"cpu_to_{name}"] = spread(pairs)
         found[f"throughput_to_{name}"] = spread(walls)
         found[f"append_p50_to_{name}"] = round(_p50(ours, "append") / _p50(floor, "append"), 3)
-    found["cpu_to_json_file"] = round(statistics.median(ours.cpu_ms()) / statistics.median(json_file.cpu_ms()), 4)
+    found["cpu_to_json_file"] = round(
+        statistics.median(ours.cpu_ms()) / statistics.median(json_file.cpu_ms()), 4
+    )
     return found
 
 
@@ -414,7 +422,9 @@ def main() -> None:
     """Measure and tell."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few and small blocks; ratios are rough")
-    parser.add_argument("--dir", type=Path, help="a folder on the disk to measure; default: the temporary one")
+    parser.add_argument(
+        "--dir", type=Path, help="a folder on the disk to measure; default: the temporary one"
+    )
     wanted = parser.parse_args()
     blocks, size, naive = (3, 40, 3) if wanted.quick else (9, 150, 12)
     with folder(wanted.dir) as parent, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

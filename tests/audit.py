@@ -67,6 +67,9 @@ class Audit:
             assert store.session(session.key) is store.session_by_id(session.id)
             # I3: a date from birth on
             assert session.policy is PolicyName.CHAT or session.pinned or session.due_at is not None
+            # what is pinned and rests has none
+            assert not session.pinned or session.is_running or session.due_at is None
+        self._check_trees(heads)
         self._check_tallies(store, heads)
         for _, entries, cold_through, size, hot, hot_and_cold, frozen in self._all(NUMBERED):
             assert (hot, frozen, hot_and_cold) == (entries - cold_through, cold_through, size)
@@ -74,6 +77,15 @@ class Audit:
         assert not self._all(
             "SELECT session FROM runs WHERE state IN ('running', 'waiting') GROUP BY 1 HAVING count(*) > 1"
         )
+
+    def _check_trees(self, heads: dict[str, Session]) -> None:
+        """See that what ended has nothing open below it, and that what lives has something to live for."""
+        live = {session.id: session for session in heads.values() if session.is_live}
+        parents = {session.parent for session in live.values()}
+        for session in live.values():
+            if session.parent is not None:
+                assert session.parent in live or heads[session.parent].policy.is_conversation
+            assert session.policy.is_conversation or session.turn_at is not None or session.id in parents
 
     def _check_tallies(self, store: SqliteStore, heads: dict[str, Session]) -> None:
         tallies = store.tallies()

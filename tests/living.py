@@ -17,10 +17,13 @@ from tidegate.domain.policy import next_step
 from tidegate.domain.run import Lease
 from tidegate.domain.session import DueTo, PolicyName, Session, State
 from tidegate.errors import FenceLost
+from tidegate.ids import SessionId
 from tidegate.runtime.sweeper import Sweeper
 from work import say
 
 T = TypeVar("T")
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - thousands of commits need no disk; mkdtemp makes a folder of its own
 
 
 class Living(RuleBasedStateMachine):
@@ -29,7 +32,7 @@ class Living(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.root = Path(tempfile.mkdtemp())
+        self.root = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         self.house = SqliteHouse(self.root)
         self.ledger = Ledger()
         self.count = 0
@@ -60,6 +63,17 @@ class Living(RuleBasedStateMachine):
     def session(self, number: int) -> Session:
         """Return one of the sessions that are there."""
         return pick(sorted(self.audit.heads().values(), key=lambda session: session.created_at), number)
+
+    def parent(self, number: int) -> SessionId | None:
+        """Return one of the sessions that may have children, or nobody."""
+        heads = self.audit.heads().values()
+        found = [session.id for session in heads if session.is_live or session.policy.is_conversation]
+        return pick([None, *sorted(found)], number)
+
+    def is_full(self, name: PolicyName) -> bool:
+        """Whether as many sessions of a policy live as may."""
+        live = sum(session.policy is name and session.is_live for session in self.audit.heads().values())
+        return live >= (self.house.policies[name].max_running or 1 << 30)
 
     def lease(self, number: int) -> Lease:
         """Return one of the leases that are good."""

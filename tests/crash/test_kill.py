@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from gateway_process import TOKEN, GatewayProcess, environment
 
 KILLS = int(os.environ.get("TIDEGATE_KILLS", "8"))
@@ -105,7 +106,13 @@ def told(gateway: GatewayProcess, key: str, role: str) -> list[str]:
 def doctor(state: Path) -> int:
     """Look at the store from outside, everything read."""
     command = ["-m", "tidegate", "doctor", "--scrub", "--state", str(state)]
-    done = subprocess.run([sys.executable, *command], env=environment({"TIDEGATE_TOKEN": TOKEN}), check=False, timeout=60, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, *command],
+        env=environment({"TIDEGATE_TOKEN": TOKEN}),
+        check=False,
+        timeout=60,
+        capture_output=True,
+    )
     if done.returncode:
         pytest.fail(done.stdout.decode() + done.stderr.decode())
     return done.returncode

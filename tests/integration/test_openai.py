@@ -236,10 +236,12 @@ def test_a_repeat_joins_the_answer(tmp_path_factory: pytest.TempPathFactory) -> 
         with GatewayProcess(state, config=config) as gateway, opened(gateway) as client:
             asked: Any = {"model": "main", "messages": [user("hi")], "stream": True}
             asked["extra_headers"] = {"Idempotency-Key": "once"}
-            first, second = (client.chat.completions.create(**asked) for _ in range(2))
-            begun = [next(first), next(first), next(second)]
+            first = client.chat.completions.create(**asked)
+            begun = [next(first), next(first)]
+            second = client.chat.completions.create(**asked)
+            until(lambda: gateway.get("/api/status")["containers"]["subscribers"]["entries"] == 2)
             gate.set()
-            said = [chunk.choices[0].delta.content or "" for chunk in [*begun[:2], *first]]
-            again = [chunk.choices[0].delta.content or "" for chunk in [begun[2], *second]]
+            said = [chunk.choices[0].delta.content or "" for chunk in [*begun, *first]]
+            again = [chunk.choices[0].delta.content or "" for chunk in second]
             assert ("".join(said), "".join(again)) == ("the tide is high", "the tide is high")
             assert len(provider.requests) == 1

@@ -26,8 +26,8 @@ from tidegate.runtime import mover
 from tidegate.store.port import Admission
 from work import LANES, offer, receipt, say
 
-EXAMPLES = int(60 * float(os.environ.get("TIDEGATE_EXAMPLES", "1")))
-SPANS_MS = [1, SECOND_MS, MINUTE_MS, 11 * MINUTE_MS, 2 * HOUR_MS, DAY_MS, 40 * DAY_MS]
+EXAMPLES = int(100 * float(os.environ.get("TIDEGATE_EXAMPLES", "1")))
+SPANS_MS = [1, SECOND_MS, 6 * MINUTE_MS, 11 * MINUTE_MS, 2 * HOUR_MS, DAY_MS, 40 * DAY_MS]
 STEPS_MS = [-3 * DAY_MS, -20 * MINUTE_MS, 20 * MINUTE_MS, 50 * DAY_MS]
 TEXTS = {
     "short": "a",
@@ -37,9 +37,10 @@ TEXTS = {
     "escaped": "\x01" * 30_000,
 }
 ANY = st.integers(0, 999)
-POLICY = st.sampled_from(PolicyName)
+POLICY = st.sampled_from([PolicyName.SUBAGENT, *PolicyName])
+NAME = st.sampled_from(["spilled", *TEXTS])
 ENDS = st.sampled_from([None, Outcome.OK, *Outcome])
-BIRTHS = st.tuples(POLICY, ANY, ENDS, st.booleans())
+BIRTHS = st.tuples(POLICY, NAME, ANY, ENDS)
 
 
 def _policies(keep: int, max_running: int, archive_after_ms: int) -> Policies:
@@ -64,24 +65,22 @@ class Lives(Living):
     # Rules --------------------------------------------------------------------------------------------------------
 
     @initialize(name=st.sampled_from(list(POLICIES)), born=st.lists(BIRTHS, min_size=3, max_size=8))
-    def begin(self, name: str, born: list[tuple[PolicyName, int, Outcome | None, bool]]) -> None:
+    def begin(self, name: str, born: list[tuple[PolicyName, str, int, Outcome | None]]) -> None:
         """Start under one set of policies, among sessions that have got more or less far."""
         self.start_again(name)
-        for number, (policy, parent, outcome, is_pinned) in enumerate(born):
+        for birth in born:
             self.clock.advance(MINUTE_MS)
-            self.live(policy, number % 3, parent, outcome)
-            if is_pinned and self.has_sessions():
-                self.pin(number, pinned=True)
+            self.live(*birth)
 
-    @rule(policy=POLICY, key=st.integers(0, 9), parent=ANY, outcome=ENDS)
-    def live(self, policy: PolicyName, key: int, parent: int, outcome: Outcome | None) -> None:
-        """Lead a life as far as its first answer, or as its end."""
-        self.admit(policy, key, "short", parent)
+    @rule(policy=POLICY, name=NAME, parent=ANY, outcome=ENDS)
+    def live(self, policy: PolicyName, name: str, parent: int, outcome: Outcome | None) -> None:
+        """Lead a new life as far as its first answer, or as its end."""
+        self.admit(policy, 0, name, parent)
         self.claim(LANES[policy], with_api=True)
         if self.has_running():
             self.work(-1, ["wide"], outcome)
 
-    @rule(policy=POLICY, key=st.integers(0, 3), name=st.sampled_from(list(TEXTS)), parent=ANY)
+    @rule(policy=POLICY, key=st.integers(0, 3), name=NAME, parent=ANY)
     def admit(self, policy: PolicyName, key: int, name: str, parent: int) -> None:
         """Bring a piece of work to a new or known session."""
         self.count += 1
@@ -91,9 +90,7 @@ class Lives(Living):
                 policy,
                 key=f"{policy}-{key}" if key else None,
                 text=f"{self.count} {text}" if len(text) < 100 else text,
-                parent=self.session(parent).id
-                if policy is PolicyName.SUBAGENT and self.has_sessions()
-                else None,
+                parent=self.parent(parent) if policy is PolicyName.SUBAGENT else None,
                 group="job" if policy is PolicyName.CRON else None,
             )
         )
@@ -119,8 +116,7 @@ class Lives(Living):
     def _admit(self, admission: Admission) -> None:
         key, policy = admission.key, admission.birth.policy
         before = self.store.session(key) if key else None
-        live = sum(session.policy is policy and session.is_live for session in self.audit.heads().values())
-        is_full = live >= (self.house.policies[policy].max_running or 1 << 30)
+        is_full = self.is_full(policy)
         try:
             admitted = self.do(self.store.admit(admission))
         except SessionFinished:
@@ -150,7 +146,7 @@ class Lives(Living):
             self.ledger.claimed(claimed)
 
     @precondition(Living.has_running)
-    @rule(number=ANY, names=st.lists(st.sampled_from(list(TEXTS)), max_size=3), outcome=ENDS)
+    @rule(number=ANY, names=st.lists(NAME, max_size=3), outcome=ENDS)
     def work(self, number: int, names: list[str], outcome: Outcome | None) -> None:
         """Let a run say something, and perhaps end."""
         lease, texts = self.lease(number), [TEXTS[name] for name in names]
@@ -185,13 +181,16 @@ class Lives(Living):
     def restore(self, number: int) -> None:
         """Bring a session back from the archive."""
         before = self.session(number)
+        is_full = self.is_full(before.policy)
         try:
             after = self.do(self.store.restore(before.id))
         except WrongState:
             assert before.state is not State.ARCHIVED
         except TooManySessions:
             assert before.policy.is_conversation
+            assert is_full
         else:
+            assert not (is_full and after.is_live)
             assert after.is_live == before.policy.is_conversation
 
     @precondition(Living.has_sessions)
@@ -225,10 +224,16 @@ class Lives(Living):
         self.held_until = self.clock.monotonic() + HOUR_MS
         assert self.sweeper.holds_deletes
 
-    @rule(span_ms=st.sampled_from(SPANS_MS), confirm=st.booleans())
-    def sweep(self, span_ms: int, confirm: bool) -> None:  # noqa: FBT001
-        """Let time pass and carry out what is due."""
-        self.wait(span_ms)
+    @rule(spans_ms=st.lists(st.sampled_from(SPANS_MS), min_size=1, max_size=4), confirm=st.booleans())
+    def sweep_on(self, spans_ms: list[int], confirm: bool) -> None:  # noqa: FBT001
+        """Let time pass and carry out what is due, several times."""
+        for span_ms in spans_ms:
+            self.wait(span_ms)
+            self.sweep(confirm=confirm)
+            self.ledger.follow(self.store)
+
+    def sweep(self, *, confirm: bool) -> None:
+        """Carry out what is due."""
         self.held_until = None if confirm else self.held_until
         before, held = self.audit.heads(), self.audit.held()
         swept = self.do(self.sweeper.sweep(confirm=confirm))

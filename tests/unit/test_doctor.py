@@ -4,9 +4,9 @@ from pathlib import Path
 
 import apsw
 import pytest
-from inside import inside
 
-from tidegate.clock import DAY_MS, HOUR_MS
+from inside import inside
+from tidegate.clock import DAY_MS
 from tidegate.domain.session import PolicyName
 from tidegate.errors import NotFound
 from tidegate.store import doctor
@@ -62,7 +62,7 @@ SPOILED: dict[str, Callable[[Path], None]] = {
     "I1": lambda folder: spoil(folder, "DELETE FROM entries WHERE seq = 2"),
     "I2": lambda folder: spoil(folder, "DELETE FROM sessions WHERE key = 'c'"),
     "I3": lambda folder: spoil(folder, "UPDATE sessions SET due_at = NULL, due_to = NULL WHERE key = 'n'"),
-    "I4": lambda folder: spoil(folder, f"UPDATE sessions SET due_at = {NOW - HOUR_MS} WHERE key = 'n'"),
+    "I4": lambda folder: spoil(folder, "UPDATE sessions SET due_at = 1 WHERE key = 'n'"),
     "I5": lambda folder: spoil(folder, "UPDATE runs SET state = 'queued', outcome = NULL WHERE number = 1"),
     "I6": lambda folder: spoil(folder, "UPDATE entries SET body = zeroblob(70000) WHERE seq = 1"),
     "I9": lambda folder: spoil(folder, "INSERT INTO meta VALUES ('started_in_ms', '20000')"),
@@ -100,7 +100,7 @@ def test_dates_are_judged_by_the_last_sweep(folder: Path) -> None:
 
 def test_held_deletes_are_not_overdue(folder: Path) -> None:
     """While the clock is in doubt, a deletion that waits is no violation."""
-    spoil(folder, f"UPDATE sessions SET due_at = {NOW - HOUR_MS} WHERE due_to = 'deleted'")
+    spoil(folder, "UPDATE sessions SET due_at = 1 WHERE due_to = 'deleted'")
 
     assert {"I4"} == violated(folder, living=Living({}, shares_reads=None, holds_deletes=False))
     assert set() == violated(folder, living=Living({}, shares_reads=None, holds_deletes=True))
@@ -109,7 +109,9 @@ def test_held_deletes_are_not_overdue(folder: Path) -> None:
 def test_living_gateway_answers_for_itself(folder: Path) -> None:
     """What only a running gateway can tell is checked with it, and not checked without."""
     full = Living(containers={"queue": (11, 10)}, shares_reads=False, holds_deletes=False)
-    without = [finding.name for finding in doctor.examine(folder, None, NOW, scrub=False) if _is_open(finding)]
+    without = [
+        finding.name for finding in doctor.examine(folder, None, NOW, scrub=False) if _is_open(finding)
+    ]
 
     assert {"I7", "I8"} == violated(folder, living=full)
     assert ["I7", "I8", "I9", "I12"] == without

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from inside import PlayedModel, inside
 
+from inside import PlayedModel, inside
 from tidegate.agent.model import Answer
 from tidegate.domain.policy import DEFAULTS
 from tidegate.domain.run import Lane, RunState
@@ -13,7 +13,10 @@ from tidegate.errors import BadText, QueueFull, RunNotFound, SessionBusy, Stoppi
 from tidegate.runtime import mover
 from tidegate.runtime.intake import MAX_MESSAGE_BYTES, Intake
 
-TWO = {**DEFAULTS, PolicyName.API_NAMED: msgspec.structs.replace(DEFAULTS[PolicyName.API_NAMED], max_running=2)}
+TWO = {
+    **DEFAULTS,
+    PolicyName.API_NAMED: msgspec.structs.replace(DEFAULTS[PolicyName.API_NAMED], max_running=2),
+}
 
 
 @pytest.mark.parametrize(

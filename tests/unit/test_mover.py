@@ -2,8 +2,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from inside import Inside, inside
 
+from inside import Inside, inside
 from tidegate.domain.entry import Assistant
 from tidegate.domain.run import Lane, Run, Step
 from tidegate.domain.session import Outcome, PolicyName, Session, State
@@ -20,7 +20,9 @@ async def grown(here: Inside, key: str, entries: int, *, size: int = 20) -> Sess
     assert claimed is not None
     run: Run = claimed.run
     for first in range(0, entries, 250):
-        bodies = [Assistant(text=f"{number} " + "x" * size) for number in range(first, min(first + 250, entries))]
+        bodies = [
+            Assistant(text=f"{number} " + "x" * size) for number in range(first, min(first + 250, entries))
+        ]
         await here.store.append(run.lease, Step(bodies=bodies))
     await here.store.finish(run.lease, Outcome.OK)
     return here.head(key)

@@ -3,8 +3,8 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import msgspec
-from inside import PlayedModel, inside
 
+from inside import PlayedModel, inside
 from tidegate.agent.model import Answer, Delta, Prompt, ToolCall, ToolSpec
 from tidegate.agent.tools import Tool
 from tidegate.domain.budget import Budget
@@ -196,6 +196,7 @@ def test_interrupted_calls_are_settled_after_a_crash(tmp_path: Path) -> None:
 
 def test_api_takes_half_of_the_slots(tmp_path: Path) -> None:
     """While api sessions wait for the other half, a person's message is carried out."""
+
     async def main() -> None:
         def hang_or_answer(prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
             return never(prompt) if prompt.bodies[-1].text == "api" else answer()

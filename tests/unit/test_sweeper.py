@@ -2,8 +2,8 @@ import asyncio
 from pathlib import Path
 
 import msgspec
-from inside import Inside, inside
 
+from inside import Inside, inside
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from tidegate.domain.policy import DEFAULTS
 from tidegate.domain.session import PolicyName, State

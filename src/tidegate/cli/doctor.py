@@ -13,7 +13,7 @@ from tidegate.errors import TidegateError
 if TYPE_CHECKING:
     from tidegate.store.doctor import Finding, Living
 
-_MARKS = {"ok": "ok  ", "violated": "FAIL", "not checked": "–   "}
+_MARKS = {"ok": "ok  ", "violated": "FAIL", "not checked": "-   "}
 
 
 @click.command()
@@ -31,7 +31,9 @@ def doctor(*, scrub: bool, state: Path | None, as_json: bool) -> None:
     for finding in examine(folder, _living(folder), SystemClock().now(), scrub=scrub):
         findings.append(finding)
         if not as_json:
-            print(f"{_MARKS[finding.verdict]} {finding.name:8} {finding.promise}{_detail(finding)}", flush=True)
+            print(
+                f"{_MARKS[finding.verdict]} {finding.name:8} {finding.promise}{_detail(finding)}", flush=True
+            )
     if as_json:
         print(json.dumps({"checks": [finding._asdict() for finding in findings]}, indent=2))
     if any(finding.verdict == VIOLATED for finding in findings):

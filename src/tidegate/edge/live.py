@@ -60,7 +60,9 @@ class Live:
                     seq = entries[-1].seq if entries else seq
                     is_behind = bool(entries)
                 if was_slow:
-                    for run in await self._store.runs(state=RunState.DONE, session=session.id, before=LATEST, limit=1):
+                    for run in await self._store.runs(
+                        state=RunState.DONE, session=session.id, before=LATEST, limit=1
+                    ):
                         yield _shown(run, session.key)
                     was_slow = False
                 event = await _next(subscription)

@@ -56,7 +56,7 @@ class Patient(NamedTuple):
         return ", ".join(str(row[0]) for row in self.reads.all(query, **values))
 
 
-class Skipped(Exception):  # noqa: N818 - not an error: the check says why it cannot be made
+class Skipped(Exception):
     """The check cannot be made here."""
 
 

@@ -82,7 +82,7 @@ class SqliteStore:
             raise translate(error) from error
         except OSError as error:
             raise StorageFailed(f"{path}: {error.strerror}") from error
-        writer = Writer(connection, clock, policies, lambda effects: publish[0](effects))
+        writer = Writer(connection, clock, policies, lambda effects: publish[0](effects))  # noqa: PLW0108 - filled below
         store = cls(path, writer, registry)
         publish.append(store._publish)
         return store
