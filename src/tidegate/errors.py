@@ -20,7 +20,8 @@
         ├── ConfigError      exit 78
         ├── FolderHeld       exit 75
         ├── StorageFailed    exit 74  ├── Corrupt
-        └── ModelFailed      the run fails, the gateway goes on
+        ├── ModelFailed      the run fails, the gateway goes on
+        └── NoAnswer    503  what an OpenAI client then gets
 
 A class docstring is the default message. ``code`` and ``status`` are part of the public contract; ``edge/wire``
 turns them into HTTP and ``cli`` into exit codes, so that nothing else has to know either.
@@ -289,3 +290,10 @@ class ModelFailed(Broken):
     """The model did not answer."""
 
     code = "model_failed"
+
+
+class NoAnswer(Broken):
+    """The run ended without an answer; asking again would start another one."""
+
+    code = "no_answer"
+    status = 503

@@ -52,6 +52,7 @@ def token(folder: Path) -> str:
     """
     given = os.environ.get(TOKEN_VARIABLE)
     if given is not None:
+        given = given.strip()
         if len(given) < MIN_TOKEN:
             raise ConfigError(
                 f"{TOKEN_VARIABLE} has fewer than {MIN_TOKEN} characters", hint="use a longer one"

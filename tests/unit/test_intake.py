@@ -44,7 +44,7 @@ def test_largest_message_is_kept_exactly(tmp_path: Path) -> None:
             run = await here.say("c", text)
 
             assert await here.intake.text((await here.transcript("c"))[0]) == text
-            assert await here.intake.reply(run) == text.removeprefix("/echo ")
+            assert (await here.intake.answer(run))[1] == text.removeprefix("/echo ")
 
     asyncio.run(main())
 

@@ -42,7 +42,7 @@ def test_a_message_is_answered(tmp_path: Path) -> None:
 
             assert (RunState.DONE, Outcome.OK) == (run.state, run.outcome)
             assert ["/echo hi", "hi"] == await here.texts("c")
-            assert "hi" == await here.intake.reply(run)
+            assert "hi" == (await here.intake.answer(run))[1]
 
     asyncio.run(main())
 

@@ -23,6 +23,7 @@ from tidegate.runtime.sweeper import Sweeper
 from tidegate.store.port import StorageBytes, Store
 from tidegate.store.tx import Effects, Transition
 
+CACHES = frozenset({"session_heads"})  # containers that are counted in bytes
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 RUN_SECONDS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
 MOVES = (
@@ -186,6 +187,11 @@ class _Gauges(Collector):
             limits.add_metric([gauge.name], gauge.limit)
         yield entries
         yield limits
+        caches = _gauge("cache_bytes", "Bytes held by each cache.", "cache")
+        for gauge in self._containers:
+            if gauge.name in CACHES:
+                caches.add_metric([gauge.name], gauge.entries)
+        yield caches
         refused = _counter("refused", "Requests refused for a bound.", "reason")
         for reason, count in self._metrics.refused.items():
             refused.add_metric([reason], count)

@@ -22,7 +22,7 @@ from tidegate.edge import openai_errors, wire
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.rest import agent_name, receipt_of
 from tidegate.edge.wire import Json
-from tidegate.errors import BadMessage, BadRequest, LimitReached, ModelFailed, TidegateError
+from tidegate.errors import BadMessage, BadRequest, NoAnswer, TidegateError
 from tidegate.ids import session_key
 from tidegate.runtime.bus import Piece
 from tidegate.runtime.intake import Intake
@@ -103,24 +103,12 @@ class OpenAI:
             with_usage = chat.stream_options is not None and chat.stream_options.include_usage
             stream = self._stream(admitted, head, with_usage=with_usage)
             return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
-        run = await self._intake.outcome(admitted.run)
-        text = await self._answer(run)
+        run, text = await self._intake.answer(admitted.run)
+        _check(run)
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
         answer = head | {"object": "chat.completion", "choices": [choice], "usage": _usage(run)}
         return Json(answer, headers=headers)
-
-    async def _answer(self, run: Run) -> str:
-        """Return the run's answer.
-
-        Raises:
-            ModelFailed, LimitReached: It has none, because it failed or ended early.
-        """
-        if run.outcome is Outcome.OK:
-            return await self._intake.reply(run)
-        if run.outcome in {Outcome.CANCELLED, Outcome.TIMED_OUT}:
-            raise LimitReached(run.error or f"the run was {run.outcome}")
-        raise ModelFailed(run.error or "the run did not finish")
 
     async def _stream(
         self, admitted: Admitted, head: dict[str, object], *, with_usage: bool
@@ -132,7 +120,7 @@ class OpenAI:
                 async for text in texts:
                     yield _event(chunk, {"content": text})
             run = await self._intake.outcome(admitted.run)
-            await self._answer(run)
+            _check(run)
         except TidegateError as error:
             yield b"data: %s\n\n" % msgspec.json.encode({"error": openai_errors.content(error)})
             return
@@ -159,9 +147,9 @@ class OpenAI:
                     if missing := _missing(said, await self._intake.text(event)):
                         yield missing
                     said, seen = "", event.seq
-        done = await self._intake.outcome(run)
+        done, reply = await self._intake.answer(run)
         if done.reply_seq is not None and done.reply_seq > seen:
-            yield _missing(said, await self._intake.reply(done))
+            yield _missing(said, reply)
 
     def endpoints(self) -> list[Endpoint]:
         """Return the routes of this part."""
@@ -185,6 +173,16 @@ class OpenAI:
                 },
             ),
         ]
+
+
+def _check(run: Run) -> None:
+    """Refuse to pass off an end without an answer as one.
+
+    Raises:
+        NoAnswer: The run failed, was cancelled or took too long.
+    """
+    if run.outcome is not Outcome.OK:
+        raise NoAnswer(run.error or f"the run was {str(run.outcome).replace('_', ' ')}")
 
 
 def _missing(said: str, text: str) -> str:

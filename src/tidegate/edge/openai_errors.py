@@ -4,12 +4,15 @@ Source: https://platform.openai.com/docs/guides/error-codes
 """
 
 from tidegate.edge.wire import Json, retry_header
-from tidegate.errors import LimitReached, NotAuthorized, Refused, TidegateError
+from tidegate.errors import Broken, LimitReached, NotAuthorized, Refused, TidegateError
 
 
 def failed(error: TidegateError) -> Json:
     """Answer an error."""
-    return Json({"error": content(error)}, status_code=error.status, headers=retry_header(error))
+    headers = retry_header(error)
+    if isinstance(error, Broken):
+        headers["x-should-retry"] = "false"  # OpenAI's own clients repeat every 5xx without it, and so the whole run
+    return Json({"error": content(error)}, status_code=error.status, headers=headers)
 
 
 def content(error: TidegateError) -> dict[str, object]:

@@ -51,10 +51,10 @@ class Rest:
         answer = {"run": admitted.run.id, "session": key}
         if not flag(request, "wait"):
             return Json(answer, status_code=202)
-        run = await self._intake.outcome(admitted.run)
+        run, reply = await self._intake.answer(admitted.run)
         if run.state is RunState.WAITING:
             return Json(answer | {"state": run.state}, status_code=202)
-        return Json(answer | {"reply": await self._intake.reply(run)})
+        return Json(answer | {"reply": reply})
 
     async def sessions(self, request: Request) -> Response:
         """List sessions, newest first."""

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import NamedTuple
 
 import msgspec
 
-from tidegate.domain.entry import Entry, User
+from tidegate.domain.entry import Assistant, Entry, User
 from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import PolicyName
 from tidegate.errors import BadText, RunNotFound, SessionRunning, Stopping, TooLarge, TooManySessions
@@ -16,6 +17,13 @@ from tidegate.store.port import Admission, Admitted, Birth, Receipt, Store
 
 MAX_MESSAGE_BYTES = 1 << 20
 ROOM_TRIES = 3
+
+
+class Seen(NamedTuple):
+    """The end of a run, and its last answer if that was heard."""
+
+    run: Run
+    entry: Entry | None
 
 
 class Intake:
@@ -73,14 +81,37 @@ class Intake:
         return await self._store.admit(admission)
 
     async def outcome(self, run: Run) -> Run:
-        """Wait until a run is done or waits for somebody, and return it as it is then."""
+        """Wait until a run is done or waits for somebody, and return it as it is then.
+
+        Raises:
+            RunNotFound: It has gone with its session.
+        """
+        return (await self._watch(run)).run
+
+    async def answer(self, run: Run) -> tuple[Run, str]:
+        """Wait like `outcome`; return the run and the whole text of its answer, empty if it gave none."""
+        seen = await self._watch(run)
+        if seen.run.reply_seq is None:
+            return seen.run, ""
+        if seen.entry is not None and seen.entry.seq == seen.run.reply_seq:
+            return seen.run, await self.text(seen.entry)
+        found = await self._store.entries(run.session, seen.run.reply_seq - 1, 1)
+        return seen.run, await self.text(found[0])
+
+    async def _watch(self, run: Run) -> Seen:
+        """Follow a run to its end; a session may be deleted right after, so that what was heard counts first."""
+        entry: Entry | None = None
+        done: Run | None = None
         async with aclosing(self.follow(run)) as events:
-            async for _ in events:
-                pass
-        found = self._store.run(run.id)
-        if found is None:
+            async for event in events:
+                if isinstance(event, Run) and event.id == run.id:
+                    done = event
+                elif isinstance(event, Entry) and event.body.run == run.id:
+                    entry = event if isinstance(event.body, Assistant) else None
+        done = done or self._store.run(run.id)
+        if done is None:
             raise RunNotFound(f"run {run.id!r} has gone with its session")
-        return found
+        return Seen(done, entry)
 
     async def follow(self, run: Run) -> AsyncGenerator[Event, None]:
         """Yield the events of a run's session until the run is done or waits for somebody.
@@ -101,13 +132,6 @@ class Intake:
                     yield event
                     if isinstance(event, Ended) and self._is_closed:
                         raise Stopping("the gateway stops; the run goes on after the next start")
-
-    async def reply(self, run: Run) -> str:
-        """Return the whole text of a run's answer, empty if it gave none."""
-        if run.reply_seq is None:
-            return ""
-        found = await self._store.entries(run.session, run.reply_seq - 1, 1)
-        return await self.text(found[0]) if found else ""
 
     async def text(self, entry: Entry) -> str:
         """Return the whole text of an entry, wherever it lies."""

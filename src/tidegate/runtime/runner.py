@@ -129,6 +129,9 @@ class Runner:
         )
 
     async def _loop(self, claimed: Claimed) -> Step | None:
+        current = self._store.run(claimed.run.id)
+        if current is None or current.fence != claimed.run.fence:
+            raise FenceLost  # closed in the very commit that claimed it, before there was a task to stop
         agent = self._agents.get(claimed.session.agent)
         if agent is None:
             raise ModelFailed(

@@ -26,16 +26,27 @@ def migrate(connection: apsw.Connection, backups: Path, scripts: Sequence[str] |
         Corrupt: The backup did not verify; nothing was changed.
     """
     scripts = migrations() if scripts is None else scripts
-    version = pragma(connection, "user_version")
-    if version > len(scripts) + TOLERATED_AHEAD:
-        raise ConfigError(
-            f"the store has schema version {version}; this release knows {len(scripts)}",
-            hint="start the newer release that wrote it, or restore a backup from before",
-        )
+    version = check_version(connection, scripts)
     if 0 < version < len(scripts):
         back_up(connection, backups / f"before-schema-{len(scripts)}.db")
     for number, script in enumerate(scripts[version:], version + 1):
         connection.execute(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT").fetchall()
+    return version
+
+
+def check_version(connection: apsw.Connection, scripts: Sequence[str] | None = None) -> int:
+    """Return the version of a database that this release can work on; nothing is written.
+
+    Raises:
+        ConfigError: It is more than one version ahead.
+    """
+    known = len(migrations() if scripts is None else scripts)
+    version = pragma(connection, "user_version")
+    if version > known + TOLERATED_AHEAD:
+        raise ConfigError(
+            f"the store has schema version {version}; this release knows {known}",
+            hint="start the newer release that wrote it, or restore a backup from before",
+        )
     return version
 
 

@@ -20,7 +20,7 @@ from tidegate.errors import StorageFailed
 from tidegate.ids import BlobHash, RunId, SessionId
 from tidegate.store import blobs, file, lists, orphans, retention, rows, runs, sessions, transcript
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
-from tidegate.store.migrate import migrate
+from tidegate.store.migrate import check_version, migrate
 from tidegate.store.port import (
     Admission,
     Admitted,
@@ -75,6 +75,7 @@ class SqliteStore:
         path = folder / NAME
         publish: list[Callable[[Effects], None]] = []
         try:
+            _look_first(path)
             path.touch(mode=0o600)  # the log gets the mode of the main file
             connection = open_writer(path)
             migrate(connection, folder / "backups")
@@ -335,6 +336,16 @@ class SqliteStore:
             raise translate(error) from error
         finally:
             self._readers.give(reads)
+
+
+def _look_first(path: Path) -> None:
+    """Refuse a store from too far ahead before a single byte of it is changed."""
+    if path.exists() and path.stat().st_size:
+        connection = open_reader(path)
+        try:
+            check_version(connection)
+        finally:
+            connection.close()
 
 
 def _head_size(session: Session) -> int:
