@@ -31,7 +31,7 @@ class Child:
         self.port = _free_port()
         command = [sys.executable, "-m", "tidegate", "up", "--state", str(state), "--port", str(self.port)]
         command += ["--config", str(config)] if config else []
-        self._output = tempfile.TemporaryFile()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
         started = time.perf_counter()
         self._process = subprocess.Popen(
             command,

@@ -1,9 +1,9 @@
-"""Whether a gateway stays flat: sessions come over HTTP, end, are archived and deleted, and nothing of them is left.
+"""Whether a gateway stays flat: sessions come over HTTP, end, are archived and deleted, and nothing is left of them.
 
-Nameless sessions are asked for at /v1/chat/completions of a real gateway (offline model), sixteen at once on connections
-that stay open, with a retention so short that the sweep archives and deletes them all the while. A few chats are there
-from the start and stay. Growth is judged by floors: the least resident memory in each of ten blocks, the first fifth of
-the sessions left out.
+Nameless sessions are asked for at /v1/chat/completions of a real gateway (offline model), sixteen at once on
+connections that stay open, with a retention so short that the sweep archives and deletes them all the while. A few
+chats are there from the start and stay. Growth is judged by floors: the least resident memory in each of ten blocks,
+the first fifth of the sessions left out.
 
 Run: python bench/flat.py [--sessions N] [--quick]. To reach: at most 0.05 KiB a session (or 2 MiB in all); everything
 ephemeral gone, no orphans, nothing overdue, the file back within 1.2 x of what remains.

@@ -29,14 +29,16 @@ from tidegate.domain.entry import Assistant, User
 from tidegate.domain.policy import DEFAULTS
 from tidegate.domain.run import Lane, Origin, Step, Usage
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
+from tidegate.ids import SessionId
 from tidegate.runtime import mover
 from tidegate.store.port import Admission, Birth, Move
 from tidegate.store.sqlite import SqliteStore
 
 SETTLE_S = 3.0  # after ready
-AT_ONCE = 256
-PAGE = 512
-QUEUE = 4_096
+AT_ONCE = 128  # below the 200 sessions of a kind that may run
+CHUNK = 5_000
+PAGE = 128
+CARRIERS = 8
 
 
 class Idle(NamedTuple):
@@ -68,36 +70,14 @@ def help_cpu_s() -> float:
 
 async def archive_many(state: Path, count: int) -> dict[str, float]:
     """Fill a store with archived sessions and return what that took."""
-    state.mkdir(mode=0o700)
     store = await SqliteStore.open(state, SystemClock(), DEFAULTS, Registry())
     started, cpu_started = time.perf_counter(), time.process_time()
     try:
-        left = iter(range(count))
-        done: list[Session] = []
-        answered = asyncio.Semaphore(0)
-
-        async def client() -> None:
-            for number in left:
-                done.append(await _talk(store, number))
-                answered.release()
-
-        async def archivist() -> None:
-            for first in range(0, count, PAGE):
-                for _ in range(min(PAGE, count - first)):
-                    await answered.acquire()
-                page, done[:PAGE] = done[:PAGE], []
-                await _archive(store, page)
-                if first // PAGE % 20 == 0:
-                    await mover.trim_all(store)
-                    say(
-                        f"{first + len(page)} of {count} archived after {time.perf_counter() - started:.0f} s"
-                    )
-
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(archivist())
-            for _ in range(AT_ONCE):
-                tasks.create_task(client())
-        await mover.trim_all(store)
+        for first in range(0, count, CHUNK):
+            numbers = range(first, min(count, first + CHUNK))
+            await _archive(store, await _talk_all(store, numbers))
+            await _trim(store)
+            say(f"{numbers.stop} of {count} archived after {time.perf_counter() - started:.0f} s")
         while await store.compact_file():
             pass
         storage = await store.storage()
@@ -113,15 +93,28 @@ async def archive_many(state: Path, count: int) -> dict[str, float]:
     }
 
 
+async def _talk_all(store: SqliteStore, numbers: range) -> list[Session]:
+    """Have so many sessions at once until each has had its turn."""
+    waiting = iter(numbers)
+    done: list[Session] = []
+
+    async def client() -> None:
+        done.extend([await _talk(store, number) for number in waiting])
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(AT_ONCE):
+            tasks.create_task(client())
+    return done
+
+
 async def _talk(store: SqliteStore, number: int) -> Session:
-    """Let one named group's job run once: a question, an answer, done."""
+    """Let one hook run once: a question, an answer, done."""
     admission = Admission(
-        key=f"job:{number}",
+        key=f"hook:{number}",
         birth=Birth(policy=PolicyName.HOOK, agent="main"),
         lane=Lane.CRON,
         origin=Origin.HOOK,
         bodies=[User(text=f"What is new at {number}? " + "Look around and say it in a few words. " * 5)],
-        max_queued=QUEUE,
     )
     await store.admit(admission)
     claimed = await store.claim(Lane.CRON)
@@ -129,32 +122,47 @@ async def _talk(store: SqliteStore, number: int) -> Session:
         raise RuntimeError("there was nothing to claim")
     usage = Usage(input_tokens=60, output_tokens=90)
     answer = Assistant(text=f"Nothing much at {number}. " + "It all went as it did the last time. " * 8)
-    await store.append(claimed.run.lease, Step(bodies=[answer], usage=usage, model="bench"))
-    await store.finish(claimed.run.lease, Outcome.OK)
+    last = Step(bodies=[answer], usage=usage, model="bench")
+    await store.finish(claimed.run.lease, Outcome.OK, step=last)
     head = store.session(claimed.session.key)
     if head is None:
         raise RuntimeError("the session has gone")
     return head
 
 
-async def _archive(store: SqliteStore, page: Sequence[Session]) -> None:
-    moves = [Move(session=session, to=DueTo.ARCHIVED, is_asked=True) for session in page]
-    for carried in await mover.carry_out(store, moves):
-        if not carried.steps:
-            raise RuntimeError(f"a session was not archived: {carried.settled}")
+async def _archive(store: SqliteStore, sessions: Sequence[Session]) -> None:
+    """Archive pages of sessions, a few pages at once."""
+    pages = iter([sessions[first : first + PAGE] for first in range(0, len(sessions), PAGE)])
+
+    async def carry() -> None:
+        for page in pages:
+            moves = [Move(session=session, to=DueTo.ARCHIVED, is_asked=True) for session in page]
+            for carried in await mover.carry_out(store, moves):
+                if not carried.steps:
+                    raise RuntimeError(f"a session was not archived: {carried.settled}")
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(CARRIERS):
+            tasks.create_task(carry())
+
+
+async def _trim(store: SqliteStore) -> None:
+    """Let go of the rows that segments stand for, a page at once, so that the trims share commits."""
+    while found := await store.trims(SessionId(""), PAGE):
+        async with asyncio.TaskGroup() as tasks:
+            for session in found:
+                tasks.create_task(store.trim(session))
 
 
 def compare(path: Path, archived: int, starts: int) -> dict[str, object]:
     """Start gateways on an empty store and on one with a history, in turns."""
     full = path / "full"
+    full.mkdir(mode=0o700)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         made = runner.run(archive_many(full, archived))
     os.sync()
     empty = path / "empty"
-    for state in (
-        empty,
-        full,
-    ):  # the first start makes or marks the store; what is compared are the later ones
+    for state in (empty, full):  # a first start writes what later ones, which are compared, find
         idle(state, SETTLE_S)
     found: dict[str, list[Idle]] = {"empty": [], "full": []}
     for turn in range(starts):

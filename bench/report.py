@@ -1,4 +1,4 @@
-"""What every script of this folder tells, and how: progress on stderr, one JSON object on stdout, 1 if a goal is missed.
+"""What every script of this folder tells: progress on stderr, one JSON object on stdout, exit 1 if a goal is missed.
 
 Ratios hold on any machine; absolute figures belong to the machine that is named beside them.
 """

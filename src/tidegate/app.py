@@ -29,12 +29,15 @@ from tidegate.config import Config
 from tidegate.config.tree import Agent as AgentConfig
 from tidegate.domain import policy
 from tidegate.domain.budget import Budget
+from tidegate.edge.blobs import Blobs
 from tidegate.edge.live import Live
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
-from tidegate.edge.rest import Rest
+from tidegate.edge.runs import Runs
 from tidegate.edge.server import Health, Server, application, server
+from tidegate.edge.sessions import Sessions
 from tidegate.edge.status import Instance, Status
+from tidegate.edge.sweep import Sweep
 from tidegate.errors import ConfigError, StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
@@ -144,7 +147,10 @@ async def gateway(
         token = folder.token(state)
         parts = (
             health,
-            Rest(store, intake, sweeper, agents),
+            Sessions(store, intake, agents),
+            Runs(store, intake),
+            Blobs(store),
+            Sweep(sweeper),
             Live(store, bus),
             OpenAI(intake, agents, instance.started_at),
             status,

@@ -1,8 +1,8 @@
 import pytest
 
 from house import House
-from tidegate.domain.entry import Notice
-from tidegate.domain.run import RunState
+from tidegate.domain.entry import Assistant, Notice
+from tidegate.domain.run import RunState, Step, Usage
 from tidegate.domain.session import Outcome, PolicyName, State
 from tidegate.errors import FenceLost
 from work import bodies, claim, fresh, head, offer, start, work
@@ -86,6 +86,27 @@ async def test_a_notice_for_the_reader(house: House) -> None:
     last = (await bodies(house.store, claimed))[-1]
     assert isinstance(last, Notice)
     assert (last.text, last.run) == ("failed: e", claimed.run.id)
+
+
+async def test_the_last_step_is_kept_with_the_end(house: House) -> None:
+    """A last step is appended, counted and told of in the same commit as the end of its run."""
+    claimed = await start(house.store, offer(text="q"))
+    house.heard.clear()
+    step = Step(bodies=[Assistant(text="a")], usage=Usage(output_tokens=2), model="m")
+    run = await house.store.finish(claimed.run.lease, Outcome.OK, step=step, notice="n")
+    assert [body.text for body in await bodies(house.store, claimed)] == ["q", "a", "n"]
+    assert (run.reply_seq, run.steps, run.usage) == (2, 1, Usage(output_tokens=2))
+    (effects,) = house.heard
+    assert ([entry.seq for entry in effects.entries], effects.closed) == ([2, 3], [run])
+
+
+async def test_a_last_step_under_a_lost_fence(house: House) -> None:
+    """Where the fence is lost nothing of the last step is written."""
+    claimed = await start(house.store, offer(text="q"))
+    await house.store.cancel_run(claimed.run.id)
+    with pytest.raises(FenceLost):
+        await house.store.finish(claimed.run.lease, Outcome.OK, step=Step(bodies=[Assistant(text="a")]))
+    assert len(await bodies(house.store, claimed)) == 1
 
 
 async def test_finishing_twice(house: House) -> None:

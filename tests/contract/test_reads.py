@@ -61,6 +61,13 @@ async def test_sessions_newest_first(house: House) -> None:
     assert await house.store.sessions(Page(before=sessions[0].id)) == []
 
 
+async def test_the_newest_key(house: House) -> None:
+    """The newest session is found by its key, if there is any."""
+    assert house.store.newest_key() is None
+    await several(house)
+    assert house.store.newest_key() == "hook"
+
+
 async def test_filters(house: House) -> None:
     """Kind, state, agent and text each leave out what does not match, and may be combined."""
     chat, cron, api, hook = await several(house)

@@ -53,7 +53,7 @@ def _policies(keep: int, max_running: int, archive_after_ms: int) -> Policies:
 
 POLICIES = {
     "default": DEFAULTS,
-    "tight": _policies(2, 4, HOUR_MS),
+    "tight": _policies(2, 2, HOUR_MS),
     "nothing": _policies(0, 3, 0),
     "last": _policies(1, 1_000, 5 * DAY_MS),
 }
@@ -209,6 +209,25 @@ class Lives(Living):
         after = self.store.session_by_id(before.id)
         assert (after.state if after else None) == (State.ARCHIVED if to is DueTo.ARCHIVED else None)
 
+    @rule(
+        spans_ms=st.lists(st.sampled_from(SPANS_MS), min_size=1, max_size=4),
+        step_ms=st.sampled_from([0, 0, 0, 0, *STEPS_MS]),
+        confirm=st.booleans(),
+        is_busy=st.booleans(),
+    )
+    def sweep_on(self, spans_ms: list[int], step_ms: int, confirm: bool, is_busy: bool) -> None:  # noqa: FBT001
+        """Let time pass and carry out what is due, several times, perhaps after somebody has set the wall clock."""
+        for span_ms in spans_ms:
+            self.wait(span_ms // 2)
+            for lease in self.ledger.running() if is_busy else []:
+                self.do(say(self.store, lease, "progress"))
+                self.ledger.appended(lease, ["progress"])
+            self.wait(span_ms - span_ms // 2)
+            self.step_clock(step_ms)
+            self.sweep(confirm=confirm)
+            self.ledger.follow(self.store)
+            step_ms = 0
+
     @rule(span_ms=st.sampled_from(SPANS_MS))
     def wait(self, span_ms: int) -> None:
         """Let time pass."""
@@ -216,21 +235,13 @@ class Lives(Living):
         if self.held_until is not None and self.clock.monotonic() >= self.held_until:
             self.held_until = None
 
-    @rule(step_ms=st.sampled_from(STEPS_MS))
     def step_clock(self, step_ms: int) -> None:
         """Move the wall clock alone."""
-        self.clock.step(step_ms)
-        self.has_stepped_back |= step_ms < 0
-        self.held_until = self.clock.monotonic() + HOUR_MS
-        assert self.sweeper.holds_deletes
-
-    @rule(spans_ms=st.lists(st.sampled_from(SPANS_MS), min_size=1, max_size=4), confirm=st.booleans())
-    def sweep_on(self, spans_ms: list[int], confirm: bool) -> None:  # noqa: FBT001
-        """Let time pass and carry out what is due, several times."""
-        for span_ms in spans_ms:
-            self.wait(span_ms)
-            self.sweep(confirm=confirm)
-            self.ledger.follow(self.store)
+        if step_ms:
+            self.clock.step(step_ms)
+            self.has_stepped_back |= step_ms < 0
+            self.held_until = self.clock.monotonic() + HOUR_MS
+            assert self.sweeper.holds_deletes
 
     def sweep(self, *, confirm: bool) -> None:
         """Carry out what is due."""

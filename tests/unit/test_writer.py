@@ -1,26 +1,19 @@
-import asyncio
 import math
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 
 import anyio
 import apsw
 import pytest
 
-from tidegate.clock import ManualClock
-from tidegate.domain.policy import DEFAULTS
-from tidegate.errors import Broken, Busy, DiskFull, StorageFailed
+from desk import Desk, opened
+from tidegate.errors import Broken, Busy, Corrupt, DiskFull, DiskReadOnly, StorageFailed
 from tidegate.store import writer
-from tidegate.store.connection import open_reader, open_writer
-from tidegate.store.migrate import migrate
-from tidegate.store.tx import Effects, Tx
-from tidegate.store.writer import Writer
+from tidegate.store.tx import Effects
+from tidegate.store.writer import translate
 
 pytestmark = pytest.mark.anyio
-
-Operation = Callable[[Tx], str]
 
 
 @pytest.fixture
@@ -29,74 +22,259 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Desk:
-    """A writer on a file of its own, and everything that it told."""
+def page_limit(more: int | None) -> Callable[[apsw.Connection], None]:
+    """Return an operation that lets the file grow by so many pages and no further."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        #: how many operations each commit had
-        self.groups: list[int] = []
-        #: what the operations did, in order
-        self.done: list[str] = []
-        self.told: list[Effects] = []
-        self.broken: list[StorageFailed] = []
-        connection = open_writer(path)
-        migrate(connection, path.parent)
-        self.writer = Writer(connection, ManualClock(), DEFAULTS, self.told.append)
-        self.writer.on_commit = lambda _seconds, count: self.groups.append(count)
-        self.writer.on_broken = self.broken.append
+    def operation(connection: apsw.Connection) -> None:
+        pages = connection.pragma("page_count")
+        assert isinstance(pages, int)
+        connection.pragma("max_page_count", (1 << 32) - 2 if more is None else pages + more)
 
-    def keep(self, key: str, size: int = 1) -> Operation:
-        """Return an operation that keeps a value."""
-
-        def operation(tx: Tx) -> str:
-            tx.run("meta_kept", key=key, value="x" * size)
-            self.done.append(key)
-            return key
-
-        return operation
-
-    def fail(self, key: str, error: Exception) -> Operation:
-        """Return an operation that keeps a value and then fails."""
-
-        def operation(tx: Tx) -> str:
-            tx.run("meta_kept", key=key, value="x")
-            raise error
-
-        return operation
-
-    def kept(self) -> list[str]:
-        """Return the keys that are on the disk."""
-        connection = open_reader(self.path)
-        found = connection.execute("SELECT key FROM meta ORDER BY key").fetchall()
-        connection.close()
-        return [str(row[0]) for row in found]
-
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """Keep the writer's thread busy, so that what is written meanwhile waits together."""
-        started, over = threading.Event(), threading.Event()
-
-        def operation(_tx: Tx) -> str:
-            started.set()
-            over.wait(20)
-            return ""
-
-        future = asyncio.run_coroutine_threadsafe(self.writer.write(operation), asyncio.get_running_loop())
-        self._over = over
-        self._started = started
-        self._gate = future
-        try:
-            yield
-        finally:
-            over.set()
+    return operation
 
 
-@asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Desk]:
-    """Open a writer and close it."""
-    desk = Desk(folder / "tidegate.db")
+def fsync_failure() -> apsw.IOError:
+    """Return what the driver raises when the disk does not confirm a write."""
+    error = apsw.IOError("disk I/O error")
+    error.extendedresult = apsw.SQLITE_IOERR_FSYNC  # type: ignore[attr-defined]  # its stub leaves it out
+    return error
+
+
+async def test_a_group_shares_a_commit(tmp_path: Path) -> None:
+    """What waits together is committed together, and each caller gets its own answer."""
+    async with opened(tmp_path) as desk:
+        write = desk.writer.write
+        found = await desk.together(*(write(desk.keep(key)) for key in "abc"))
+        assert found == ["a", "b", "c"]
+        assert desk.groups == [1, 3]
+        assert desk.kept() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("error", [Broken("no"), ValueError("no"), apsw.ConstraintError("no")], ids=type)
+async def test_a_failure_stays_alone(tmp_path: Path, error: Exception) -> None:
+    """An operation that fails after a change is undone and told; its group is committed without it."""
+    async with opened(tmp_path) as desk:
+        write = desk.writer.write
+        failing = _swallowed(write(desk.fail("bad", error)))
+        one, failed, other = await desk.together(write(desk.keep("a")), failing, write(desk.keep("b")))
+        assert (one, other) == ("a", "b")
+        assert isinstance(failed, Broken if isinstance(error, apsw.Error) else type(error))
+        assert desk.kept() == ["a", "b"]
+        assert len(desk.told) == 3
+
+
+async def _swallowed(write: Coroutine[object, object, object]) -> object:
     try:
-        yield desk
-    finally:
+        return await write
+    except Exception as error:  # noqa: BLE001 - the error is what is looked at
+        return error
+
+
+async def test_an_answer_comes_after_the_word(tmp_path: Path) -> None:
+    """Listeners have heard of each commit, in order, before its caller goes on."""
+    async with opened(tmp_path) as desk:
+        for count in range(1, 4):
+            await desk.writer.write(desk.keep(str(count)))
+            assert len(desk.told) == count
+
+
+async def test_a_cancelled_caller_does_not_undo(tmp_path: Path) -> None:
+    """A write whose caller has gone is written and told all the same."""
+    async with opened(tmp_path) as desk:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await desk.writer.write(desk.keep("a"))
+        assert scope.cancelled_caught
+        await desk.writer.write(desk.keep("b"))
+        assert desk.kept() == ["a", "b"]
+        assert len(desk.told) == 2
+
+
+async def test_background_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Background work that has not waited long runs after everything in the foreground."""
+    monkeypatch.setattr(writer, "BACKGROUND_WAITS_S", math.inf)
+    async with opened(tmp_path) as desk:
+        later = partial(desk.writer.write, is_background=True)
+        await desk.together(later(desk.keep("later")), *(desk.writer.write(desk.keep(key)) for key in "ab"))
+        assert desk.done == ["a", "b", "later"]
+
+
+async def test_background_does_not_starve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Background work that has waited long enough runs before the foreground."""
+    monkeypatch.setattr(writer, "BACKGROUND_WAITS_S", -1.0)
+    async with opened(tmp_path) as desk:
+        later = partial(desk.writer.write, is_background=True)
+        await desk.together(desk.writer.write(desk.keep("a")), later(desk.keep("later")))
+        assert desk.done == ["later", "a"]
+
+
+async def test_the_foreground_does_not_starve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one overdue slice of a long backlog the foreground has its turn, before the next slice."""
+    monkeypatch.setattr(writer, "BACKGROUND_WAITS_S", 60.0)
+    monkeypatch.setattr(writer, "SLICE_S", -1.0)
+    async with opened(tmp_path) as desk:
+        later = partial(desk.writer.write, is_background=True)
+
+        async def overdue() -> None:
+            for job in desk.writer.background.jobs:
+                job.queued_at -= 120.0
+
+        write = desk.writer.write
+        await desk.together(later(desk.keep("1")), later(desk.keep("2")), overdue(), write(desk.keep("a")))
+        assert desk.done == ["1", "a", "2"]
+
+
+async def test_background_runs_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Background work gives way after its slice; what had no time runs next, in its order."""
+    monkeypatch.setattr(writer, "SLICE_S", -1.0)
+    async with opened(tmp_path) as desk:
+        later = partial(desk.writer.write, is_background=True)
+        await desk.together(*(later(desk.keep(key)) for key in "abc"))
+        assert (desk.done, desk.groups) == (["a", "b", "c"], [1, 1, 1, 1])
+
+
+@pytest.mark.parametrize(("name", "bound"), [("MAX_JOBS", 1), ("MAX_BYTES", 10)])
+async def test_a_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, bound: int) -> None:
+    """Beyond its bound, in count or bytes, a queue takes nothing more, and who cannot wait is told."""
+    monkeypatch.setattr(writer, name, bound)
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.0)
+    async with opened(tmp_path) as desk:
+        write = desk.writer.write
+        one, other = await desk.together(write(desk.keep("a"), size=10), write(desk.keep("b"), size=1))
+        assert one == "a"
+        assert isinstance(other, Busy)
+        assert desk.kept() == ["a"]
+
+
+async def test_who_waits_gets_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers at a full queue are let in as it empties."""
+    monkeypatch.setattr(writer, "MAX_JOBS", 1)
+    async with opened(tmp_path) as desk:
+        found = await desk.together(*(desk.writer.write(desk.keep(str(number))) for number in range(9)))
+        assert sorted(map(str, found)) == desk.kept() == [str(number) for number in range(9)]
+
+
+async def test_queues_count_what_they_hold(tmp_path: Path) -> None:
+    """The bytes of a queue are those of the jobs that wait in it."""
+    async with opened(tmp_path) as desk:
+        queue = desk.writer.foreground
+        seen: list[tuple[int, int]] = []
+
+        async def look() -> None:
+            seen.append((len(queue.jobs), queue.bytes))
+
+        await desk.together(*(desk.writer.write(desk.keep(key), size=7) for key in "ab"), look())
+        assert seen == [(2, 14)]
+        assert (len(queue.jobs), queue.bytes) == (0, 0)
+
+
+async def test_a_full_disk(tmp_path: Path) -> None:
+    """On a full disk what does not fit is told so and undone; what fits is written; with room all goes on."""
+    async with opened(tmp_path) as desk:
+        write = desk.writer.write
+        await write(desk.keep("before"))
+        await desk.writer.maintain(page_limit(8))
+        small, large, other = await desk.together(
+            write(desk.keep("a")), write(desk.keep("large", 1 << 20)), write(desk.keep("b"))
+        )
+        assert (small, other) == ("a", "b")
+        assert isinstance(large, DiskFull)
+        assert desk.kept() == ["a", "b", "before"]
+        await desk.writer.maintain(page_limit(None))
+        await write(desk.keep("large", 1 << 20))
+        assert desk.kept() == ["a", "b", "before", "large"]
+        assert desk.broken == []
+
+
+async def test_an_unconfirmed_write(tmp_path: Path) -> None:
+    """After the disk has failed to confirm a write nothing more is acknowledged, and the house is told."""
+    async with opened(tmp_path) as desk:
+        write = desk.writer.write
+        failing = write(desk.fail("bad", fsync_failure()))
+        found = await desk.together(write(desk.keep("a")), failing, write(desk.keep("b")))
+        assert {type(one) for one in found} == {StorageFailed}
+        with pytest.raises(StorageFailed):
+            await write(desk.keep("c"))
+        assert desk.kept() == []
+        assert desk.broken
+
+
+async def test_a_listener_that_fails(tmp_path: Path) -> None:
+    """A listener's failure is not the caller's, but the house is told that its view is wrong."""
+    async with opened(tmp_path) as desk:
+        desk.writer._publish = _refuse  # noqa: SLF001 - the store hands it in
+        assert await desk.writer.write(desk.keep("a")) == "a"
+        assert [type(error) for error in desk.broken] == [StorageFailed]
+
+
+def _refuse(_effects: Effects) -> None:
+    raise ValueError
+
+
+async def test_each_for_itself(tmp_path: Path) -> None:
+    """Of several operations those that can be done are done; the first failure is raised after them all."""
+    async with opened(tmp_path) as desk:
+        operations = [
+            desk.keep("a"),
+            desk.fail("x", Broken("1")),
+            desk.fail("y", Broken("2")),
+            desk.keep("b"),
+        ]
+        with pytest.raises(Broken, match="1"):
+            await desk.writer.write_each(operations, is_background=True)
+        assert desk.kept() == ["a", "b"]
+        assert await desk.writer.write_each([], is_background=True) == []
+        assert await desk.writer.write_each([desk.keep("c")], is_background=True) == ["c"]
+
+
+async def test_outside_of_any_transaction(tmp_path: Path) -> None:
+    """Maintenance runs alone between commits; whatever goes wrong in it is told, and the thread goes on."""
+    async with opened(tmp_path) as desk:
+
+        def look(connection: apsw.Connection) -> bool:
+            return connection.in_transaction
+
+        def fail(_connection: apsw.Connection) -> None:
+            raise PermissionError
+
+        write = desk.writer.write
+        found = await desk.together(write(desk.keep("a")), desk.writer.maintain(look), write(desk.keep("b")))
+        assert found == ["a", False, "b"]
+        with pytest.raises(PermissionError):
+            await desk.writer.maintain(fail)
+        with pytest.raises(Broken):
+            await desk.writer.maintain(lambda connection: connection.execute("nonsense"))
+        assert await write(desk.keep("c")) == "c"
+
+
+async def test_closing_finishes_what_waits(tmp_path: Path) -> None:
+    """A writer that is closed first does what it has taken, and then takes nothing more."""
+    desk = Desk(tmp_path / "tidegate.db")
+    later = partial(desk.writer.write, is_background=True)
+    await desk.together(*(later(desk.keep(key)) for key in "ab"), desk.writer.write(desk.keep("c")))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(later, desk.keep("d"))
+        await anyio.wait_all_tasks_blocked()
         await desk.writer.close()
+    assert desk.kept() == ["a", "b", "c", "d"]
+    with pytest.raises(StorageFailed, match="closed"):
+        await desk.writer.write(desk.keep("e"))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (apsw.FullError("x"), DiskFull),
+        (apsw.ReadOnlyError("x"), DiskReadOnly),
+        (apsw.CantOpenError("x"), DiskReadOnly),
+        (apsw.IOError("x"), StorageFailed),
+        (apsw.CorruptError("x"), Corrupt),
+        (apsw.NotADBError("x"), Corrupt),
+        (apsw.SQLError("x"), Broken),
+        (KeyError("x"), KeyError),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_translation(error: Exception, expected: type[Exception]) -> None:
+    """What the database says is said in our words; other errors stay what they are."""
+    assert type(translate(error)) is expected

@@ -1,13 +1,49 @@
-"""Sends the bytes of a blob a part at a time, so that memory does not follow their size."""
+"""Large texts over HTTP, a part at a time, so that memory does not follow their size."""
 
 from collections.abc import AsyncIterator
 
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from tidegate.edge.endpoint import Endpoint
 from tidegate.ids import BlobHash
 from tidegate.store.blobs import CHUNK_BYTES
 from tidegate.store.port import Store
 
 
-async def parts(store: Store, name: BlobHash, size: int) -> AsyncIterator[bytes]:
+class Blobs:
+    """The handler of large texts."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def send(self, request: Request) -> Response:
+        """Send the bytes of a large text, a part at a time."""
+        name = BlobHash(request.path_params["hash"])
+        size = self._store.blob_size(name)
+        headers = {
+            "Content-Length": str(size),
+            "Content-Disposition": "attachment",
+            "X-Content-Type-Options": "nosniff",
+        }
+        parts = _parts(self._store, name, size)
+        return StreamingResponse(parts, media_type="text/plain; charset=utf-8", headers=headers)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the route of this part."""
+        return [
+            Endpoint(
+                method="GET",
+                path="/api/blobs/{hash}",
+                handler=self.send,
+                summary="Fetch a large text whole",
+                errors=(404,),
+                media_type="text/plain",
+            )
+        ]
+
+
+async def _parts(store: Store, name: BlobHash, size: int) -> AsyncIterator[bytes]:
     """Yield the parts of a blob of *size* bytes; a blob that goes away meanwhile ends the stream early."""
     sent = 0
     while sent < size:

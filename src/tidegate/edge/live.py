@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from tidegate.domain.entry import Entry
 from tidegate.domain.run import Run, RunState
 from tidegate.domain.session import Session
-from tidegate.edge import wire
+from tidegate.edge import query, wire
 from tidegate.edge.endpoint import Endpoint
 from tidegate.errors import SessionNotFound
 from tidegate.ids import SessionId, session_key
@@ -103,7 +103,7 @@ class Live:
 
 def _resumed(request: Request, session: Session) -> int:
     """Return the last seq that the client knows; one that is none of this session's does not count."""
-    after = wire.integer(request.query_params, "after", 0)
+    after = query.integer(request.query_params, "after", 0)
     known, _, seq = request.headers.get("last-event-id", "").partition(":")
     if known == session.id and re.fullmatch("[0-9]{1,18}", seq) and int(seq) <= session.entries:
         return int(seq)

@@ -20,7 +20,7 @@ from tidegate.domain.run import Lane, Origin, Run
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.edge import openai_errors, wire
 from tidegate.edge.endpoint import Endpoint
-from tidegate.edge.rest import agent_name, receipt_of
+from tidegate.edge.query import agent_name, receipt_of
 from tidegate.edge.wire import Json
 from tidegate.errors import BadMessage, BadRequest, NoAnswer, TidegateError
 from tidegate.ids import session_key

@@ -11,7 +11,9 @@ def failed(error: TidegateError) -> Json:
     """Answer an error."""
     headers = retry_header(error)
     if isinstance(error, Broken):
-        headers["x-should-retry"] = "false"  # OpenAI's own clients repeat every 5xx without it, and so the whole run
+        headers["x-should-retry"] = (
+            "false"  # OpenAI's own clients repeat every 5xx without it, and so the whole run
+        )
     return Json({"error": content(error)}, status_code=error.status, headers=headers)
 
 

@@ -5,8 +5,7 @@ what one parser reads one way and another one another way is refused (RFC 8259, 
 """
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,14 +16,13 @@ from tidegate.clock import iso
 from tidegate.domain.entry import Call, Entry, Result, role_of, text_bytes, type_of
 from tidegate.domain.run import Run
 from tidegate.domain.session import Session
-from tidegate.errors import BadMessage, BadRequest, BadText, TidegateError, TooLarge, Unavailable
+from tidegate.errors import BadMessage, BadText, TidegateError, TooLarge, Unavailable
 
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 4 << 20
 MAX_DEPTH = 64
 
-_ID = re.compile(r"[0-9A-Z]{26}")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -89,40 +87,6 @@ def decode(body: bytes, shape: type[T]) -> T:
         ) from None
     except (msgspec.ValidationError, ValueError) as error:
         raise BadMessage(f"the body does not fit: {error}") from None
-
-
-def integer(values: Mapping[str, str], name: str, default: int) -> int:
-    """Read a query parameter that is a number from 0 up.
-
-    Raises:
-        BadRequest: It is something else.
-    """
-    text = values.get(name, "")
-    if not text:
-        return default
-    if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise BadRequest(f"{name}={text[:40]!r} is not a number from 0 up")
-    return int(text)
-
-
-def limit_of(values: Mapping[str, str]) -> int:
-    """Read ``limit``: 100 by default, above 1,000 it is lowered."""
-    limit = integer(values, "limit", 100)
-    if limit == 0:
-        raise BadRequest("limit=0 asks for nothing", hint="use 1 to 1000")
-    return min(limit, 1_000)
-
-
-def cursor_of(values: Mapping[str, str]) -> str | None:
-    """Read ``cursor`` where it is the id of a session.
-
-    Raises:
-        BadRequest: It is something else.
-    """
-    cursor = values.get("cursor", "")
-    if cursor and not _ID.fullmatch(cursor):
-        raise BadRequest(f"cursor={cursor[:40]!r} is none", hint="take it from `next` of the page before")
-    return cursor or None
 
 
 def failed(error: TidegateError) -> Json:

@@ -18,7 +18,3 @@ ORDER BY number DESC LIMIT :limit;
 
 -- name: tallies
 SELECT family, label, state, count, bytes FROM tallies;
-
--- name: usage
-SELECT period, agent, model, answers, input_tokens, output_tokens FROM usage_daily
-WHERE period > :after ORDER BY period DESC LIMIT :limit;

@@ -38,8 +38,6 @@ CREATE INDEX sessions_listed ON sessions (policy, state, id);
 CREATE INDEX sessions_parent ON sessions (parent, id) WHERE parent IS NOT NULL;
 CREATE INDEX sessions_capped ON sessions (cap_group, created_at)
     WHERE cap_group IS NOT NULL AND state IN ('completed', 'archived');
-CREATE INDEX sessions_idle ON sessions (due_at)
-    WHERE policy = 'api_named' AND state = 'active' AND due_to = 'archived';
 
 -- The key is append-only: the messages of one group commit share the last pages. The index finds them.
 CREATE TABLE entries (

@@ -1,0 +1,185 @@
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+import pytest
+
+from tidegate.agent.loop import NAME_CHARS, Agent, OverBudget, run
+from tidegate.agent.model import Answer, Delta, Model, Prompt, ToolCall, ToolSpec
+from tidegate.agent.tools import Tool, ToolBox, interrupted
+from tidegate.domain.budget import Budget
+from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, User
+from tidegate.domain.run import Step, Usage
+from tidegate.errors import ModelFailed
+
+QUESTION = User(text="q")
+ONE = Usage(input_tokens=3, output_tokens=2)
+
+
+class Script:
+    """A model that answers what it was told to, and remembers what it was asked."""
+
+    name = "script"
+
+    def __init__(self, *answers: Answer | None) -> None:
+        self._answers = list(answers)
+        self.asked: list[list[Body]] = []
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+        """Answer the next thing, or break off."""
+        self.asked.append(list(prompt.bodies))
+        answer = self._answers.pop(0)
+        yield Delta(text="...")
+        if answer is not None:
+            yield answer
+
+
+class Paper:
+    """A journal that keeps everything in a list."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.heard: list[str] = []
+
+    async def keep(self, step: Step) -> Sequence[Body]:
+        """Keep a step."""
+        self.steps.append(step)
+        return step.bodies
+
+    def hear(self, delta: Delta) -> None:
+        """Remember a piece."""
+        self.heard.append(delta.text)
+
+
+def tool(name: str, run_tool: Callable[[str], str] = str.upper, *, is_idempotent: bool = False) -> Tool:
+    """Return a tool that turns its arguments into its answer."""
+
+    async def answer(arguments: str) -> str:
+        return run_tool(arguments)
+
+    spec = ToolSpec(name=name, description="", parameters={"type": "object"})
+    return Tool(spec=spec, run=answer, is_idempotent=is_idempotent)
+
+
+def agent(model: Model, *tools: Tool, budget: Budget | None = None) -> Agent:
+    """Return an agent with a model and some tools."""
+    return Agent(
+        name="main",
+        model=model,
+        instructions="be kind",
+        tools=ToolBox(tools),
+        budget=budget or Budget(),
+        max_prompt_bytes=1 << 20,
+    )
+
+
+def call(call_id: str, name: str = "t", arguments: str = "{}") -> ToolCall:
+    """Return a call that a model asks for."""
+    return ToolCall(call_id=call_id, tool=name, arguments=arguments)
+
+
+def test_an_answer_ends_the_run() -> None:
+    """An answer without a call is handed back to be kept with the run's end, with what it took."""
+    paper = Paper()
+    model = Script(Answer(text="hello", usage=ONE))
+    last = asyncio.run(run(agent(model), paper, [QUESTION], 0, Usage()))
+    assert last == Step(bodies=[Assistant(text="hello")], usage=ONE, model="script")
+    assert (paper.steps, paper.heard, model.asked) == ([], ["..."], [[QUESTION]])
+
+
+def test_calls_are_kept_before_they_are_made() -> None:
+    """A call is durable before its tool runs, its result before the model is asked again."""
+    paper = Paper()
+    seen: list[int] = []
+
+    def look(arguments: str) -> str:
+        seen.append(len(paper.steps))
+        return arguments.upper()
+
+    model = Script(Answer(text="", calls=[call("1", arguments="x")], usage=ONE), Answer(text="done"))
+    last = asyncio.run(run(agent(model, tool("t", look)), paper, [QUESTION], 0, Usage()))
+    said, answered = Call(tool="t", call_id="1", text="x"), Result(tool="t", call_id="1", text="X")
+    assert paper.steps == [Step(bodies=[said], usage=ONE, model="script"), Step(bodies=[answered])]
+    assert seen == [1]
+    assert model.asked[1] == [QUESTION, said, answered]
+    assert last is not None
+    assert last.bodies == [Assistant(text="done")]
+
+
+def test_calls_side_by_side() -> None:
+    """Several calls of one answer run together; their results come in the order of the calls."""
+    paper = Paper()
+    both = asyncio.Barrier(2)
+
+    async def meet(arguments: str) -> str:
+        await both.wait()
+        return arguments
+
+    spec = ToolSpec(name="t", description="", parameters={"type": "object"})
+    model = Script(
+        Answer(text="", calls=[call("1", arguments="a"), call("2", arguments="b")]), Answer(text="x")
+    )
+    asyncio.run(run(agent(model, Tool(spec=spec, run=meet, deadline_s=10)), paper, [QUESTION], 0, Usage()))
+    assert paper.steps[1].bodies == [
+        Result(tool="t", call_id="1", text="a"),
+        Result(tool="t", call_id="2", text="b"),
+    ]
+
+
+def test_after_a_crash() -> None:
+    """An open call is repeated where that is harmless; any other is told as interrupted, and the model decides."""
+    paper = Paper()
+    history: list[Body] = [
+        QUESTION,
+        Call(tool="safe", call_id="1", text="a"),
+        Call(tool="risky", call_id="2", text="b"),
+    ]
+    model = Script(Answer(text="I see"))
+    tools = [tool("safe", is_idempotent=True), tool("risky")]
+    asyncio.run(run(agent(model, *tools), paper, history, 1, ONE))
+    lost = interrupted(call("2", "risky", "b"))
+    assert paper.steps == [Step(bodies=[lost, Result(tool="safe", call_id="1", text="A")])]
+    assert model.asked == [[*history, Result(tool="safe", call_id="1", text="A"), lost]]
+
+
+@pytest.mark.parametrize("rest", [[], [Notice(text="by the way")]], ids=["", "notice"])
+def test_what_is_answered_is_not_asked_again(rest: list[Body]) -> None:
+    """Where the transcript ends with an answer there is nothing to do."""
+    model = Script()
+    last = asyncio.run(run(agent(model), Paper(), [QUESTION, Assistant(text="a"), *rest], 1, ONE))
+    assert (last, model.asked) == (None, [])
+
+
+@pytest.mark.parametrize("budget", [Budget(max_steps=2), Budget(max_tokens=10)], ids=["steps", "tokens"])
+def test_over_budget(budget: Budget) -> None:
+    """A run that has used up its steps or tokens, those before a crash included, may not ask again."""
+    paper = Paper()
+    model = Script(Answer(text="", calls=[call("1")], usage=ONE))
+    with pytest.raises(OverBudget):
+        asyncio.run(run(agent(model, tool("t"), budget=budget), paper, [QUESTION], 1, ONE))
+    assert len(model.asked) == 1
+    assert len(paper.steps) == 2
+
+
+def test_an_answer_that_breaks_off() -> None:
+    """A model that never ends its answer has failed; nothing of it is kept."""
+    paper = Paper()
+    with pytest.raises(ModelFailed):
+        asyncio.run(run(agent(Script(None)), paper, [QUESTION], 0, Usage()))
+    assert paper.steps == []
+
+
+def test_names_of_a_model_are_bounded() -> None:
+    """However long the name or id that a model makes up, what is kept of it is short."""
+    paper = Paper()
+    wild = ToolCall(call_id="i" * 9_999, tool="n" * 9_999, arguments="{}")
+    model = Script(Answer(text="", calls=[wild]), Answer(text="sorry"))
+    asyncio.run(run(agent(model), paper, [QUESTION], 0, Usage()))
+    (kept,) = paper.steps[0].bodies
+    assert kept == Call(tool="n" * NAME_CHARS, call_id="i" * NAME_CHARS, text="{}")
+
+
+def test_an_empty_answer_is_an_answer() -> None:
+    """An answer with neither text nor call is kept as an empty one, and ends the run."""
+    last = asyncio.run(run(agent(Script(Answer(text=""))), Paper(), [QUESTION], 0, Usage()))
+    assert last is not None
+    assert last.bodies == [Assistant(text="")]

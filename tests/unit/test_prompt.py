@@ -1,0 +1,133 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegate.agent.model import ToolCall
+from tidegate.agent.prompt import build, open_calls
+from tidegate.agent.tools import interrupted
+from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, User
+
+EVERYTHING = 1 << 30
+BODIES = st.lists(
+    st.one_of(
+        st.sampled_from([User(text="question"), Assistant(text="answer"), Notice(text="note")]),
+        st.builds(Call, tool=st.just("t"), call_id=st.sampled_from("abc")),
+        st.builds(Result, tool=st.just("t"), call_id=st.sampled_from("abc"), text=st.sampled_from("xyz")),
+    ),
+    max_size=12,
+)
+
+
+def call(call_id: str) -> Call:
+    """Return a call."""
+    return Call(tool="t", call_id=call_id, text="{}")
+
+
+def result(call_id: str, text: str = "fine") -> Result:
+    """Return the result of a call."""
+    return Result(tool="t", call_id=call_id, text=text)
+
+
+def cut_off(call_id: str) -> Result:
+    """Return what stands for the result of a call that got none."""
+    return interrupted(ToolCall(call_id=call_id, tool="t", arguments="{}"))
+
+
+def read(*bodies: Body, max_bytes: int = EVERYTHING) -> list[Body]:
+    """Return what a model gets to read of a transcript."""
+    return list(build("", bodies, [], max_bytes).bodies)
+
+
+def test_what_was_said_is_read() -> None:
+    """A transcript that fits is read whole and in order, behind the instructions."""
+    bodies: list[Body] = [User(text="q"), call("a"), result("a"), Assistant(text="answer")]
+    prompt = build("be kind", bodies, [], EVERYTHING)
+    assert (prompt.instructions, list(prompt.bodies)) == ("be kind", bodies)
+
+
+def test_notices_are_for_readers() -> None:
+    """A model never reads a notice."""
+    assert read(User(text="q"), Notice(text="it failed"), User(text="again")) == [
+        User(text="q"),
+        User(text="again"),
+    ]
+
+
+def test_whole_turns_are_dropped() -> None:
+    """Above the limit the oldest turns go, each as a whole; the last one stays, however long."""
+    old: list[Body] = [User(text="x" * 10), call("a"), result("a", "y" * 10), Assistant(text="z")]
+    new: list[Body] = [User(text="n" * 10), Assistant(text="m" * 10)]
+    assert read(*old, *new, max_bytes=43) == [*old, *new]
+    assert read(*old, *new, max_bytes=42) == new
+    assert read(*old, *new, max_bytes=1) == new
+
+
+def test_results_follow_their_calls() -> None:
+    """A result that came late, or out of order, is read behind the calls of its step, in their order."""
+    late: list[Body] = [
+        User(text="q"),
+        call("a"),
+        call("b"),
+        Assistant(text="?"),
+        result("b", "2"),
+        result("a", "1"),
+    ]
+    assert read(*late) == [
+        User(text="q"),
+        *(call("a"), call("b"), result("a", "1"), result("b", "2")),
+        Assistant(text="?"),
+    ]
+
+
+def test_a_call_without_a_result() -> None:
+    """A call that never got a result is answered by an interruption."""
+    assert read(User(text="q"), call("a"), User(text="?")) == [
+        User(text="q"),
+        call("a"),
+        cut_off("a"),
+        User(text="?"),
+    ]
+
+
+def test_a_result_without_a_call() -> None:
+    """A result that no call asked for is not read."""
+    assert read(User(text="q"), result("a"), Assistant(text="x")) == [User(text="q"), Assistant(text="x")]
+
+
+@pytest.mark.xfail(
+    reason="steps without a text between them are drawn together into one with all their calls"
+)
+def test_steps_stay_apart() -> None:
+    """Calls that a model made after it had read a result come after that result, whatever their ids."""
+    bodies: list[Body] = [User(text="q"), call("a"), result("a", "1"), call("a"), result("a", "2")]
+    assert read(*bodies) == bodies
+
+
+def test_open_calls() -> None:
+    """The calls without a result come back in order, with their arguments."""
+    bodies: list[Body] = [User(text="q"), call("a"), call("b"), call("a"), result("a")]
+    expected = [ToolCall(call_id=call_id, tool="t", arguments="{}") for call_id in "ba"]
+    assert open_calls(bodies) == expected
+    assert open_calls([*bodies, result("b"), result("a")]) == []
+
+
+@given(BODIES)
+def test_providers_accept_it(bodies: list[Body]) -> None:
+    """Whatever a transcript holds, in a prompt every call is followed by one result before anything else is said."""
+    pending: list[str] = []
+    for body in read(*bodies):
+        assert not isinstance(body, Notice)
+        if isinstance(body, Call):
+            pending.append(body.call_id)
+        elif isinstance(body, Result):
+            assert pending.pop(0) == body.call_id
+        else:
+            assert pending == []
+    assert pending == []
+
+
+@given(BODIES)
+def test_nothing_else_is_lost(bodies: list[Body]) -> None:
+    """A transcript that fits loses its notices and the results that nobody asked for, and nothing else."""
+    said = [body for body in bodies if not isinstance(body, Notice | Result)]
+    assert [body for body in read(*bodies) if not isinstance(body, Result)] == said
