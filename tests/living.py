@@ -101,7 +101,7 @@ class Living(RuleBasedStateMachine):
         """See what a sweep may not do (I5)."""
         if session.pinned:
             assert session.id in after
-            assert after[session.id].state in {session.state, State.COMPLETED}
+            assert (after[session.id].state is State.ARCHIVED) == (session.state is State.ARCHIVED)
         if session.policy is PolicyName.CHAT:
             assert session.id in after
         line: list[Session] = [session]

@@ -173,8 +173,11 @@ class Lives(Living):
     @precondition(Living.has_sessions)
     @rule(number=ANY, pinned=st.sampled_from([True, True, False]))
     def pin(self, number: int, pinned: bool) -> None:  # noqa: FBT001
-        """Pin or unpin a session."""
+        """Pin a session and try to move it all the same, or unpin it."""
         assert self.do(self.store.pin(self.session(number).id, pinned=pinned)).pinned == pinned
+        if pinned:
+            for to in (DueTo.ARCHIVED, DueTo.DELETED):
+                self.move_now(number, to)
 
     @precondition(Living.has_sessions)
     @rule(number=ANY)

@@ -1,0 +1,154 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from house import SqliteHouse, sqlite
+from tidegate.clock import DAY_MS
+from tidegate.domain.run import Step, Usage
+from tidegate.domain.session import PolicyName
+from tidegate.errors import Corrupt
+from tidegate.ids import SessionId
+from tidegate.store import orphans
+from tidegate.store.connection import open_reader
+from tidegate.store.sqlite import NAME
+from work import EVERYTHING, archive, bodies, head, offer, start, texts, work
+
+pytestmark = pytest.mark.anyio
+
+FIRST = SessionId("")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run in asyncio's own loop."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[SqliteHouse]:
+    """Open a store in a folder."""
+    async with sqlite(tmp_path) as opened:
+        yield opened
+
+
+async def tamper(house: SqliteHouse, *statements: str) -> None:
+    """Write past the store."""
+
+    def write(connection: apsw.Connection) -> None:
+        for statement in ("PRAGMA foreign_keys = OFF", *statements, "PRAGMA foreign_keys = ON"):
+            connection.execute(statement).fetchall()
+
+    await house.store.writer.maintain(write)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE entries SET body = x'7b7d' WHERE seq = 1",
+        "UPDATE entries SET seq = 9 WHERE seq = 1",
+        "DELETE FROM entries WHERE seq = 1",
+    ],
+    ids=["changed", "moved", "missing"],
+)
+async def test_a_damaged_row_is_told(house: SqliteHouse, damage: str) -> None:
+    """A row that was changed, moved or lost is never read as if nothing had happened, nor packed."""
+    session = await work(house.store, offer(key="k"))
+    await tamper(house, damage)
+    for read in (
+        house.store.entries(session.id, 0, 9),
+        house.store.tail(session.id, EVERYTHING),
+        house.store.pack(session.id, EVERYTHING),
+    ):
+        with pytest.raises(Corrupt):
+            await read
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["UPDATE segments SET body = x'00'", "UPDATE segments SET last_seq = 3", "DELETE FROM segments"],
+    ids=["changed", "longer", "missing"],
+)
+async def test_a_damaged_segment_is_told(house: SqliteHouse, damage: str) -> None:
+    """A segment that was changed or lost is never read as if nothing had happened."""
+    session = await archive(house.store, await work(house.store, offer(key="k")))
+    await tamper(house, damage)
+    for read in (house.store.entries(session.id, 0, 9), house.store.tail(session.id, EVERYTHING)):
+        with pytest.raises(Corrupt):
+            await read
+
+
+async def test_rows_stay_where_segments_differ(house: SqliteHouse) -> None:
+    """A segment that does not hold what the rows hold takes no row away."""
+    session = await work(house.store, offer(key="one", text="a"))
+    other = await work(house.store, offer(key="two", text="b"))
+    await house.store.freeze(session.id, await house.store.pack(other.id, EVERYTHING))
+    with pytest.raises(Corrupt):
+        await house.store.trim(session.id)
+    assert await house.store.trims(FIRST, 9) == [session.id]
+    connection = open_reader(house.folder / NAME)
+    assert connection.execute("SELECT count(*) FROM entries").fetchall() == [(4,)]
+    connection.close()
+
+
+async def test_a_damaged_blob_is_told(house: SqliteHouse) -> None:
+    """A blob whose bytes do not match its name is not given out as a whole."""
+    session = await work(house.store, offer(text="x" * 100_000))
+    body = (await bodies(house.store, session))[0]
+    assert body.blob is not None
+    for damage in (
+        "UPDATE chunks SET body = zeroblob(34464) WHERE part = 1",
+        "DELETE FROM chunks WHERE part = 1",
+    ):
+        await tamper(house, damage)
+        with pytest.raises(Corrupt):
+            await house.store.blob(body.blob.hash)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ("DELETE FROM sessions WHERE key = 'top'", {"entry": 2, "run": 1, "child": 1, "reference": 1}),
+        ("DELETE FROM sessions WHERE key = 'cold'", {"segment": 1, "run": 1}),
+        ("DELETE FROM session_blobs", {"chunk": 2}),
+        ("INSERT INTO blobs (hash, bytes) VALUES ('lost', 1)", {"blob": 1}),
+        ("INSERT INTO chunks (hash, part, body) VALUES ('lost', 0, x'00')", {"chunk": 1}),
+        ("INSERT INTO trims (session) VALUES ('lost')", {"trim": 1}),
+    ],
+)
+async def test_orphans_are_counted(house: SqliteHouse, damage: str, expected: dict[str, int]) -> None:
+    """Whatever somebody does past the store, what has lost its owner is counted under its type."""
+    top = await work(house.store, offer(key="top", text="x" * 100_000))
+    await work(house.store, offer(PolicyName.SUBAGENT, parent=top.id))
+    await archive(house.store, await work(house.store, offer(key="cold")))
+    await tamper(house, damage)
+    assert await house.store.orphans() == dict.fromkeys(orphans.TYPES, 0) | expected
+
+
+async def test_usage_is_folded(house: SqliteHouse) -> None:
+    """Usage outlives its session: by day for 90 days, then by month, with nothing lost."""
+    usage = Usage(input_tokens=5, output_tokens=1)
+    for _ in range(3):
+        claimed = await start(house.store, offer(PolicyName.API))
+        await house.store.append(claimed.run.lease, Step(bodies=[], usage=usage, model="m"))
+        house.clock.advance(DAY_MS)
+    house.clock.advance(88 * DAY_MS)
+    assert [await house.store.tidy(), await house.store.tidy()] == [1, 0]
+    connection = open_reader(house.folder / NAME)
+    found = connection.execute(
+        "SELECT period, answers, input_tokens, output_tokens FROM usage_daily"
+    ).fetchall()
+    connection.close()
+    assert sorted(found) == [("2027-01", 1, 5, 1), ("2027-01-16", 1, 5, 1), ("2027-01-17", 1, 5, 1)]
+
+
+async def test_only_what_was_compared_is_trimmed(house: SqliteHouse) -> None:
+    """Rows frozen after the comparison stay until they have been compared themselves."""
+    session = await work(house.store, offer(key="k", text="a"))
+    await house.store.freeze(session.id, await house.store.pack(session.id, 1))
+    assert head(house.store, session).cold_through == 1
+    assert not await house.store.trim(session.id)
+    await house.store.freeze(session.id, await house.store.pack(session.id, EVERYTHING))
+    assert not await house.store.trim(session.id)
+    assert await texts(house.store, session) == ["a", "done"]
