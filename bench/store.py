@@ -380,13 +380,13 @@ async def measure(parent: Path, at_once: int, blocks: int, size: int, naive: int
             heads = percentiles(tidegate.read_heads(HEAD_READS))
         finally:
             await store.close()
-    figures = {name: one.figures() for name, one in series.items()}
+    figures: dict[str, dict[str, object]] = {name: one.figures() for name, one in series.items()}
     figures["tidegate"] |= {
         "cached_head_ms": heads,
         "operations_per_commit": round(tidegate.groups["operations"] / tidegate.groups["groups"], 2),
     }
     figures["json_file"] = json_file.figures()
-    return figures | {"ratios": ratios(series, json_file)}
+    return {**figures, "ratios": ratios(series, json_file)}
 
 
 def ratios(series: Mapping[str, Series], json_file: Series) -> dict[str, object]:

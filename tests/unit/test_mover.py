@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 
 from inside import Inside, inside
+from tidegate.clock import MINUTE_MS
 from tidegate.domain.entry import Assistant
 from tidegate.domain.run import Lane, Run, Step
-from tidegate.domain.session import Outcome, PolicyName, Session, State
+from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import SessionPinned, SessionRunning
 from tidegate.runtime import mover
 from tidegate.store import segments
+from tidegate.store.port import Move, Settled
 
 
 async def grown(here: Inside, key: str, entries: int, *, size: int = 20) -> Session:
@@ -94,5 +96,54 @@ def test_damaged_session_does_not_stop_the_sweep(tmp_path: Path) -> None:
             swept = await here.sweeper.sweep()
 
             assert (2, 1) == (swept.archived, swept.left)
+
+    asyncio.run(main())
+
+
+def test_sweep_survives_a_delete_meanwhile(tmp_path: Path) -> None:
+    """A session that is deleted while the sweep prepares its page is passed over."""
+
+    async def main() -> None:
+        async with inside(tmp_path) as here:
+            await here.intake.outcome(await here.ask(PolicyName.API, "/echo a"))
+            (due,) = await here.store.due(here.clock.now(), 10, with_deletes=True)
+            await mover.delete(here.store, due)
+            (carried,) = await mover.carry_out(here.store, [Move(session=due, to=DueTo.ARCHIVED)])
+
+            assert carried == (Settled.LOST, 0)
+
+    asyncio.run(main())
+
+
+def test_damaged_large_session_can_be_deleted(tmp_path: Path) -> None:
+    """What cannot be read any more can still be deleted, however large it is."""
+
+    async def main() -> None:
+        async with inside(tmp_path) as here:
+            head = await grown(here, "c", 700)
+            damage = "UPDATE entries SET checksum = checksum + 1 WHERE seq = 600"
+            await here.store.writer.maintain(lambda connection: connection.execute(damage).fetchall())
+            await mover.delete(here.store, head)
+
+            assert here.store.session("c") is None
+
+    asyncio.run(main())
+
+
+def test_deadline_of_a_turn_leaves_the_next_one(tmp_path: Path) -> None:
+    """The deadline of a named api session ends the run that has the turn; the message behind it gets its own."""
+
+    async def main() -> None:
+        async with inside(tmp_path) as here:
+            here.runner.stop()
+            first = await here.ask(PolicyName.API_NAMED, "one", key="n")
+            second = await here.ask(PolicyName.API_NAMED, "two", key="n")
+            here.clock.advance(10 * MINUTE_MS)
+            await here.sweeper.sweep()
+            head = here.head("n")
+
+            assert here.store.run(first.id).outcome is Outcome.TIMED_OUT  # type: ignore[union-attr]  # it is there
+            assert here.store.run(second.id).outcome is None  # type: ignore[union-attr]  # it is there
+            assert (head.state, head.due_at) == (State.CREATED, here.clock.now() + 10 * MINUTE_MS)
 
     asyncio.run(main())

@@ -94,9 +94,6 @@ def test_a_result_without_a_call() -> None:
     assert read(User(text="q"), result("a"), Assistant(text="x")) == [User(text="q"), Assistant(text="x")]
 
 
-@pytest.mark.xfail(
-    reason="steps without a text between them are drawn together into one with all their calls"
-)
 def test_steps_stay_apart() -> None:
     """Calls that a model made after it had read a result come after that result, whatever their ids."""
     bodies: list[Body] = [User(text="q"), call("a"), result("a", "1"), call("a"), result("a", "2")]

@@ -43,13 +43,15 @@ def _paired(bodies: list[Body]) -> Iterator[Body]:
     """Put every result right behind its calls; a call that never got one is answered by an interruption."""
     results = _results(bodies)
     calls: list[int] = []
+    is_answered = False  # a call after a result belongs to the next answer of the model
     for index, body in enumerate(bodies):
         if isinstance(body, Result):
+            is_answered = True
             continue
-        if not isinstance(body, Call):
+        if is_answered or not isinstance(body, Call):
             yield from (results[call] for call in calls)
-            calls = []
-        else:
+            calls, is_answered = [], False
+        if isinstance(body, Call):
             calls.append(index)
         yield body
     yield from (results[call] for call in calls)

@@ -102,11 +102,23 @@ async def _prepared(store: Store, move: Move) -> Move | None:
             return await _packed(store, move)
         if move.to is DueTo.DELETED and move.session.hot_entries > TRIM_ROWS:
             return await _emptied(store, move)
+    except SessionNotFound:
+        return move  # somebody was faster; the store will say that the move is lost
     except Corrupt as error:
         _log.error("session_damaged", session=move.session.key, error=str(error))
-        await store.postpone(move.session.id)
-        return None
+        return await _despite_damage(store, move)
     return move
+
+
+async def _despite_damage(store: Store, move: Move) -> Move | None:
+    """What cannot be read can still be deleted, in one transaction however long; anything else has to wait."""
+    try:
+        if move.to is DueTo.DELETED:
+            return msgspec.structs.replace(move, session=_again(store, move.session))
+        await store.postpone(move.session.id)
+    except SessionNotFound:
+        return move
+    return None
 
 
 async def _packed(store: Store, move: Move) -> Move:

@@ -139,7 +139,10 @@ class Sweeper:
 
     async def _moves(self, until: int) -> Counter[str]:
         counts: Counter[str] = Counter()
-        while page := await self._store.due(until, PAGE, with_deletes=not self.holds_deletes):
+        # a clock that steps back meanwhile must not make what was refused look due again
+        while page := await self._store.due(
+            min(until, self._clock.now()), PAGE, with_deletes=not self.holds_deletes
+        ):
             settled = await mover.carry_out(self._store, _moves_of(page))
             for session, carried in zip(page, settled, strict=True):
                 counts[session.due_to or ""] += carried.steps

@@ -120,7 +120,7 @@ class SqliteTx(SqliteReads):
 
     def run(self, query: str, **values: Value) -> int:
         """Carry out a named query and return how many rows it changed."""
-        self.connection.execute(QUERIES[query], values).fetchall()
+        self.connection.execute(QUERIES[query], values)
         return self.connection.changes()
 
 

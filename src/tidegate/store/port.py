@@ -234,8 +234,9 @@ class Store(Protocol):
         """Carry out moves, each conditional on its session being as it was read.
 
         By date, a live session's date is asked again. A move to completed closes the open runs and raises their
-        fences; to archived needs the segments of all hot entries; to deleted takes the lowest session first. Nothing
-        running or pinned is archived or deleted; what is refused comes back in 30 s.
+        fences (of a conversation, the run that has the turn alone); to archived needs the segments of all hot
+        entries; to deleted takes the lowest session first. Nothing running or pinned is archived or deleted; what is
+        refused comes back in 30 s.
         """
 
     async def postpone(self, session: SessionId) -> None:

@@ -91,7 +91,7 @@ def _is_early(tx: Tx, session: Session) -> bool:
 
 def _complete(tx: Tx, session: Session) -> Settled:
     if session.policy.is_conversation:
-        turns.end_conversation_turn(tx, session, Outcome.TIMED_OUT, "due")
+        turns.time_out(tx, session)
     elif session.is_live:
         turns.complete(tx, session, Outcome.TIMED_OUT, "due")
     return Settled.DONE

@@ -115,6 +115,7 @@ def cancel_session(tx: Tx, session_id: SessionId) -> Session:
     """Close all that is open in a session; an ephemeral one completes."""
     session = sessions.by_id(tx, session_id)
     if session.policy.is_conversation:
+        turns.cancel_children(tx, session, "cancelled")
         return turns.end_conversation_turn(tx, session, Outcome.CANCELLED, "cancelled")
     return turns.complete(tx, session, Outcome.CANCELLED, "cancelled") if session.is_live else session
 

@@ -302,7 +302,8 @@ class SqliteStore:
                 self._heads.drop(key)
             elif held is None or held.id != head.id or held.version < head.version:
                 self._heads.put(key, head)
-        self.transitions.update(effects.transitions)
+        if effects.transitions:
+            self.transitions.update(effects.transitions)
         for listener in self._listeners:
             listener(effects)
 

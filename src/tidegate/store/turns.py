@@ -70,12 +70,7 @@ def complete(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session
 
 
 def _complete_tree(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session:
-    for row in tx.all("live_children", id=session.id):
-        child = rows.session(row)
-        if child.policy.is_conversation:
-            end_conversation_turn(tx, child, Outcome.CANCELLED, reason)
-        else:
-            _complete_tree(tx, child, Outcome.CANCELLED, reason)
+    cancel_children(tx, session, reason)
     session = close_all(tx, session, outcome)
     group = session.cap_group
     if group and session.policy is PolicyName.CRON:
@@ -98,6 +93,26 @@ def end_conversation_turn(tx: Tx, session: Session, outcome: Outcome, reason: st
     if session.turn_at is None:
         return session
     return _rest(tx, close_all(tx, session, outcome), reason)
+
+
+def time_out(tx: Tx, session: Session) -> Session:
+    """End the run of a conversation that has the turn; what is queued behind it has its own turn next."""
+    open_runs = tx.all("open_runs", session=session.id)
+    if not open_runs:
+        return session
+    turn = next((row for row in open_runs if rows.run(row).state is not RunState.QUEUED), open_runs[0])
+    session = close(tx, session, turn, Outcome.TIMED_OUT, "the turn took longer than it may")
+    return end_turn(tx, session, Outcome.TIMED_OUT, "due")
+
+
+def cancel_children(tx: Tx, session: Session, reason: str) -> None:
+    """Cancel everything open below a session."""
+    for row in tx.all("live_children", id=session.id):
+        child = rows.session(row)
+        if child.policy.is_conversation:
+            end_conversation_turn(tx, child, Outcome.CANCELLED, reason)
+        else:
+            _complete_tree(tx, child, Outcome.CANCELLED, reason)
 
 
 def notice(tx: Tx, session: Session, run: RunId, text: str) -> Session:

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import anyio
@@ -148,8 +149,10 @@ class Writer:
         self._connection = connection
         self._clock = clock
         self._publish = publish
-        self._wake = threading.Condition()
+        self._lock = threading.Lock()
+        self._bell: SimpleQueue[None] = SimpleQueue()  # holds one ring at most
         self._is_closing = False
+        self._is_rung = False
         self._background_at = -math.inf  # the end of its last slice
         self._broken: StorageFailed | None = None
         self._loop = asyncio.get_running_loop()
@@ -164,7 +167,8 @@ class Writer:
             Busy: The queue stayed full for 10 s.
             DiskFull, DiskReadOnly, StorageFailed, Broken: See the port.
         """
-        return await self._submit(operation, Want(size=size, is_background=is_background))
+        job = await self._enqueue(operation, Want(size, is_background))
+        return await job.future
 
     async def write_each(self, operations: Sequence[Callable[[Tx], T]], *, is_background: bool) -> list[T]:
         """Run operations that share commits but not failures; the first error is raised once all are done."""
@@ -180,33 +184,38 @@ class Writer:
 
     async def maintain(self, operation: Callable[[apsw.Connection], T]) -> T:
         """Run background work on the bare connection, between transactions."""
-        return await self._submit(operation, Want(is_background=True, is_outside=True))
+        job = await self._enqueue(operation, Want(is_background=True, is_outside=True))
+        return await job.future
 
     async def close(self) -> None:
         """Finish what is queued, then end the thread and close the connection."""
-        with self._wake:
+        with self._lock:
             self._is_closing = True
-            self._wake.notify()
+        self._bell.put(None)
         await anyio.to_thread.run_sync(self._thread.join)
         self._connection.close()
 
-    async def _submit(self, operation: Callable[..., T], want: Want) -> T:
-        return await (await self._enqueue(operation, want)).future
-
     async def _enqueue(self, operation: Callable[..., T], want: Want) -> Job[T]:
         queue = self.background if want.is_background else self.foreground
-        await self._wait_for_room(queue, want.size)
+        if not queue.has_room(want.size):
+            await self._wait_for_room(queue, want.size)
         job = Job(operation, self._loop.create_future(), want)
-        with self._wake:
+        with self._lock:
             if self._broken or self._is_closing:
                 raise self._broken or StorageFailed("the store is closed")
             queue.push(job)
-            self._wake.notify()
+        if not self._is_rung:
+            self._is_rung = True
+            self._loop.call_soon(self._ring)
         return job
 
+    def _ring(self) -> None:
+        """Wake the thread, once for all that one turn of the loop has enqueued, when the loop is about to rest."""
+        self._is_rung = False
+        if self._bell.empty():
+            self._bell.put(None)
+
     async def _wait_for_room(self, queue: Queue, size: int) -> None:
-        if queue.has_room(size):
-            return
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while not queue.has_room(size):
@@ -223,7 +232,7 @@ class Writer:
             ends_at = started + SLICE_S if jobs[0].is_background else math.inf
             done = self._carry_out(jobs, ends_at)
             ended = time.monotonic()
-            with self._wake:
+            with self._lock:
                 self.background.put_back(jobs[done:])
             if jobs[0].is_background:
                 self._background_at = ended
@@ -231,11 +240,15 @@ class Writer:
 
     def _wait(self) -> list[Job[Any]]:
         """Wait for the next jobs; none are left when the store is closed."""
-        with self._wake:
-            self._wake.wait_for(lambda: self.foreground.jobs or self.background.jobs or self._is_closing)
-            if self._is_background_turn() or not self.foreground.jobs:
-                return self.background.take(GROUP)
-            return self.foreground.take(GROUP)
+        while True:
+            with self._lock:
+                if self._is_background_turn() or not self.foreground.jobs:
+                    jobs = self.background.take(GROUP)
+                else:
+                    jobs = self.foreground.take(GROUP)
+                if jobs or self._is_closing:
+                    return jobs
+            self._bell.get()
 
     def _is_background_turn(self) -> bool:
         """Whether background work has waited long enough: for its first slice, and for each one after it."""
