@@ -8,6 +8,7 @@ either by hand.
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 SECOND_MS = 1_000
@@ -67,3 +68,13 @@ def iso(at: int) -> str:
     """Print an instant as RFC 3339 in UTC, with milliseconds."""
     moment = datetime.fromtimestamp(at / 1_000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{at % 1_000:03d}Z"
+
+
+def day(at: int) -> str:
+    """Print the day of an instant, in UTC, as ``2026-11-21``."""
+    return _day(at // DAY_MS)
+
+
+@lru_cache(maxsize=4)
+def _day(number: int) -> str:
+    return iso(number * DAY_MS)[:10]

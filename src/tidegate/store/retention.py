@@ -1,6 +1,6 @@
 """What is due: the transactions that a sweep carries out, in slices that other writers can wait for."""
 
-from tidegate.clock import DAY_MS, iso
+from tidegate.clock import DAY_MS, day
 from tidegate.domain import policy
 from tidegate.domain.policy import REFUSED_AGAIN_MS
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
@@ -73,7 +73,7 @@ def redate(tx: Tx, name: PolicyName, after: SessionId | None) -> SessionId | Non
 
 def tidy(tx: Tx) -> int:
     """Forget a slice of what has expired."""
-    before = iso(tx.now - FOLD_AFTER_MS)[:10]
+    before = day(tx.now - FOLD_AFTER_MS)
     tx.run("usage_folded", before=before)
     return tx.run("usage_unfolded", before=before) + tx.run("receipts_expired", now=tx.now)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tidegate.clock import DAY_MS, iso
+from tidegate.clock import DAY_MS, day
 from tidegate.domain.entry import Assistant, Body, Call, Entry, User
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.session import Outcome, Session, State
@@ -145,7 +145,7 @@ def _append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:
     if usage is not None:
         tx.run(
             "usage_counted",
-            period=iso(tx.now)[:10],
+            period=day(tx.now),
             agent=appended.session.agent,
             model=step.model,
             input_tokens=usage.input_tokens,
