@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+
 from command_line import CommandLine, command, limited
 
 START_S = 30
