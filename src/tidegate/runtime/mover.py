@@ -4,8 +4,10 @@ Compressing is done on a reader's thread; the writer only commits segments and, 
 they stand for.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,8 +17,13 @@ from tidegate.errors import Corrupt, SessionNotFound, SessionRunning
 from tidegate.ids import SessionId
 from tidegate.store.port import Move, Settled, Store
 
-FREEZE_BYTES = 8 << 20  # raw bytes compressed at a time
+T = TypeVar("T")
+
+FREEZE_BYTES = 4 << 20  # raw bytes compressed at a time
 TRIM_ROWS = 500  # rows removed in one slice
+AT_ONCE = (
+    16  # sessions compressed or trimmed side by side; each may hold `FREEZE_BYTES` while it is compressed
+)
 
 _log = log.get("mover")
 
@@ -30,7 +37,7 @@ class Carried(NamedTuple):
 
 async def carry_out(store: Store, moves: Sequence[Move]) -> list[Carried]:
     """Carry out moves and say what became of each."""
-    ready = [await _prepared(store, move) for move in moves]
+    ready = await _side_by_side([partial(_prepared, store, move) for move in moves])
     settled = iter(await store.settle([move for move in ready if move is not None]))
     return [await _finished(store, move, next(settled) if move else Settled.REFUSED) for move in ready]
 
@@ -58,15 +65,18 @@ async def trim_all(store: Store) -> None:
     """Remove the rows that segments stand for; a session whose segments do not verify keeps its rows."""
     after = SessionId("")
     while found := await store.trims(after, 100):
-        for session in found:
-            try:
-                while await store.trim(session):
-                    pass
-            except Corrupt as error:
-                _log.error("segment_differs", session=session, error=str(error))
-            except SessionNotFound:
-                continue
+        await _side_by_side([partial(_trim, store, session) for session in found])
         after = found[-1]
+
+
+async def _trim(store: Store, session: SessionId) -> None:
+    try:
+        while await store.trim(session):
+            pass
+    except Corrupt as error:
+        _log.error("segment_differs", session=session, error=str(error))
+    except SessionNotFound:
+        return
 
 
 async def _finished(store: Store, move: Move | None, settled: Settled) -> Carried:
@@ -93,6 +103,16 @@ def _again(store: Store, session: Session) -> Session:
     if head is None or head.id != session.id:
         raise SessionNotFound(f"session {session.key!r} has gone meanwhile")
     return head
+
+
+async def _side_by_side(works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+    """Do some works, a few at a time so that they share commits, and return what each gave, in order."""
+    results: list[T] = []
+    for start in range(0, len(works), AT_ONCE):
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work()) for work in works[start : start + AT_ONCE]]
+        results += [task.result() for task in tasks]
+    return results
 
 
 async def _prepared(store: Store, move: Move) -> Move | None:
