@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 
 import msgspec
-import psutil
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -42,13 +41,14 @@ class Status:
         self._sweeper = sweeper
         self._registry = registry
         self._clock = clock
-        self._process = psutil.Process()
         self._audit = Audit(time.monotonic)
 
     @property
     def rss_bytes(self) -> int:
         """Resident memory now."""
-        return int(self._process.memory_info().rss)
+        import psutil  # noqa: PLC0415 - 1 MB that a gateway nobody looks at need not hold
+
+        return int(psutil.Process().memory_info().rss)
 
     async def orphans(self) -> dict[str, int]:
         """Count orphans, not more often than is sensible."""

@@ -1,0 +1,155 @@
+"""Writes a reading down for Prometheus: every series of a closed set, present from the start, whatever is stored.
+
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import accumulate, product
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from tidegate.domain.run import Lane, RunState
+from tidegate.edge.reading import Histogram, Reading
+from tidegate.edge.status import sessions_by_kind
+from tidegate.store.tx import Transition
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+CACHES = frozenset({"session_heads"})  # containers that are counted in bytes
+MOVES = (
+    ("none", "created"),
+    ("created", "active"),
+    ("created", "completed"),
+    ("created", "archived"),
+    ("active", "completed"),
+    ("active", "archived"),
+    ("completed", "archived"),
+    ("archived", "active"),
+    ("archived", "completed"),
+    ("created", "deleted"),
+    ("active", "deleted"),
+    ("completed", "deleted"),
+    ("archived", "deleted"),
+)
+REASONS = ("created", "claimed", "finished", "cancelled", "due", "asked", "continued", "restored")
+HISTOGRAMS = {
+    "commit_seconds": "Time of one group commit.",
+    "sweep_seconds": "Time of one sweep.",
+    "loop_lag_seconds": "How late the event loop wakes.",
+}
+
+
+def render(reading: Reading) -> bytes:
+    """Return the text of a scrape."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(reading))
+    return generate_latest(registry)
+
+
+class _Collector(Collector):
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        for part in (_sessions, _storage, _process, _bounds, _times):
+            yield from part(self._reading)
+
+
+def _sessions(reading: Reading) -> Iterator[Metric]:
+    tallies = reading.tallies
+    family = _gauge("sessions", "Sessions by kind and state.", "kind", "state")
+    for kind, states in sessions_by_kind(tallies).items():
+        for state, count in states.items():
+            family.add_metric([kind, state], count)
+    yield family
+    runs = _gauge("runs", "Runs by lane and state.", "lane", "state")
+    for lane, run_state in product(Lane, RunState):
+        runs.add_metric([lane, run_state], tallies.runs[lane, run_state])
+    yield runs
+    moves = _counter(
+        "session_transitions", "Transitions of sessions since the start.", "from", "to", "reason"
+    )
+    for (before, after), reason in product(MOVES, REASONS):
+        moves.add_metric(
+            [before, after, reason], reading.transitions.get(Transition(before, after, reason), 0)
+        )
+    yield moves
+    yield _single("sessions_overdue", "Sessions due for more than 120 s and not held.", reading.overdue)
+    orphans = _gauge("orphans", "Things that have lost their owner.", "type")
+    for name, count in reading.orphans.items():
+        orphans.add_metric([name], count)
+    yield orphans
+
+
+def _storage(reading: Reading) -> Iterator[Metric]:
+    tallies = reading.tallies
+    storage = reading.storage
+    parts = _gauge("storage_bytes", "Bytes on disk.", "part")
+    for part in ("main", "wal", "free", "blobs", "segments"):
+        parts.add_metric([part], getattr(storage, part))
+    yield parts
+    yield _single("storage_budget_bytes", "What the state may take on disk.", math.inf)
+    yield _single("blobs", "Large texts, each stored once.", tallies.blobs)
+    yield _single("blob_bytes", "Bytes of large texts.", tallies.blob_bytes)
+    yield _single("blob_references", "References of sessions to large texts.", tallies.references)
+    yield _single("receipts", "Idempotency keys of the last 24 hours.", tallies.receipts)
+
+
+def _process(reading: Reading) -> Iterator[Metric]:
+    yield _single("rss_bytes", "Resident memory.", reading.rss_bytes)
+    yield _single("rss_slope_bytes_per_hour", "Trend of resident memory; NaN while unknown.", math.nan)
+
+
+def _bounds(reading: Reading) -> Iterator[Metric]:
+    entries = _gauge("container_entries", "How full each bounded container is.", "name")
+    limits = _gauge("container_limit", "How much each bounded container may hold.", "name")
+    for gauge in reading.containers:
+        entries.add_metric([gauge.name], gauge.entries)
+        limits.add_metric([gauge.name], gauge.limit)
+    yield entries
+    yield limits
+    caches = _gauge("cache_bytes", "Bytes held by each cache.", "cache")
+    for gauge in reading.containers:
+        if gauge.name in CACHES:
+            caches.add_metric([gauge.name], gauge.entries)
+    yield caches
+    refused = _counter("refused", "Requests refused for a bound.", "reason")
+    for reason, count in reading.refused.items():
+        refused.add_metric([reason], count)
+    yield refused
+
+
+def _times(reading: Reading) -> Iterator[Metric]:
+    for name, text in HISTOGRAMS.items():
+        family = HistogramMetricFamily(f"tidegate_{name}", text)
+        family.add_metric([], *_cumulative(reading.histograms[name]))
+        yield family
+    runs = HistogramMetricFamily(
+        "tidegate_run_seconds", "Time from the claim of a run to its end.", labels=("lane", "outcome")
+    )
+    for (lane, outcome), histogram in reading.run_seconds.items():
+        runs.add_metric([lane, outcome], *_cumulative(histogram))
+    yield runs
+
+
+def _cumulative(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
+    bounds = [*map(str, histogram.bounds), "+Inf"]
+    return list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True)), histogram.sum
+
+
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"tidegate_{name}", text, labels=labels)
+
+
+def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"tidegate_{name}", text, labels=labels)
+
+
+def _single(name: str, text: str, value: float) -> GaugeMetricFamily:
+    family = _gauge(name, text)
+    family.add_metric([], value)
+    return family

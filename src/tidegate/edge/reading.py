@@ -1,0 +1,42 @@
+"""What one scrape tells, as plain data."""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from tidegate.bounded import Gauge
+from tidegate.domain.run import Lane
+from tidegate.domain.session import Outcome
+from tidegate.store.port import StorageBytes, Tallies
+from tidegate.store.tx import Transition
+
+
+class Histogram:
+    """Counts of seconds, by upper bounds that never change."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.sum += seconds
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one scrape tells."""
+
+    tallies: Tallies
+    transitions: Mapping[Transition, int]
+    storage: StorageBytes
+    overdue: int
+    orphans: Mapping[str, int]
+    rss_bytes: int
+    containers: Sequence[Gauge]
+    refused: Mapping[str, int]
+    #: by name: seconds
+    histograms: Mapping[str, Histogram]
+    run_seconds: Mapping[tuple[Lane, Outcome], Histogram]
