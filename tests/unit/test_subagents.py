@@ -176,8 +176,8 @@ def test_cancelling_ends_the_tree(tmp_path: Path) -> None:
             await here.store.cancel_run(run.id)
             assert 0 == await live_children(here)
             assert Outcome.CANCELLED is (await here.intake.outcome(run)).outcome
-            for _ in range(100):
-                await asyncio.sleep(0)
+            for number in range(100):  # each write lets the tasks that were stopped get a turn
+                await here.store.remember("turn", f"{number}")
             assert 0 == here.runner.running
 
     asyncio.run(main())
