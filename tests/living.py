@@ -94,6 +94,12 @@ class Living(RuleBasedStateMachine):
             self.store.approvals(state=ApprovalState.PENDING, session=None, before=None, limit=1_000)
         )
 
+    def follow(self) -> None:
+        """Note what the last operation has ended."""
+        self.ledger.settle(self.store)
+        self.ledger.decided({approval.run for approval in self.pending()})
+        self.ledger.follow(self.store)
+
     def has_sessions(self) -> bool:
         """Whether there is any session."""
         return bool(self.ledger.transcripts)
