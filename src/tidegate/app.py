@@ -44,6 +44,7 @@ from tidegate.ids import ulid
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.intake import Intake
 from tidegate.runtime.lanes import Lane
+from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.store import lock
@@ -67,6 +68,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     intake: Intake
     runner: Runner
     sweeper: Sweeper
+    nightly: Nightly
     health: Health
     metrics: Metrics
     server: Server
@@ -89,6 +91,7 @@ async def serve(
             stop = _stop_signal()
             services = [
                 tasks.create_task(built.sweeper.serve()),
+                tasks.create_task(built.nightly.serve()),
                 tasks.create_task(_watch_lag(built.metrics)),
                 tasks.create_task(_until_broken(built.broken)),
             ]
@@ -135,6 +138,8 @@ async def gateway(
         registry.add("running", lambda: lane.taken, lane.slots)
         runner = Runner(store, bus, agents, lane, clock)
         status = Status(store, sweeper, registry, instance, clock)
+        nightly = Nightly(store, clock, config.backup)
+        status.nightly = nightly
         metrics = Metrics(store, sweeper, status, registry)
         for listening in (runner.on_commit, sweeper.on_commit, metrics.on_commit, bus.on_commit):
             store.listen(listening)
@@ -171,6 +176,7 @@ async def gateway(
             intake=intake,
             runner=runner,
             sweeper=sweeper,
+            nightly=nightly,
             health=health,
             metrics=metrics,
             server=server(app, tls=_tls(config)),

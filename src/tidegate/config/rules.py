@@ -14,6 +14,7 @@ from tidegate.config.section import Section, Table, WrongError, section, suggest
 from tidegate.config.tree import (
     LIFECYCLE_KEYS,
     Agent,
+    Backup,
     Config,
     Gateway,
     Lifecycle,
@@ -25,6 +26,7 @@ from tidegate.config.tree import (
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _URL = re.compile(
     r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?"
@@ -37,6 +39,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "model": Model,
         "sweep": Sweep,
         "runs": Runs,
+        "backup": Backup,
     }
 )
 
@@ -111,6 +114,7 @@ def check(config: Config) -> None:
     _check_store(config.store)
     _check_model(config.model)
     _check_key(config.model)
+    _check_night(config.backup)
 
 
 def _check_names(gateway: Gateway) -> None:
@@ -172,6 +176,13 @@ def _check_key(model: Model) -> None:
     if model.api_key_env and not _VARIABLE.fullmatch(model.api_key_env):
         hint = "write the name of the variable, never the key itself"
         raise WrongError(at, "api_key_env", "this is no name of an environment variable", hint)
+
+
+def _check_night(backup: Backup) -> None:
+    if not _TIME.fullmatch(backup.at):
+        raise WrongError(
+            ("backup",), "at", f"{backup.at[:80]!r} is no time of day", 'write for example "03:30"'
+        )
 
 
 def _is_host(text: str) -> bool:

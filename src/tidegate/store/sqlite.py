@@ -18,7 +18,18 @@ from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.errors import StorageFailed
 from tidegate.ids import BlobHash, RunId, SessionId
-from tidegate.store import blobs, file, lists, orphans, retention, rows, runs, sessions, transcript
+from tidegate.store import (
+    blobs,
+    file,
+    lists,
+    orphans,
+    replacement,
+    retention,
+    rows,
+    runs,
+    sessions,
+    transcript,
+)
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.port import (
@@ -75,6 +86,7 @@ class SqliteStore:
         path = folder / NAME
         publish: list[Callable[[Effects], None]] = []
         try:
+            replacement.settle(path)
             _look_first(path)
             path.touch(mode=0o600)  # the log gets the mode of the main file
             connection = open_writer(path)

@@ -1,0 +1,53 @@
+-- Repairs (store/fix.py). What is removed is returned, so that it can be archived before the commit.
+
+-- name: dateless
+SELECT * FROM sessions WHERE due_at IS NULL AND policy <> 'chat' AND NOT pinned;
+
+-- name: running_but_ended
+SELECT r.* FROM runs r JOIN sessions s ON s.id = r.session
+WHERE r.state IN ('queued', 'running', 'waiting') AND (s.state IN ('completed', 'archived') OR s.turn_at IS NULL)
+ORDER BY r.number;
+
+-- name: orphans_children
+SELECT * FROM sessions c WHERE c.parent IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions p WHERE p.id = c.parent);
+
+-- name: orphans_detached
+UPDATE sessions SET parent = NULL, version = version + 1
+WHERE parent IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions p WHERE p.id = sessions.parent);
+
+-- name: orphans_removed_trim
+DELETE FROM trims WHERE session IN (
+    SELECT session FROM trims t WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session) LIMIT :limit
+) RETURNING *;
+
+-- name: orphans_removed_run
+DELETE FROM runs WHERE number IN (
+    SELECT number FROM runs t WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session) LIMIT :limit
+) RETURNING *;
+
+-- name: orphans_removed_entry
+DELETE FROM entries WHERE id IN (
+    SELECT id FROM entries t WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session) LIMIT :limit
+) RETURNING *;
+
+-- name: orphans_removed_segment
+DELETE FROM segments WHERE (session, first_seq) IN (
+    SELECT session, first_seq FROM segments t WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session)
+    LIMIT :limit
+) RETURNING *;
+
+-- name: orphans_removed_reference
+DELETE FROM session_blobs WHERE (session, hash) IN (
+    SELECT session, hash FROM session_blobs r WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = r.session)
+    OR NOT EXISTS (SELECT 1 FROM blobs b WHERE b.hash = r.hash) LIMIT :limit
+) RETURNING *;
+
+-- name: orphans_removed_blob
+DELETE FROM blobs WHERE hash IN (
+    SELECT hash FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM session_blobs r WHERE r.hash = b.hash) LIMIT :limit
+) RETURNING *;
+
+-- name: orphans_removed_chunk
+DELETE FROM chunks WHERE (hash, part) IN (
+    SELECT hash, part FROM chunks t WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.hash = t.hash) LIMIT :limit
+) RETURNING *;
