@@ -216,7 +216,7 @@ def test_the_effective_tree_is_json() -> None:
     assert tree["gateway"]["drain"] == "10s"
     assert tree["agents"]["main"]["max_time"] == "30m"
     assert tree["lifecycle"] == {"chat": {"idle_after": "never"}}
-    assert list(tree) == ["gateway", "store", "model", "agents", "lifecycle", "sweep", "runs"]
+    assert list(tree) == ["gateway", "store", "model", "agents", "lifecycle", "sweep", "runs", "backup"]
 
 
 def test_the_example_is_the_default(written: Written) -> None:

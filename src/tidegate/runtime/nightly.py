@@ -94,6 +94,7 @@ class Nightly:
         now = self._clock.now()
         if self._last.at > now:  # the clock was wrong then; now counts
             self._last = msgspec.structs.replace(self._last, at=now)
+        self._not_before = min(self._not_before, now + RETRY_MS)
         if now < self.next_at:
             return
         try:
@@ -161,11 +162,11 @@ class Nightly:
             _demand_room(target.parent, size_of(path) + size_of(path.with_name(f"{path.name}-wal")))
             contents = back_up(path, target, Rules(watch=self._watch))
             _rotate(target, self._settings.keep)
-            return contents
         except OSError as error:
             raise StorageFailed(f"{str(target.parent)!r} cannot be used: {error.strerror}") from error
         finally:
             self._is_idle.set()
+        return contents
 
     def _watch(self, what: str, _share: float) -> None:
         if self._is_stopping:

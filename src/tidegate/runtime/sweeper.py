@@ -20,12 +20,12 @@ from tidegate.ids import SessionId
 from tidegate.runtime import mover
 from tidegate.runtime.bell import ring_or
 from tidegate.store.port import Move, Settled, Store
+from tidegate.store.restore import RESTORED_AT
 from tidegate.store.tx import Effects
 
 PAGE = 100
 REST_S = 1.0  # between two sweeps
 SIGN_MS = 30_000  # between two signs of life in the store
-RESTORED_AT = "restored_at"  # in a store that a backup was brought back to, until its dates are trusted
 
 _log = log.get("sweeper")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tidegate.errors import Unavailable
 from tidegate.store import disk
+from tidegate.store.file import size_of
 
 MARK = ".restored-"  # between the name of the store and the stamp
 
@@ -58,7 +59,9 @@ def _keep(path: Path, stamp: str) -> Path | None:
     kept = _resting_place(path, stamp)
     for suffix in ("-wal", ""):
         part = path.with_name(path.name + suffix)
-        if part.exists():
+        if suffix and not size_of(part):
+            part.unlink(missing_ok=True)
+        elif part.exists():
             part.rename(kept.with_name(kept.name + suffix))
     path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
     disk.sync_folder(kept.parent)

@@ -23,7 +23,7 @@ from tidegate.store.sqlite import NAME
 from tidegate.store.writer import translate
 
 STAGED = f"{NAME}.staged"
-RESTORED_AT = "restored_at"
+RESTORED_AT = "restored_at"  # stands in the store until its dates are trusted again
 
 
 class Restored(NamedTuple):
@@ -98,7 +98,7 @@ def _make_ready(staged: Path, path: Path, now: int) -> tuple[Contents, int]:
             connection.execute(QUERIES["meta_kept"], {"key": key, "value": str(value)})
         verify(connection)
         row = reads.one("backup_contents") or (0, 0)
-        overdue = {due_to: count for due_to, count in reads.all("due_counts", until=now, with_deletes=True)}
+        overdue = dict(reads.all("due_counts", until=now, with_deletes=True))
         connection.execute("PRAGMA journal_mode = DELETE").fetchall()
     disk.sync_file(staged)
     return Contents(size_of(staged), row[0], row[1]), overdue.get("deleted", 0)

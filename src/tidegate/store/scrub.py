@@ -1,4 +1,4 @@
-"""What a store must be able to show by itself: whole pages, whole transcripts, true counts, bytes that match their sums.
+"""What a store must show by itself: whole pages and transcripts, true counts, bytes that match their sums.
 
 The doctor asks this of a store, a backup of the copy before it gets its name, a restore of what is to be put in place.
 Each check returns the first few things that are wrong, as text, and "" where all is well; it changes nothing.
