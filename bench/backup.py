@@ -2,11 +2,12 @@
 
 A store of the given size is filled; then four writers append all the time, first with nothing beside them, then beside
 each of three ways to copy: *reader* (the online backup API, one read transaction of a connection of its own), *vacuum*
-(VACUUM INTO, likewise), *writer* (the online backup API in slices on the connection that writes). Told are the time of
+(VACUUM INTO, likewise), *writer* (the online backup API in slices on the connection that writes); and beside *nightly*,
+which copies as *reader* does, syncs as it goes, and then verifies. Told are the time of
 each copy, the latency of appends meanwhile, how large the log became, and the CPU of the process.
 
-Run: python bench/backup.py [--mb N] [--folder DIR]. To reach, for the way that is taken (*reader*): append p99 at most
-twice that of undisturbed writers.
+Run: python bench/backup.py [--mb N] [--folder DIR]. To reach, for the product (*nightly*): append p99 at most
+50 ms, though four writers append without a rest.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +31,8 @@ from tidegate.domain.entry import Assistant, User
 from tidegate.domain.policy import DEFAULTS
 from tidegate.domain.run import Lane, Lease, Origin, Step
 from tidegate.domain.session import PolicyName
+from tidegate.runtime.nightly import PAUSE_S
+from tidegate.store.backup import Rules, back_up
 from tidegate.store.connection import open_reader
 from tidegate.store.file import size_of
 from tidegate.store.port import Admission, Birth
@@ -68,6 +72,16 @@ async def by_reader(store: SqliteStore, target: Path) -> None:
         source.close()
 
     await anyio.to_thread.run_sync(copy)
+
+
+async def by_nightly(store: SqliteStore, target: Path) -> None:
+    """Do all that the nightly backup does: copy, verify politely, sync, name."""
+
+    def watch(what: str, _share: float) -> None:
+        if what == "verifying":
+            time.sleep(PAUSE_S)
+
+    await anyio.to_thread.run_sync(partial(back_up, store.path, target, Rules(watch=watch)))
 
 
 async def by_vacuum(store: SqliteStore, target: Path) -> None:
@@ -174,6 +188,7 @@ async def compared(folder: Path, size: int) -> dict[str, Measured]:
         "reader": by_reader,
         "vacuum": by_vacuum,
         "writer": by_writer,
+        "nightly": by_nightly,
     }
     for name, copy in ways.items():
         target = folder / f"{name}.db"
@@ -199,9 +214,7 @@ def main() -> None:
         found = asyncio.run(compared(folder, options.mb * MIB))
     finally:
         shutil.rmtree(folder)
-    goal = Goal(
-        "append p99 beside a copy / undisturbed", found["reader"].p99_ms / found["undisturbed"].p99_ms, 2
-    )
+    goal = Goal("append p99 beside a nightly backup, ms", found["nightly"].p99_ms, 50)
     conditions = {"mb": options.mb, "writers": WRITERS, "entry_bytes": BODY, "synchronous": "FULL"}
     finish("backup", conditions, {name: one._asdict() for name, one in found.items()}, [goal])
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import apsw
@@ -28,7 +29,8 @@ from tidegate.store.restore import restore
 steps = int(sys.argv[3])
 def hook(event, _):
     global steps
-    if event in {"os.rename", "os.remove", "os.mkdir", "os.link", "os.truncate"} or (event == "open" and _[2] & os.O_CREAT):
+    is_new = event == "open" and _[2] & os.O_CREAT
+    if is_new or event in {"os.rename", "os.remove", "os.mkdir", "os.link", "os.truncate"}:
         steps -= 1
         if not steps:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -106,7 +108,7 @@ def test_a_restore_killed_at_each_step(tmp_path: Path, killed: Path) -> None:
         assert ["new", "old"] in [keys(path) for path in kept]
         assert not [path for path in again.rglob("*") if PART in path.name or "staged" in path.name]
 
-    changes = [one != two for one, two in zip(found, found[1:], strict=False)]
+    changes = [one != two for one, two in pairwise(found)]
     assert [["new", "old"], ["old"]] == [found[0], found[-1]]
     assert 1 == sum(changes)
     assert len(found) > 5

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC240 - files of tests are at hand at once
 import asyncio
 import os
 import signal
@@ -10,7 +11,7 @@ import apsw
 import pytest
 
 from house import SqliteHouse, sqlite
-from tidegate.errors import BadRequest, Conflict, Corrupt, DiskFull, NotFound, StorageFailed, Stopping
+from tidegate.errors import BadRequest, Conflict, Corrupt, DiskFull, NotFound, Stopping, StorageFailed
 from tidegate.store import backup
 from tidegate.store.backup import PART, Contents, Rules, back_up
 from tidegate.store.connection import open_reader
@@ -44,7 +45,7 @@ def target(tmp_path: Path) -> Path:
     return folder / "copy.db"
 
 
-def held(path: Path) -> dict[str, list[object]]:
+def held(path: Path) -> dict[str, list[str]]:
     """Return every row of a database, by table."""
     connection = open_reader(path)
     tables = connection.execute(
@@ -55,7 +56,7 @@ def held(path: Path) -> dict[str, list[object]]:
         for (name,) in tables.fetchall()
     }
     connection.close()
-    return dict(found)
+    return found
 
 
 async def test_a_backup_is_one_whole_file(house: SqliteHouse, target: Path) -> None:
@@ -221,7 +222,7 @@ async def test_leftovers_of_the_killed_are_swept(house: SqliteHouse, target: Pat
     with backup._part(target.parent) as living:  # noqa: SLF001 - another maker's, at work
         back_up(house.folder / NAME, target, Rules())
 
-        assert {living, target} == set(target.parent.iterdir())
+        assert {living.path, target} == set(target.parent.iterdir())
     assert [target] == list(target.parent.iterdir())
 
 

@@ -93,7 +93,7 @@ async def test_only_the_last_few_are_kept(house: SqliteHouse) -> None:
 
 
 async def test_a_missed_night_is_made_up_for(house: SqliteHouse) -> None:
-    """A machine that was off at night makes it up after the start, but not in the first minutes; then all is as usual."""
+    """A machine that was off at night makes it up after the start, but not in the first minutes."""
     await night(house, service(house))
     house.clock.advance(3 * DAY_MS)
     nightly = service(house)
@@ -111,7 +111,7 @@ async def test_a_machine_that_is_never_on_at_night(house: SqliteHouse) -> None:
     """Even the first backup is made up for: the first start is remembered."""
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(service(house).serve())
-        while house.store.meta(module.MEMORY) is None:
+        while house.store.meta(module.MEMORY) is None:  # noqa: ASYNC110 - nothing tells it
             await asyncio.sleep(0)
         serving.cancel()
     house.clock.advance(DAY_MS)

@@ -60,6 +60,13 @@ class Contents(NamedTuple):
     open_runs: int
 
 
+class Part(NamedTuple):
+    """A copy that has no name yet."""
+
+    path: Path
+    descriptor: int
+
+
 def back_up(path: Path, target: Path, rules: Rules) -> Contents:
     """Copy the store at *path* into the file *target*, gateway running or not.
 
@@ -87,9 +94,10 @@ def copy(source: apsw.Connection, target: Path, rules: Rules) -> Contents:
         sweep(target.parent)
         with _part(target.parent) as part:
             _copy_pages(source, part, rules.watch)
-            contents = _finish(part, rules)
+            contents = _finish(part.path, rules)
+            os.fsync(part.descriptor)
             _refuse_taken(target, is_forced=rules.is_forced)
-            part.rename(target)
+            part.path.rename(target)
         disk.sync_folder(target.parent)
     except apsw.FullError as error:
         raise DiskFull(
@@ -136,13 +144,13 @@ def sweep(folder: Path) -> None:
 
 
 @contextmanager
-def _part(folder: Path) -> Iterator[Path]:
+def _part(folder: Path) -> Iterator[Part]:
     """Make an empty file for the copy, held while it is made; whatever is left of it at the end is removed."""
     part = folder / f"{PART}{secrets.token_hex(6)}"
     descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield part
+        yield Part(part, descriptor)
     finally:
         _discard(part)
         os.close(descriptor)
@@ -153,10 +161,10 @@ def _discard(part: Path) -> None:
         part.with_name(part.name + suffix).unlink(missing_ok=True)
 
 
-def _copy_pages(source: apsw.Connection, part: Path, watch: Watch) -> None:
+def _copy_pages(source: apsw.Connection, part: Part, watch: Watch) -> None:
     log = Path(f"{source.db_filename('main')}-wal")
     before = size_of(log)
-    with closing(apsw.Connection(str(part))) as made:
+    with closing(apsw.Connection(str(part.path))) as made:
         # a file that nobody knows yet needs no journal, and is synced once, at the end
         for pragma in ("journal_mode = OFF", "synchronous = OFF"):
             made.execute(f"PRAGMA {pragma}").fetchall()
@@ -164,6 +172,8 @@ def _copy_pages(source: apsw.Connection, part: Path, watch: Watch) -> None:
         with SqliteReads(source).snapshot(), made.backup("main", source, "main") as backup:
             source.execute("SELECT 1 FROM sqlite_schema").fetchall()
             while not backup.step(SLICE_PAGES):
+                # little by little: one large sync at the end would hold up those of the writer
+                os.fdatasync(part.descriptor)
                 watch("copying", 1 - backup.remaining / max(1, backup.page_count))
                 if size_of(log) - before > MAX_LOG_BYTES:
                     raise StorageFailed(
@@ -173,16 +183,14 @@ def _copy_pages(source: apsw.Connection, part: Path, watch: Watch) -> None:
 
 
 def _finish(part: Path, rules: Rules) -> Contents:
-    """Make the copy one plain file, verify it as somebody who opens it later would find it, and sync it."""
+    """Make the copy one plain file, verify it as somebody who opens it later would find it."""
     with closing(apsw.Connection(str(part))) as made:
         # the copy says of itself that it has a log; alone with it nobody needs an index of that
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = DELETE"):
             made.execute(f"PRAGMA {pragma}").fetchall()
     with closing(open_reader(part)) as made, _watched(made, rules.watch):
         rules.verify(made)
-        contents = _contents(made, size_of(part))
-    disk.sync_file(part)
-    return contents
+        return _contents(made, size_of(part))
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def _make_ready(staged: Path, path: Path, now: int) -> tuple[Contents, int]:
             connection.execute(QUERIES["meta_kept"], {"key": key, "value": str(value)})
         verify(connection)
         row = reads.one("backup_contents") or (0, 0)
-        overdue = dict(reads.all("due_counts", until=now, with_deletes=True))
+        overdue = {row[0]: int(row[1]) for row in reads.all("due_counts", until=now, with_deletes=True)}
         connection.execute("PRAGMA journal_mode = DELETE").fetchall()
     disk.sync_file(staged)
     return Contents(size_of(staged), row[0], row[1]), overdue.get("deleted", 0)
