@@ -77,7 +77,9 @@ def _fix(folder: Path, config: Path | None) -> "Fixed":
     except FolderHeld as error:
         raise FolderHeld(error.message, hint="stop the gateway first; without --fix it may go on") from error
     try:
-        return fix(folder, policies(settings.lifecycle), SystemClock().now())
+        return fix(
+            folder, policies(settings.lifecycle, settings.approvals.expire_after_ms), SystemClock().now()
+        )
     finally:
         held.release()
 

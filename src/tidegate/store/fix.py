@@ -19,7 +19,7 @@ from tidegate.domain import policy
 from tidegate.domain.policy import Policies
 from tidegate.domain.session import Outcome, Session
 from tidegate.errors import NotFound, StorageFailed
-from tidegate.store import backup, disk, orphans, replacement, rows, runs, sessions, tallies, turns
+from tidegate.store import backup, disk, orphans, replacement, rows, sessions, tallies, turns
 from tidegate.store.archive import Archive
 from tidegate.store.backup import Rules
 from tidegate.store.connection import SqliteReads, SqliteTx, open_writer
@@ -30,7 +30,7 @@ from tidegate.store.sql import QUERIES
 from tidegate.store.sqlite import NAME
 from tidegate.store.writer import translate
 
-REMOVED = ("trim", "run", "entry", "segment", "reference", "blob", "chunk")
+REMOVED = ("trim", "run", "entry", "segment", "reference", "blob", "chunk", "approval")
 SLICE_ROWS = 200
 
 
@@ -176,10 +176,9 @@ def _end_one(tx: SqliteTx, row: Row) -> None:
 
 
 def _queue_again(bench: Bench) -> str:
-    """What runs twice at a time is queued again, as at a start."""
-    if not bench.tx.all("doctor_two_at_once"):
-        return ""
-    return f"{runs.recover(bench.tx)} runs are queued again, to be carried out one at a time"
+    """What runs twice at a time is queued again, but for the oldest."""
+    queued = bench.tx.run("runs_one_by_one")
+    return f"{queued} runs are queued again, to be carried out one at a time" if queued else ""
 
 
 def _recount(bench: Bench) -> str:
@@ -188,10 +187,10 @@ def _recount(bench: Bench) -> str:
 
 
 _REPAIRS: Mapping[str, Callable[[Bench], str]] = {
-    "child": _detach_children,
-    **{kind: _remove(kind) for kind in REMOVED},
     "dates": _date,
     "two at once": _queue_again,
     "ended": _end,
+    "child": _detach_children,
+    **{kind: _remove(kind) for kind in REMOVED},
     "tallies": _recount,
 }

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tidegate.store.tx import Reads, Tx
 
-FAMILIES = ("session", "run", "blob", "reference", "segment", "receipt")
+FAMILIES = ("session", "run", "blob", "reference", "segment", "receipt", "approval")
 
 
 class Count(NamedTuple):

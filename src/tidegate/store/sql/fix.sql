@@ -51,3 +51,17 @@ DELETE FROM blobs WHERE hash IN (
 DELETE FROM chunks WHERE (hash, part) IN (
     SELECT hash, part FROM chunks t WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.hash = t.hash) LIMIT :limit
 ) RETURNING *;
+
+-- name: orphans_removed_approval
+DELETE FROM approvals WHERE id IN (
+    SELECT id FROM approvals a
+    WHERE (a.session IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = a.session))
+       OR (a.state = 'pending' AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = a.run AND r.state = 'waiting'))
+    LIMIT :limit
+) RETURNING *;
+
+-- Of several runs of a session that are under way the oldest one stays so.
+-- name: runs_one_by_one
+UPDATE runs SET state = 'queued' WHERE state IN ('running', 'waiting') AND EXISTS (
+    SELECT 1 FROM runs o WHERE o.session = runs.session AND o.number < runs.number AND o.state IN ('running', 'waiting')
+);

@@ -18,6 +18,9 @@ SELECT '', '', count(*), coalesce(sum(length(body)), 0) FROM segments;
 -- name: recount_receipt
 SELECT '', '', count(*), 0 FROM receipts;
 
+-- name: recount_approval
+SELECT '', state, count(*), 0 FROM approvals GROUP BY state;
+
 -- name: tally_corrected
 INSERT INTO tallies (family, label, state, count, bytes) VALUES (:family, :label, :state, :number, :size)
 ON CONFLICT (family, label, state) DO UPDATE SET count = excluded.count, bytes = excluded.bytes;
