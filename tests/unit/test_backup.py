@@ -14,7 +14,8 @@ from house import SqliteHouse, sqlite
 from tidegate.errors import BadRequest, Conflict, Corrupt, DiskFull, NotFound, Stopping, StorageFailed
 from tidegate.store import backup
 from tidegate.store.backup import PART, Contents, Rules, back_up
-from tidegate.store.connection import open_reader
+from tidegate.store.connection import BUSY_MS, open_reader
+from tidegate.store.file import LOG_BYTES
 from tidegate.store.sqlite import NAME
 from work import archive, offer, start, work
 
@@ -92,6 +93,7 @@ async def test_writes_during_the_copy_are_left_out(
         if what == "copying":
             other.execute("INSERT INTO meta VALUES (?, 'late')", (f"late-{len(seen)}",))
             seen.append(share)
+            assert len(seen) < 1_000, "begun anew with each write"
 
     back_up(house.folder / NAME, target, Rules(watch=watch))
     other.close()
@@ -128,6 +130,34 @@ async def test_a_target_that_is_none(
         back_up(house.folder / NAME, target, Rules(is_forced=is_forced))
 
     assert [] == list(target.parent.glob(f"{PART}*"))
+
+
+@pytest.mark.parametrize(
+    "name", [NAME, f"{NAME}-wal", f"{NAME}.restored-x", f"{NAME}.staged", "gateway.lock"]
+)
+async def test_names_of_the_gateway_are_not_taken(house: SqliteHouse, name: str) -> None:
+    """In the state folder a backup takes no name that the gateway would take for something else."""
+    for is_forced in (False, True):
+        with pytest.raises(BadRequest):
+            back_up(house.folder / NAME, house.folder / name, Rules(is_forced=is_forced))
+    back_up(house.folder / NAME, house.folder / "mine.db", Rules())
+
+
+async def test_the_writer_waits_for_no_reader(house: SqliteHouse) -> None:
+    """While somebody reads for long, the log is folded in by a later sweep, and nobody's write stands still."""
+    reader = open_reader(house.folder / NAME)
+    reader.execute("BEGIN; SELECT count(*) FROM sessions").fetchall()
+    for _ in range(60):
+        await work(house.store, offer(text="x" * 100_000))
+    log = house.folder / f"{NAME}-wal"
+    assert log.stat().st_size > LOG_BYTES
+    async with asyncio.timeout(BUSY_MS / 2_000):
+        await house.store.compact_file()
+    reader.execute("COMMIT")
+    reader.close()
+    await house.store.compact_file()
+
+    assert 0 == log.stat().st_size
 
 
 async def test_an_older_backup_is_replaced_by_force(house: SqliteHouse, target: Path) -> None:

@@ -37,7 +37,9 @@ def backup(file: Path, state: Path | None, *, force: bool, as_json: bool) -> Non
     if as_json:
         print(json.dumps({"file": str(file.absolute()), **contents._asdict(), "took_s": took_s}))
     else:
-        print(f"{file}: {print_size(contents.bytes)}, {contents.sessions:,} sessions, verified in {took_s} s")
+        print(
+            f"{file}: {print_size(contents.bytes)}, {contents.sessions:,} sessions, copied and verified in {took_s} s"
+        )
 
 
 @contextmanager

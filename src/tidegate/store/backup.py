@@ -116,9 +116,12 @@ def check_target(target: Path, store: Path, *, is_forced: bool) -> None:
     """
     if not target.parent.is_dir():
         raise NotFound(f"there is no folder {str(target.parent)!r}", hint="create it first")
+    if target.name.startswith((store.name, "gateway.")) and target.parent.samefile(store.parent):
+        raise BadRequest(
+            f"{target.name!r} is a name of the gateway's own", hint="take another name, or folder"
+        )
     _refuse_taken(target, is_forced=is_forced)
-    is_store = any(_is_same(target, store, suffix) for suffix in ("", "-wal", "-shm"))
-    if os.path.lexists(target) and (is_store or not is_database(target)):
+    if os.path.lexists(target) and (_is_same(target, store) or not is_database(target)):
         raise BadRequest(f"{str(target)!r} is no backup, so it is not replaced", hint="take another name")
 
 
@@ -221,6 +224,6 @@ def _refuse_taken(target: Path, *, is_forced: bool) -> None:
         raise Conflict(f"{str(target)!r} is there already", hint="take another name, or --force")
 
 
-def _is_same(target: Path, store: Path, suffix: str) -> bool:
-    part = store.with_name(store.name + suffix)
-    return target.exists() and part.exists() and target.samefile(part)
+def _is_same(target: Path, store: Path) -> bool:
+    """Whether a name, a link or a second name of the file leads to the store itself."""
+    return target.exists() and target.samefile(store)

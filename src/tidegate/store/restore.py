@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import apsw
 
-from tidegate.errors import BadRequest, Corrupt, NotFound
+from tidegate.errors import BadRequest, Corrupt, NotFound, StorageFailed
 from tidegate.store import backup, disk, migrate, replacement
 from tidegate.store.backup import Contents, Rules, Watch
 from tidegate.store.connection import SqliteReads, open_reader, open_writer
@@ -58,6 +58,8 @@ def restore(folder: Path, file: Path, now: int, watch: Watch = backup.unwatched)
         return Restored(contents, replacement.replace(path, staged, disk.stamp(now)), overdue)
     except apsw.Error as error:
         raise translate(error) from error
+    except OSError as error:
+        raise StorageFailed(f"{str(folder)!r} cannot be written: {error.strerror}") from error
 
 
 def _check(file: Path) -> None:
