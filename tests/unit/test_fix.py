@@ -19,7 +19,7 @@ from tidegate.store.connection import SqliteReads, open_reader
 from tidegate.store.disk import stamp
 from tidegate.store.fix import Fixed, fix
 from tidegate.store.sqlite import NAME
-from work import offer, work
+from work import offer
 
 NOW = 1_800_000_000_000
 
@@ -41,7 +41,9 @@ def folder(tmp_path: Path) -> Path:
             await here.sweeper.sweep()
             await here.say("c", "/big 100000")
             await here.intake.outcome(await here.ask(PolicyName.API_NAMED, "/echo named", key="n"))
-            await work(here.store, offer(PolicyName.SUBAGENT, parent=here.head("c").id, key="child"))
+            parent = here.head("c").id
+            child = offer(PolicyName.SUBAGENT, parent=parent, key="child", text="/echo kid")
+            await here.intake.outcome((await here.intake.submit(child)).run)
 
     asyncio.run(main())
     return tmp_path
@@ -53,7 +55,7 @@ def spoil(folder: Path, *statements: str) -> None:
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
     connection.execute("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON")
     for statement in statements:
-        connection.execute(statement)
+        connection.execute(statement).fetchall()
     connection.close()
 
 
@@ -116,6 +118,20 @@ LOST = {
     "no count": ("DELETE FROM tallies WHERE family IN ('run', 'session')", "tallies"),
     "receipts": ("UPDATE tallies SET count = 7 WHERE family = 'receipt'", "tallies"),
     "ended": ("UPDATE runs SET state = 'queued', outcome = NULL WHERE number = 1", "I5"),
+    "wait for nothing": (
+        "UPDATE runs SET state = 'waiting', outcome = NULL, finished_at = NULL WHERE number = 2; "
+        "UPDATE sessions SET turn_at = 1 WHERE key = 'c'",
+        "I2",
+    ),
+    "debt": (
+        "INSERT INTO spawns SELECT id, id, 'gone', 'c1', 'spawn_agent', '', 1 FROM sessions WHERE key = 'c'",
+        "I2",
+    ),
+    "question": (
+        "INSERT INTO approvals SELECT 'q', id, 'gone', 'main', 'c1', 'shell', '{}', 'd', 'pending', 0, 1, 1, NULL "
+        "FROM sessions WHERE key = 'c'",
+        "I2",
+    ),
     "no turn": ("UPDATE runs SET state = 'waiting', outcome = NULL WHERE number = 2", "I5"),
 }
 
@@ -157,7 +173,7 @@ def test_a_child_outlives_its_lost_parent(folder: Path) -> None:
     async def main() -> None:
         async with inside(folder) as here:
             assert here.head("child").parent is None
-            assert ["hello", "done"] == await here.texts("child")
+            assert ["/echo kid", "kid"] == await here.texts("child")
 
     asyncio.run(main())
 
@@ -193,7 +209,7 @@ def test_a_message_to_a_finished_session_is_kept(folder: Path) -> None:
 
     async def main() -> None:
         async with inside(folder) as here:
-            assert ["hello", "done", "too late"] == await here.texts("child")
+            assert ["/echo kid", "kid", "too late"] == await here.texts("child")
 
     asyncio.run(main())
 

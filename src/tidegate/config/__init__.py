@@ -24,6 +24,7 @@ from tidegate.config.tree import (
     Model,
     Runs,
     Store,
+    Subagents,
     Sweep,
 )
 from tidegate.errors import ConfigError
@@ -40,6 +41,7 @@ __all__ = [
     "Model",
     "Runs",
     "Store",
+    "Subagents",
     "Sweep",
     "effective",
     "example",
@@ -134,6 +136,7 @@ def effective(config: Config) -> dict[str, object]:
         "sweep": written(config.sweep),
         "runs": written(config.runs),
         "approvals": written(config.approvals),
+        "subagents": written(config.subagents),
         "backup": written(config.backup),
     }
 

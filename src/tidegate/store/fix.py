@@ -19,7 +19,8 @@ from tidegate.domain import policy
 from tidegate.domain.policy import Policies
 from tidegate.domain.session import Outcome, Session
 from tidegate.errors import NotFound, StorageFailed
-from tidegate.store import backup, disk, orphans, replacement, rows, sessions, tallies, turns
+from tidegate.ids import RunId
+from tidegate.store import backup, disk, orphans, replacement, rows, sessions, tallies, turns, waits
 from tidegate.store.archive import Archive
 from tidegate.store.backup import Rules
 from tidegate.store.connection import SqliteReads, SqliteTx, open_writer
@@ -30,7 +31,7 @@ from tidegate.store.sql import QUERIES
 from tidegate.store.sqlite import NAME
 from tidegate.store.writer import translate
 
-REMOVED = ("trim", "run", "entry", "segment", "reference", "blob", "chunk", "approval")
+REMOVED = ("trim", "run", "entry", "segment", "reference", "blob", "chunk", "approval", "spawn")
 SLICE_ROWS = 200
 
 
@@ -181,6 +182,14 @@ def _queue_again(bench: Bench) -> str:
     return f"{queued} runs are queued again, to be carried out one at a time" if queued else ""
 
 
+def _wake(bench: Bench) -> str:
+    """What waits for nothing, now that questions and debts without an owner are gone, goes on."""
+    found = bench.tx.all("waits_for_nothing")
+    for row in found:
+        waits.go_on(bench.tx, RunId(row[0]))
+    return f"{len(found)} runs that waited for nothing go on" if found else ""
+
+
 def _recount(bench: Bench) -> str:
     corrected = tallies.recount(bench.tx)
     return f"{corrected} counts corrected" if corrected else ""
@@ -192,5 +201,6 @@ _REPAIRS: Mapping[str, Callable[[Bench], str]] = {
     "ended": _end,
     "child": _detach_children,
     **{kind: _remove(kind) for kind in REMOVED},
+    "wait": _wake,
     "tallies": _recount,
 }

@@ -65,3 +65,16 @@ DELETE FROM approvals WHERE id IN (
 UPDATE runs SET state = 'queued' WHERE state IN ('running', 'waiting') AND EXISTS (
     SELECT 1 FROM runs o WHERE o.session = runs.session AND o.number < runs.number AND o.state IN ('running', 'waiting')
 );
+
+-- name: orphans_removed_spawn
+DELETE FROM spawns WHERE child IN (
+    SELECT child FROM spawns p
+    WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = p.child AND s.state IN ('created', 'active'))
+       OR (p.waits AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = p.run AND r.state <> 'done'))
+    LIMIT :limit
+) RETURNING *;
+
+-- name: waits_for_nothing
+SELECT r.id FROM runs r WHERE r.state = 'waiting'
+AND NOT EXISTS (SELECT 1 FROM approvals a WHERE a.run = r.id AND a.state = 'pending')
+AND NOT EXISTS (SELECT 1 FROM spawns p WHERE p.run = r.id AND p.waits);
