@@ -119,8 +119,10 @@ LOST = {
     "receipts": ("UPDATE tallies SET count = 7 WHERE family = 'receipt'", "tallies"),
     "ended": ("UPDATE runs SET state = 'queued', outcome = NULL WHERE number = 1", "I5"),
     "wait for nothing": (
-        "UPDATE runs SET state = 'waiting', outcome = NULL, finished_at = NULL WHERE number = 2; "
-        "UPDATE sessions SET turn_at = 1 WHERE key = 'c'",
+        (
+            "UPDATE runs SET state = 'waiting', outcome = NULL, finished_at = NULL WHERE number = 2; "
+            "UPDATE sessions SET turn_at = 1 WHERE key = 'c'"
+        ),
         "I2",
     ),
     "debt": (
@@ -128,8 +130,10 @@ LOST = {
         "I2",
     ),
     "question": (
-        "INSERT INTO approvals SELECT 'q', id, 'gone', 'main', 'c1', 'shell', '{}', 'd', 'pending', 0, 1, 1, NULL "
-        "FROM sessions WHERE key = 'c'",
+        (
+            "INSERT INTO approvals SELECT 'q', id, 'gone', 'main', 'c1', 'shell', '{}', 'd', 'pending', 0, 1, 1, NULL "
+            "FROM sessions WHERE key = 'c'"
+        ),
         "I2",
     ),
     "no turn": ("UPDATE runs SET state = 'waiting', outcome = NULL WHERE number = 2", "I5"),
