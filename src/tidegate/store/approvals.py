@@ -75,7 +75,7 @@ def lapse(tx: Tx) -> int:
     return len(lapsed)
 
 
-def _ask(  # noqa: PLR0913 - a row
+def _ask(  # noqa: PLR0913, PLR0917 - a row
     tx: Tx, lease: Lease, session: Session, question: Question, name: ApprovalId, expires_at: int
 ) -> None:
     """Put one question, unless it has been put and not been acted upon."""
