@@ -9,26 +9,15 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.util import find_spec
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 
 from tidegate import folder, log
-from tidegate.agent.loop import Agent
-from tidegate.agent.model import Model
-from tidegate.agent.offline import OfflineModel, offline_tools
-from tidegate.agent.prompt import BYTES_PER_TOKEN
-from tidegate.agent.remote import RemoteModel
-from tidegate.agent.tools import Tool, ToolBox
-from tidegate.bounded import Registry
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
-from tidegate.config.tree import Agent as AgentConfig
-from tidegate.domain import policy
-from tidegate.domain.budget import Budget
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.live import Live
 from tidegate.edge.metrics import Metrics
@@ -38,16 +27,10 @@ from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
 from tidegate.edge.status import Instance, Status
 from tidegate.edge.sweep import Sweep
-from tidegate.errors import ConfigError, StorageFailed, Unavailable
+from tidegate.engine import Engine, engine
+from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
-from tidegate.runtime.bus import Bus
-from tidegate.runtime.intake import Intake
-from tidegate.runtime.lanes import Lane
-from tidegate.runtime.runner import Runner
-from tidegate.runtime.sweeper import Sweeper
-from tidegate.store import lock
-from tidegate.store.sqlite import SqliteStore
 from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
 
 LAG_EVERY_S = 1.0
@@ -62,16 +45,10 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
 
     instance: Instance
     token: str
-    config: Config
-    store: SqliteStore
-    bus: Bus
-    intake: Intake
-    runner: Runner
-    sweeper: Sweeper
+    inside: Engine
     health: Health
     metrics: Metrics
     server: Server
-    broken: "asyncio.Future[None]"
 
 
 async def serve(
@@ -89,15 +66,15 @@ async def serve(
         async with gateway(config, state, listener, SystemClock()) as built, asyncio.TaskGroup() as tasks:
             stop = _stop_signal()
             services = [
-                tasks.create_task(built.sweeper.serve()),
+                tasks.create_task(built.inside.sweeper.serve()),
                 tasks.create_task(_watch_lag(built.metrics)),
-                tasks.create_task(_until_broken(built.broken)),
+                tasks.create_task(_until_broken(built.inside.broken)),
             ]
-            running = tasks.create_task(built.runner.serve())
+            running = tasks.create_task(built.inside.runner.serve())
             serving = tasks.create_task(built.server.serve(sockets=[listener]))
             await built.server.until_started()
             built.health.is_ready = True
-            await built.store.remember("started_in_ms", str(SystemClock().monotonic() - started))
+            await built.inside.store.remember("started_in_ms", str(SystemClock().monotonic() - started))
             folder.leave_card(state, _card(built, config_path))
             announce(built)
             supervisor = Supervisor()
@@ -117,34 +94,13 @@ async def gateway(
     config: Config, state: Path, listener: socket.socket, clock: Clock
 ) -> AsyncIterator[Gateway]:
     """Build every part of a gateway on a state folder, and take them down in reverse."""
-    async with AsyncExitStack() as stack:
-        folder.prepare(state)
-        held = lock.hold(state)
-        stack.callback(held.release)
-        stack.callback(folder.take_card, state)
-        registry = Registry()
-        policies = policy.policies(config.lifecycle)
-        store = await SqliteStore.open(state, clock, policies, registry)
-        stack.push_async_callback(store.close)
-        models = _models(config)
-        for model in models.values():
-            if isinstance(model, RemoteModel):
-                stack.push_async_callback(model.aclose)
-        agents = {name: _agent(name, agent, config, models) for name, agent in config.agents.items()}
-        instance = await _instance(config, store, listener, clock)
-        held.describe(f"{instance.url}, process {os.getpid()}, instance {instance.id}")
-        bus = Bus(registry)
-        intake = Intake(store, bus, max_queued=config.runs.queue, max_open=config.runs.session_queue)
-        sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
-        lane = Lane(config.runs.slots)
-        registry.add("running", lambda: lane.taken, lane.slots)
-        runner = Runner(store, bus, agents, lane, clock)
+    async with engine(config, state, clock) as inside:
+        store, sweeper, registry = inside.store, inside.sweeper, inside.registry
+        instance = await _instance(inside, listener)
+        inside.held.describe(f"{instance.url}, process {os.getpid()}, instance {instance.id}")
         status = Status(store, sweeper, registry, instance, clock)
         metrics = Metrics(store, sweeper, status, registry)
-        for listening in (runner.on_commit, sweeper.on_commit, metrics.on_commit, bus.on_commit):
-            store.listen(listening)
-        broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
+        store.listen(metrics.on_commit)
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
         sweeper.on_sweep = metrics.sweep_seconds.observe
         await store.recover()
@@ -152,12 +108,12 @@ async def gateway(
         token = folder.token(state)
         parts = (
             health,
-            Sessions(store, intake, agents),
-            Runs(store, intake),
+            Sessions(store, inside.intake, inside.agents),
+            Runs(store, inside.intake),
             Blobs(store),
             Sweep(sweeper),
-            Live(store, bus),
-            OpenAI(intake, agents, instance.started_at),
+            Live(store, inside.bus),
+            OpenAI(inside.intake, inside.agents, instance.started_at),
             status,
             metrics,
         )
@@ -167,20 +123,17 @@ async def gateway(
             hosts=[*config.gateway.allowed_hosts, *({config.gateway.host} - NEARBY.keys())],
             count_refusal=metrics.count_refusal,
         )
-        yield Gateway(
-            instance=instance,
-            token=token,
-            config=config,
-            store=store,
-            bus=bus,
-            intake=intake,
-            runner=runner,
-            sweeper=sweeper,
-            health=health,
-            metrics=metrics,
-            server=server(app, tls=_tls(config)),
-            broken=broken,
-        )
+        try:
+            yield Gateway(
+                instance=instance,
+                token=token,
+                inside=inside,
+                health=health,
+                metrics=metrics,
+                server=server(app, tls=_tls(config)),
+            )
+        finally:
+            folder.take_card(state)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -201,7 +154,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _instance(config: Config, store: SqliteStore, listener: socket.socket, clock: Clock) -> Instance:
+async def _instance(inside: Engine, listener: socket.socket) -> Instance:
+    config, store, clock = inside.config, inside.store, inside.clock
     boots = int(store.meta("boots") or "0") + 1
     await store.remember("boots", str(boots))
     host, port = listener.getsockname()[:2]
@@ -215,48 +169,6 @@ async def _instance(config: Config, store: SqliteStore, listener: socket.socket,
         started_at=clock.now(),
         boots=boots,
     )
-
-
-def _models(config: Config) -> Mapping[str, Model]:
-    """Build each model that some agent names, once."""
-    model = config.model
-    if model.provider == "offline":
-        return {model.name: OfflineModel()}
-    if find_spec("pydantic_ai") is None:
-        raise ConfigError("[model] needs what is not installed", hint='pip install "tidegate[models]"')
-    key = model.api_key() or ""
-    names = {model.name} | {agent.model for agent in config.agents.values() if agent.model}
-    return {
-        name: RemoteModel(name, base_url=model.base_url, api_key=key, timeout_s=model.timeout_ms / 1_000)
-        for name in names
-    }
-
-
-def _agent(name: str, agent: AgentConfig, config: Config, models: Mapping[str, Model]) -> Agent:
-    model = models.get(agent.model or config.model.name) or next(iter(models.values()))
-    return Agent(
-        name=name,
-        model=model,
-        instructions=agent.instructions,
-        tools=ToolBox(_tools(name, agent, offline_tools() if isinstance(model, OfflineModel) else [])),
-        budget=Budget(
-            max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
-        ),
-        max_prompt_bytes=(config.model.context_window - config.model.reserve) * BYTES_PER_TOKEN,
-    )
-
-
-def _tools(name: str, agent: AgentConfig, tools: list[Tool]) -> list[Tool]:
-    if agent.tools is None:
-        return tools
-    known = {tool.spec.name for tool in tools}
-    unknown = next((tool for tool in agent.tools if tool not in known), None)
-    if unknown is not None:
-        raise ConfigError(
-            f"[agents.{name}] tools: there is no tool {unknown!r}",
-            hint=f"there is: {', '.join(sorted(known)) or 'none with this model'}",
-        )
-    return [tool for tool in tools if tool.spec.name in agent.tools]
 
 
 def _tls(config: Config) -> tuple[str, str] | None:
@@ -289,13 +201,13 @@ def _stop_signal() -> asyncio.Event:
 
 async def _drain(built: Gateway, running: asyncio.Task[None]) -> None:
     """Close the door and give what runs its time to end; what does not goes on after the next start."""
-    _log.info("stopping", running=built.runner.lane.taken)
+    _log.info("stopping", running=built.inside.runner.lane.taken)
     built.health.is_ready = False
-    built.intake.close()
-    built.runner.stop()
-    await asyncio.wait([running], timeout=built.config.gateway.drain_ms / 1_000)
+    built.inside.intake.close()
+    built.inside.runner.stop()
+    await asyncio.wait([running], timeout=built.inside.config.gateway.drain_ms / 1_000)
     running.cancel()
-    built.bus.close()
+    built.inside.bus.close()
 
 
 async def _until_broken(broken: "asyncio.Future[None]") -> None:

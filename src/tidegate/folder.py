@@ -14,6 +14,7 @@ from tidegate.errors import ConfigError, StorageFailed
 TOKEN_VARIABLE = "TIDEGATE_TOKEN"  # noqa: S105 - the name of a variable, not a token
 TOKEN_FILE = "token"  # noqa: S105 - the name of a file, not a token
 CARD_FILE = "gateway.json"
+WORKSPACE = "workspace"
 MIN_TOKEN = 16
 
 
@@ -42,6 +43,20 @@ def prepare(folder: Path) -> None:
             f"the state folder {str(folder)!r} cannot be written to: {error.strerror}",
             hint="name another one with --state or TIDEGATE_HOME",
         ) from error
+
+
+def workspace(folder: Path) -> Path:
+    """Create the folder for the files of agents that have none of their own, and return it.
+
+    Raises:
+        StorageFailed: It cannot be created.
+    """
+    place = folder / WORKSPACE
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StorageFailed(f"{str(place)!r} cannot be created: {error.strerror}") from error
+    return place
 
 
 def token(folder: Path) -> str:

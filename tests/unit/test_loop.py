@@ -5,11 +5,12 @@ import pytest
 
 from tidegate.agent.loop import NAME_CHARS, Agent, OverBudget, run
 from tidegate.agent.model import Answer, Delta, Model, Prompt, ToolCall, ToolSpec
-from tidegate.agent.tools import Tool, ToolBox, interrupted
+from tidegate.agent.tools import Caller, Tool, ToolBox, interrupted
 from tidegate.domain.budget import Budget
 from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, User
 from tidegate.domain.run import Step, Usage
 from tidegate.errors import ModelFailed
+from tidegate.ids import RunId, SessionId
 
 QUESTION = User(text="q")
 ONE = Usage(input_tokens=3, output_tokens=2)
@@ -36,6 +37,8 @@ class Script:
 class Paper:
     """A journal that keeps everything in a list."""
 
+    caller = Caller(session=SessionId("s"), run=RunId("r"), agent="main")
+
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.heard: list[str] = []
@@ -53,7 +56,7 @@ class Paper:
 def tool(name: str, run_tool: Callable[[str], str] = str.upper, *, is_idempotent: bool = False) -> Tool:
     """Return a tool that turns its arguments into its answer."""
 
-    async def answer(arguments: str) -> str:
+    async def answer(arguments: str, _: Caller) -> str:
         return run_tool(arguments)
 
     spec = ToolSpec(name=name, description="", parameters={"type": "object"})
@@ -110,7 +113,7 @@ def test_calls_side_by_side() -> None:
     paper = Paper()
     both = asyncio.Barrier(2)
 
-    async def meet(arguments: str) -> str:
+    async def meet(arguments: str, _: Caller) -> str:
         await both.wait()
         return arguments
 

@@ -4,10 +4,10 @@ import pytest
 
 from tidegate.agent.model import Answer, Delta, Model, Prompt, ToolCall
 from tidegate.agent.offline import PIECES, OfflineModel, offline_tools
-from tidegate.agent.tools import MAX_RESULT_BYTES, ToolBox
+from tidegate.agent.tools import MAX_RESULT_BYTES, Caller, ToolBox
 from tidegate.domain.entry import Assistant, BlobRef, Body, Call, Notice, Result, Summary, System, User
 from tidegate.domain.run import Usage
-from tidegate.ids import BlobHash
+from tidegate.ids import BlobHash, RunId, SessionId
 
 
 def ask(*bodies: Body) -> Answer:
@@ -26,7 +26,8 @@ async def _ask(model: Model, prompt: Prompt) -> Answer:
 def call(tool: str, arguments: str) -> Result:
     """Call one of the offline tools."""
     box = ToolBox(offline_tools())
-    return asyncio.run(box.call(ToolCall(call_id="c", tool=tool, arguments=arguments)))
+    caller = Caller(session=SessionId("s"), run=RunId("r"), agent="main")
+    return asyncio.run(box.call(ToolCall(call_id="c", tool=tool, arguments=arguments), caller))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import msgspec
 
 from inside import PlayedModel, inside
 from tidegate.agent.model import Answer, Delta, Prompt, ToolCall, ToolSpec
-from tidegate.agent.tools import Tool
+from tidegate.agent.tools import Caller, Tool
 from tidegate.domain.budget import Budget
 from tidegate.domain.entry import Call, Notice, Result
 from tidegate.domain.run import Lane, RunState, Usage
@@ -19,7 +19,7 @@ CALL = ToolCall(call_id="c1", tool="note", arguments="{}")
 def noting(calls: list[str], *, is_idempotent: bool = False) -> Tool:
     """Return a tool that notes how it was called."""
 
-    async def note(arguments: str) -> str:
+    async def note(arguments: str, _: Caller) -> str:
         calls.append(arguments)
         return "noted"
 
@@ -67,7 +67,7 @@ def test_tool_calls_are_kept_before_they_are_made(tmp_path: Path) -> None:
     seen: list[list[str]] = []
 
     async def main() -> None:
-        async def look(_: str) -> str:
+        async def look(_: str, __: Caller) -> str:
             seen.append([type(entry.body).__name__ for entry in await here.transcript("c")])
             return "looked"
 
@@ -164,7 +164,7 @@ def test_interrupted_calls_are_settled_after_a_crash(tmp_path: Path) -> None:
     async def before(*, is_idempotent: bool, folder: Path) -> None:
         started = asyncio.Event()
 
-        async def hang(_: str) -> str:
+        async def hang(_: str, __: Caller) -> str:
             started.set()
             await asyncio.Event().wait()
             return ""

@@ -13,7 +13,7 @@ import msgspec
 
 from tidegate.agent.model import Answer, Delta, Model, ToolCall
 from tidegate.agent.prompt import build, open_calls
-from tidegate.agent.tools import ToolBox, interrupted
+from tidegate.agent.tools import Caller, ToolBox, interrupted
 from tidegate.domain.budget import Budget
 from tidegate.domain.entry import Assistant, Body, Call, Notice
 from tidegate.domain.run import Step, Usage
@@ -42,6 +42,10 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 
 class Journal(Protocol):
     """Who keeps what the loop decides."""
+
+    @property
+    def caller(self) -> Caller:
+        """In whose name tools are called."""
 
     async def keep(self, step: Step) -> Sequence[Body]:
         """Make a step durable and return its bodies as they were kept."""
@@ -75,7 +79,7 @@ async def run(
         if not answer.calls:
             return step
         bodies += await journal.keep(step)
-        bodies += await journal.keep(Step(bodies=await _call_all(agent, answer.calls)))
+        bodies += await journal.keep(Step(bodies=await _call_all(agent, journal.caller, answer.calls)))
     return None
 
 
@@ -86,7 +90,7 @@ async def _resume(agent: Agent, journal: Journal, bodies: Sequence[Body]) -> Seq
         return []
     repeated = [call for call in calls if agent.tools.is_idempotent(call.tool)]
     lost = [interrupted(call) for call in calls if call not in repeated]
-    return await journal.keep(Step(bodies=[*lost, *await _call_all(agent, repeated)]))
+    return await journal.keep(Step(bodies=[*lost, *await _call_all(agent, journal.caller, repeated)]))
 
 
 async def _ask(agent: Agent, journal: Journal, bodies: Sequence[Body]) -> Answer:
@@ -99,10 +103,10 @@ async def _ask(agent: Agent, journal: Journal, bodies: Sequence[Body]) -> Answer
     raise ModelFailed("the model's answer has no end")
 
 
-async def _call_all(agent: Agent, calls: Sequence[ToolCall]) -> list[Body]:
+async def _call_all(agent: Agent, caller: Caller, calls: Sequence[ToolCall]) -> list[Body]:
     """Call the tools side by side; results come in the order of the calls."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(agent.tools.call(call)) for call in calls]
+        tasks = [group.create_task(agent.tools.call(call, caller)) for call in calls]
     return [task.result() for task in tasks]
 
 

@@ -13,8 +13,8 @@ from typing import Annotated
 
 import msgspec
 
-from tidegate.agent.model import Answer, Delta, Prompt, ToolCall, ToolSpec
-from tidegate.agent.tools import MAX_RESULT_BYTES, Tool
+from tidegate.agent.model import Answer, Delta, Prompt, ToolCall
+from tidegate.agent.tools import MAX_RESULT_BYTES, Caller, Tool, decoded, spec
 from tidegate.domain.entry import Body, Result, User, text_bytes
 from tidegate.domain.run import Usage
 
@@ -75,13 +75,13 @@ def offline_tools() -> list[Tool]:
     """Return the tools that exist with the offline model alone: ``emit`` and ``wait``."""
     return [
         Tool(
-            spec=_spec("emit", "Answer text of this many bytes.", bytes={"type": "integer", "minimum": 0}),
-            run=_emit,
+            spec=spec("emit", "Answer text of this many bytes.", _Emit),
+            run=decoded(_Emit, _emit),
             is_idempotent=True,
         ),
         Tool(
-            spec=_spec("wait", "Wait for this many seconds.", seconds={"type": "number", "minimum": 0}),
-            run=_wait,
+            spec=spec("wait", "Wait for this many seconds.", _Wait),
+            run=decoded(_Wait, _wait),
             is_idempotent=True,
             deadline_s=MAX_WAIT_S + 60,
         ),
@@ -157,11 +157,6 @@ def _usage(prompt: Prompt, text: str, calls: Sequence[ToolCall]) -> Usage:
     return Usage(input_tokens=read // CHARS_PER_TOKEN, output_tokens=written // CHARS_PER_TOKEN)
 
 
-def _spec(name: str, description: str, **properties: Mapping[str, object]) -> ToolSpec:
-    parameters = {"type": "object", "properties": properties, "required": [*properties]}
-    return ToolSpec(name=name, description=description, parameters=parameters)
-
-
 class _Emit(msgspec.Struct, forbid_unknown_fields=True):
     bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_RESULT_BYTES)]
 
@@ -170,12 +165,11 @@ class _Wait(msgspec.Struct, forbid_unknown_fields=True):
     seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_WAIT_S)]
 
 
-async def _emit(arguments: str) -> str:
-    lines, rest = divmod(msgspec.json.decode(arguments, type=_Emit).bytes, len(_ALPHABET))
+async def _emit(emit: _Emit, _: Caller) -> str:
+    lines, rest = divmod(emit.bytes, len(_ALPHABET))
     return _ALPHABET * lines + _ALPHABET[:rest]
 
 
-async def _wait(arguments: str) -> str:
-    seconds = msgspec.json.decode(arguments, type=_Wait).seconds
-    await asyncio.sleep(seconds)
-    return f"waited {seconds:g} s"
+async def _wait(wait: _Wait, _: Caller) -> str:
+    await asyncio.sleep(wait.seconds)
+    return f"waited {wait.seconds:g} s"

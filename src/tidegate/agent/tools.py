@@ -6,26 +6,69 @@ argument included, becomes a result that the model can read; only a cancelled ru
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from tidegate.agent.model import ToolCall, ToolSpec
 from tidegate.domain.entry import Result
+from tidegate.errors import Refused
+from tidegate.ids import RunId, SessionId
+
+Args = TypeVar("Args", bound=msgspec.Struct)
 
 MAX_RESULT_BYTES = 16 << 20  # a larger result is refused, as a larger blob would be
 MAX_ERROR_CHARS = 4_000  # what went wrong is told in fewer
 INTERRUPTED = "interrupted: the gateway stopped during this call, so its outcome is unknown"
 
 
+class ToolFailed(Refused):
+    """The tool could not do it."""
+
+    code = "tool_failed"
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """In whose name a tool is called."""
+
+    session: SessionId
+    run: RunId
+    agent: str
+
+
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """Something a model may call."""
 
     spec: ToolSpec
-    #: takes the JSON text of the arguments
-    run: Callable[[str], Awaitable[str]]
+    #: takes the JSON text of the arguments; what it raises is told to the model, a `ToolFailed` word for word
+    run: Callable[[str, Caller], Awaitable[str]]
     #: calling it twice is as good as calling it once, so a crash may repeat it
     is_idempotent: bool = False
+    #: a person has to allow each call
+    asks: bool = False
     deadline_s: float = 120.0
+
+
+def spec(name: str, description: str, arguments: type[msgspec.Struct]) -> ToolSpec:
+    """Describe a tool to models; *arguments* is a struct of plain fields, each annotated with its description."""
+    _, components = msgspec.json.schema_components([arguments])
+    schema = components[arguments.__name__]
+    parameters = {key: schema[key] for key in ("type", "properties", "required") if key in schema}
+    return ToolSpec(
+        name=name, description=description, parameters={**parameters, "additionalProperties": False}
+    )
+
+
+def decoded(
+    arguments: type[Args], run: Callable[[Args, Caller], Awaitable[str]]
+) -> Callable[[str, Caller], Awaitable[str]]:
+    """Return *run* as a `Tool` has it: the JSON text is decoded and checked first."""
+    decoder = msgspec.json.Decoder(arguments)
+
+    async def checked(text: str, caller: Caller) -> str:
+        return await run(decoder.decode(text or "{}"), caller)
+
+    return checked
 
 
 class ToolBox:
@@ -43,35 +86,42 @@ class ToolBox:
         """Whether a call whose outcome is unknown may be repeated."""
         return name in self._tools and self._tools[name].is_idempotent
 
-    async def call(self, call: ToolCall) -> Result:
+    def asks(self, name: str) -> bool:
+        """Whether a person has to allow each call."""
+        return name in self._tools and self._tools[name].asks
+
+    async def call(self, call: ToolCall, caller: Caller) -> Result:
         """Call a tool under its deadline and answer a result, whatever happens in it."""
         tool = self._tools.get(call.tool)
         if tool is None:
-            return _error(call, f"there is no tool {call.tool!r}")
+            return failed(call, f"there is no tool {call.tool!r}")
         try:
             async with asyncio.timeout(tool.deadline_s) as deadline:
-                text = await tool.run(call.arguments)
+                text = await tool.run(call.arguments, caller)
         except msgspec.DecodeError as error:
-            return _error(call, f"wrong arguments: {error}")
+            return failed(call, f"wrong arguments: {error}")
+        except ToolFailed as error:
+            return failed(call, f"{error.message}; {error.hint}" if error.hint else error.message)
         except Exception as error:  # noqa: BLE001 - the wall of a tool: the model reads what went wrong and decides
             if deadline.expired():
-                return _error(call, f"{call.tool} took longer than {tool.deadline_s:g} s")
-            return _error(call, f"{call.tool} failed: {type(error).__name__}: {error}")
+                return failed(call, f"{call.tool} took longer than {tool.deadline_s:g} s")
+            return failed(call, f"{call.tool} failed: {type(error).__name__}: {error}")
         return _result(call, text)
+
+
+def failed(call: ToolCall, text: str) -> Result:
+    """Return the result of a call that came to nothing."""
+    clean = text[:MAX_ERROR_CHARS].encode(errors="replace").decode()
+    return Result(tool=call.tool, call_id=call.call_id, text=clean, is_error=True)
 
 
 def interrupted(call: ToolCall) -> Result:
     """Return the result of a call that a crash cut off and that may not be repeated."""
-    return _error(call, INTERRUPTED)
+    return failed(call, INTERRUPTED)
 
 
 def _result(call: ToolCall, text: str) -> Result:
     data = text.encode(errors="replace")  # halves of surrogate pairs cannot be stored
     if len(data) > MAX_RESULT_BYTES:
-        return _error(call, f"the result has more than {MAX_RESULT_BYTES >> 20} MiB")
+        return failed(call, f"the result has more than {MAX_RESULT_BYTES >> 20} MiB")
     return Result(tool=call.tool, call_id=call.call_id, text=data.decode())
-
-
-def _error(call: ToolCall, text: str) -> Result:
-    clean = text[:MAX_ERROR_CHARS].encode(errors="replace").decode()
-    return Result(tool=call.tool, call_id=call.call_id, text=clean, is_error=True)

@@ -79,10 +79,10 @@ def _set_up_line_editing(history: History | None) -> bool:
     readline.set_auto_history(False)
     for line in history.lines if history else ():
         readline.add_history(line)
-    if "libedit" in (readline.__doc__ or ""):
+    if "libedit" in (readline.__doc__ or "") or os.environ.get("TERM", "dumb") == "dumb":
         return False
     readline.parse_and_bind("set enable-bracketed-paste on")
-    return os.environ.get("TERM", "dumb") != "dumb"
+    return True
 
 
 def _typed(*, is_pasted_at_once: bool) -> Iterator[str]:

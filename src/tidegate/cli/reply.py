@@ -10,7 +10,7 @@ from tidegate.cli.answer import Approval, Entry, Event, Run
 from tidegate.cli.client import Answered, Client, Lost, NotRunning
 from tidegate.cli.screen import Screen
 from tidegate.cli.stream import events
-from tidegate.errors import SessionNotFound, Unavailable
+from tidegate.errors import NotFound, SessionNotFound, Unavailable
 
 COMEBACK_S = 60.0  # how long a gateway may be away before nobody waits for it any more
 LOOK_S = 0.25
@@ -171,10 +171,11 @@ class Reply:
 
 def pending(client: Client, key: str) -> list[Approval]:
     """Return the calls of a session that wait for a decision."""
+    asked = {"state": "pending", "session": key}
     try:
-        found = client.pages("/api/approvals", "approvals", {"state": "pending"}, None)
+        found = client.pages("/api/approvals", "approvals", asked, None)
         return [one for one in cast("Iterator[Approval]", found) if one["session"] == key]
     except Answered as error:
-        if error.code == "not_found":  # an older gateway, which has no approvals
+        if error.status == NotFound.status:  # no such session yet, or an older gateway without approvals
             return []
         raise

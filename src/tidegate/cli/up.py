@@ -44,7 +44,7 @@ def up(
 def _announce(gateway: "Gateway", folder: Path) -> None:
     """Say in five lines what there is; the token only to a terminal, never into a log."""
     url = gateway.instance.url
-    is_offline = gateway.config.model.provider == "offline"
+    is_offline = gateway.inside.config.model.provider == "offline"
     lines = (
         f"Tidegate is up: {url}/{f'#token={gateway.token}' if sys.stdout.isatty() else ''}",
         f"data:  {folder} (embedded store)",

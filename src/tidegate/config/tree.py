@@ -96,6 +96,8 @@ class Agent(Section, frozen=True, kw_only=True):
     instructions: str = ""
     #: names of tools; None is all
     tools: tuple[str, ...] | None = None
+    #: the folder that its files are in; None is `folder.workspace`
+    workspace: Path | None = None
     max_steps: Count = 50
     max_tokens: Count = 2_000_000
     max_time_ms: Positive = 30 * MINUTE_MS

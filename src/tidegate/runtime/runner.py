@@ -17,7 +17,7 @@ from tidegate.agent import loop
 from tidegate.agent.loop import Agent
 from tidegate.agent.model import Delta
 from tidegate.agent.prompt import open_calls
-from tidegate.agent.tools import interrupted
+from tidegate.agent.tools import Caller, interrupted
 from tidegate.clock import Clock
 from tidegate.domain.entry import Assistant, Body, System, User
 from tidegate.domain.run import Lane as LaneName
@@ -139,7 +139,8 @@ class Runner:
             )
         run = claimed.run
         history = _without_lost_calls(await self._history(run.session, agent.max_prompt_bytes), run)
-        journal = RunJournal(self._store, self._bus, run.lease)
+        caller = Caller(session=run.session, run=run.id, agent=agent.name)
+        journal = RunJournal(self._store, self._bus, run.lease, caller)
         return await loop.run(agent, journal, history, run.steps, run.usage)
 
     async def _history(self, session: SessionId, max_bytes: int) -> Sequence[Body]:
@@ -164,7 +165,8 @@ class Runner:
 class RunJournal:
     """Keeps what a loop decides, under the run's fence."""
 
-    def __init__(self, store: Store, bus: Bus, lease: Lease) -> None:
+    def __init__(self, store: Store, bus: Bus, lease: Lease, caller: Caller) -> None:
+        self.caller = caller
         self._store = store
         self._bus = bus
         self._lease = lease

@@ -1,0 +1,87 @@
+"""The inside of a gateway: store, intake, runner and sweeper on one state folder and one clock, without an edge.
+
+The gateway serves it, the soak drives it; both run the same code. It holds the folder's lock as long as it is open.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from tidegate import folder
+from tidegate.agent.loop import Agent
+from tidegate.agents import built
+from tidegate.bounded import Registry
+from tidegate.clock import Clock
+from tidegate.config import Config
+from tidegate.domain import policy
+from tidegate.runtime.bus import Bus
+from tidegate.runtime.intake import Intake
+from tidegate.runtime.lanes import Lane
+from tidegate.runtime.runner import Runner
+from tidegate.runtime.sweeper import Sweeper
+from tidegate.store import lock
+from tidegate.store.lock import FolderLock
+from tidegate.store.sqlite import SqliteStore
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of an engine that is open; `runner.serve` and `sweeper.serve` make it go."""
+
+    folder: Path
+    clock: Clock
+    config: Config
+    held: FolderLock
+    registry: Registry
+    store: SqliteStore
+    bus: Bus
+    agents: Mapping[str, Agent]
+    intake: Intake
+    runner: Runner
+    sweeper: Sweeper
+    broken: "asyncio.Future[None]"
+
+
+@asynccontextmanager
+async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Engine]:
+    """Open an engine on a state folder, and close it in reverse. Runs that a crash cut off are queued again.
+
+    Raises:
+        FolderHeld: Another gateway holds the folder.
+        ConfigError, StorageFailed, Unavailable: It cannot be opened.
+    """
+    async with AsyncExitStack() as stack:
+        folder.prepare(state)
+        held = lock.hold(state)
+        stack.callback(held.release)
+        registry = Registry()
+        policies = policy.policies(config.lifecycle)
+        store = await SqliteStore.open(state, clock, policies, registry)
+        stack.push_async_callback(store.close)
+        agents = await stack.enter_async_context(built(config))
+        bus = Bus(registry)
+        intake = Intake(store, bus, max_queued=config.runs.queue, max_open=config.runs.session_queue)
+        sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
+        lane = Lane(config.runs.slots)
+        registry.add("running", lambda: lane.taken, lane.slots)
+        runner = Runner(store, bus, agents, lane, clock)
+        broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
+        for listening in (runner.on_commit, sweeper.on_commit, bus.on_commit):
+            store.listen(listening)
+        yield Engine(
+            folder=state,
+            clock=clock,
+            config=config,
+            held=held,
+            registry=registry,
+            store=store,
+            bus=bus,
+            agents=agents,
+            intake=intake,
+            runner=runner,
+            sweeper=sweeper,
+            broken=broken,
+        )
