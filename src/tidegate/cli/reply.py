@@ -123,18 +123,24 @@ class Reply:
 
     def _wait_for_gateway(self) -> None:
         """Wait until the gateway is there again; what it has taken is not lost meanwhile."""
-        self._screen.warn("… the gateway is away; its answer goes on when it is back (Ctrl-C leaves)")
         until = time.monotonic() + COMEBACK_S
-        while time.monotonic() < until:
-            try:
-                self._client.find()
-                self._client.get(self._place)
-            except Unavailable:
-                time.sleep(LOOK_S)
-            else:
-                return
-        hint = f"the message is answered after its next start; see `tidegate sessions show {self._key}`"
-        raise Unavailable("the gateway does not come back", hint=hint)
+        is_told = False
+        while not self._is_back():
+            if not is_told:
+                self._screen.aside("… the gateway is away; the answer goes on when it is back (Ctrl-C leaves)")
+                is_told = True
+            if time.monotonic() > until:
+                hint = f"the message is kept; after its next start: tidegate sessions show {self._key}"
+                raise Unavailable("the gateway does not come back", hint=hint)
+            time.sleep(LOOK_S)
+
+    def _is_back(self) -> bool:
+        try:
+            self._client.find()
+            self._client.get(self._place)
+        except Unavailable:
+            return False
+        return True
 
     def _catch_up(self) -> None:
         for entry in self._client.entries(self._key, self.seq):

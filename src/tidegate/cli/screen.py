@@ -84,6 +84,13 @@ class Screen:
         self.end_line()
         click.echo(plain(text), err=True)
 
+    def aside(self, text: str) -> None:
+        """Say something in the middle of an answer, which goes on behind it."""
+        self._end_call()
+        if self._pieces:
+            print(flush=True)
+        click.secho(plain(text), dim=True, err=True)
+
     def end_line(self) -> None:
         """Go to a line of its own for what comes."""
         self._leave_pieces()
