@@ -53,7 +53,13 @@ class Asker:
     def run(self) -> Json:
         """The run."""
         state = "waiting" if self.pending else "done"
-        return {"id": "R", "session": KEY, "state": state, "outcome": None if self.pending else "ok", "error": ""}
+        return {
+            "id": "R",
+            "session": KEY,
+            "state": state,
+            "outcome": None if self.pending else "ok",
+            "error": "",
+        }
 
     def decide(self, name: str, decision: str) -> Json:
         """Take a decision."""

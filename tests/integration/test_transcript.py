@@ -1,6 +1,6 @@
 import json
 import os
-import resource
+import re
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,9 @@ def test_show(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
     assert '→ wait\n  {\n    "seconds": 0.0\n  }\n← wait · 10 B\n  waited 0 s\n' in whole
     assert "… 5 earlier entries\n\nmain" in tidegate_up.run("sessions", "show", key, "--tail", "1").out
     assert tidegate_up.json("sessions", "show", key, "--tail", "0")["entries"] == []
-    assert [entry["seq"] for entry in tidegate_up.json("sessions", "show", key, "--tail", "2")["entries"]] == [
+    assert [
+        entry["seq"] for entry in tidegate_up.json("sessions", "show", key, "--tail", "2")["entries"]
+    ] == [
         5,
         6,
     ]
@@ -44,7 +46,6 @@ def test_show_large_texts_and_lost_calls(tidegate_up: CommandLine, request: pyte
     assert shown.count("68.8 KB in all") == 2
     assert len(shown) < 6_000
     assert '→ wait {"seconds":600.0} · no result' in shown
-    assert "\nnotice  2" in shown
 
 
 def test_show_on_a_terminal(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
@@ -54,12 +55,13 @@ def test_show_on_a_terminal(tidegate_up: CommandLine, request: pytest.FixtureReq
     paged = CommandLine(tidegate_up.state, {"PAGER": "sed s/^/|/"})
     with terminal(paged, "sessions", "show", key) as shown:
         assert f"|{key}\r\n" in shown.rest()
+    drawn = CommandLine(tidegate_up.state, {"TERM": "xterm", "NO_COLOR": "1"})
     for columns in (20, 40, 80, 200):
-        with terminal(tidegate_up, "sessions", "list", "--q", key, columns=columns) as shown:
-            lines = shown.rest().splitlines()
+        with terminal(drawn, "sessions", "list", "--q", key, columns=columns) as shown:
+            lines = re.sub("\x1b\\[[0-9;]*m", "", shown.rest()).splitlines()
         assert max(map(len, lines)) <= columns
         assert ("title" in lines[0]) is (columns == 200)
-        assert "".join(line[: len(key)].strip() for line in lines[1:]).startswith(key[:18])
+        assert "".join(line[: len(key)].partition("  ")[0] for line in lines[1:]).startswith(key[:18])
 
 
 def test_colours(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
@@ -70,7 +72,7 @@ def test_colours(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> No
         line = CommandLine(tidegate_up.state, {**variables, "PAGER": "cat", "LESS": "-R"})
         for command in (["sessions", "show", key], ["sessions", "list"], ["chat", "/sleep 0"]):
             with terminal(line, *command) as shown:
-                # rich keeps bold without colours
+                # bold is no colour, and rich keeps it
                 found = "\x1b[" in shown.rest().replace("\x1b[1m", "").replace("\x1b[0m", "")
             assert not found or has_colours, command
         assert "\x1b" not in line.run("sessions", "show", key).out

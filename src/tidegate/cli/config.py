@@ -66,11 +66,13 @@ def show(config: Path | None, state: Path | None, *, as_json: bool) -> None:
 def check(config: Path | None, state: Path | None, *, as_json: bool) -> None:
     """Say whether the configuration can be used; what is wrong ends with exit code 78."""
     found = find(config, state_folder(state))
-    read(found)
+    tree = read(found)
     if as_json:
         click.echo(json.dumps({"path": found and str(found), "ok": True}))
-    else:
-        click.echo(f"{found}: in order" if found else "no file: the defaults hold")
+        return
+    click.echo(f"OK: {found}" if found else "OK: no file, so the defaults hold")
+    for line in _found(tree):
+        click.echo(f"  {line}")
 
 
 @config.command()
@@ -88,6 +90,19 @@ def init(config: Path | None, state: Path | None, *, as_json: bool, force: bool)
     except OSError as error:
         raise StorageFailed(f"{target}: cannot be written: {error.strerror}") from error
     click.echo(json.dumps({"path": str(target)}) if as_json else f"wrote {target}")
+
+
+def _found(tree: Config) -> Iterator[str]:
+    """Yield in a few lines what a configuration sets up, and what it still needs from outside."""
+    agents, model = list(tree.agents), tree.model
+    yield f"serves {tree.gateway.host}:{tree.gateway.port}"
+    yield f"{len(agents)} agent{'s' * (len(agents) > 1)}: {', '.join(agents)}"
+    is_offline = model.provider == "offline"
+    yield "model: offline, not an LLM" if is_offline else f"model: {model.name} at {model.base_url}"
+    if tree.lifecycle:
+        yield f"lifecycle changed for {', '.join(tree.lifecycle)}"
+    if model.api_key_env and not os.environ.get(model.api_key_env):
+        yield f"note: {model.api_key_env}, which holds the key, is not set here; it must be where the gateway starts"
 
 
 def _write(target: Path, text: str) -> None:

@@ -127,7 +127,9 @@ class Reply:
         is_told = False
         while not self._is_back():
             if not is_told:
-                self._screen.aside("… the gateway is away; the answer goes on when it is back (Ctrl-C leaves)")
+                self._screen.aside(
+                    "… the gateway is away; the answer goes on when it is back (Ctrl-C leaves)"
+                )
                 is_told = True
             if time.monotonic() > until:
                 hint = f"the message is kept; after its next start: tidegate sessions show {self._key}"

@@ -72,7 +72,7 @@ def list_(state: Path | None, limit: int, *, everything: bool, as_json: bool, **
     if as_json:
         print_json({}, "sessions", found)
         return
-    table(COLUMNS, map(_row, found), spare=("title", "size", "entries", "kind"))
+    table(COLUMNS, map(_row, found), spare=("title", "size", "entries", "kind", "state"))
 
 
 @sessions.command()
