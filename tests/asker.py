@@ -14,6 +14,7 @@ from typing import Any, Self
 Json = dict[str, Any]
 
 KEY = "chat:cli"
+PATH = "/api/sessions/chat%3Acli"
 AT = "2026-01-02T03:04:05.678Z"
 WAIT_S = 20.0
 
@@ -69,32 +70,25 @@ class Asker:
         found.update(state=state, decided_at=AT)
         return found
 
-    def answer(self, method: str, path: str, body: Json) -> Json | list[str]:
-        """Answer a request: JSON, or the events of a stream."""
+    def answer(self, path: str) -> Json | list[str]:
+        """Answer a GET: JSON, or the events of a stream."""
         name, _, query = path.partition("?")
-        match method, name.removeprefix("/api/").split("/"):
-            case "GET", ["status"]:
-                return {"model": "scripted"}
-            case "GET", ["sessions", _]:
-                return {"agent": "main", "entries": 0}
-            case "GET", ["sessions", _, "entries"]:
-                return {"entries": [] if self.pending else [_said()], "next": None}
-            case "GET", ["sessions", _, "events"]:
-                return self._events()
-            case "POST", ["sessions", _, "messages"]:
-                state = {"state": "waiting"} if "wait=1" in query else {}
-                return {"run": "R", "session": KEY, **state}
-            case "GET", ["runs", "R"]:
-                return self.run
-            case "GET", ["approvals"]:
-                return {"approvals": self.pending if "pending" in query else self.approvals, "next": None}
-            case "POST", ["approvals", name]:
-                return self.decide(name, body["decision"])
-        raise AssertionError((method, path))
+        asked = self.pending if "pending" in query else self.approvals
+        answers: dict[str, Json | list[str]] = {
+            "/api/status": {"model": "scripted"},
+            f"{PATH}": {"agent": "main", "entries": 0},
+            f"{PATH}/entries": {"entries": [] if self.pending else [_said()], "next": None},
+            f"{PATH}/events": [f"event: run\ndata: {json.dumps(self.run)}\n\n"],
+            "/api/runs/R": self.run,
+            "/api/approvals": {"approvals": asked, "next": None},
+        }
+        return answers[name]
 
-    def _events(self) -> list[str]:
-        """Return what happens next in the session."""
-        return [f"event: run\ndata: {json.dumps(self.run)}\n\n"]
+    def take(self, path: str, body: Json) -> Json:
+        """Answer a POST."""
+        if path.startswith("/api/approvals/"):
+            return self.decide(path.rpartition("/")[2], body["decision"])
+        return {"run": "R", "session": KEY, **({"state": "waiting"} if "wait=1" in path else {})}
 
 
 def _approval(number: int, tool: str, arguments: str) -> Json:
@@ -123,16 +117,16 @@ class _Handler(BaseHTTPRequestHandler):
     gateway: Asker
 
     def do_GET(self) -> None:
-        self._answer({})
+        self._send(self.gateway.answer(self.path))
 
     def do_POST(self) -> None:
-        self._answer(json.loads(self.rfile.read(int(self.headers["content-length"])) or b"{}"))
+        body = self.rfile.read(int(self.headers["content-length"] or 0))
+        self._send(self.gateway.take(self.path, json.loads(body or b"{}")))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
         """Say nothing."""
 
-    def _answer(self, body: Json) -> None:
-        found = self.gateway.answer(self.command, self.path, body)
+    def _send(self, found: Json | list[str]) -> None:
         self.send_response(200)
         self.end_headers()
         if isinstance(found, list):

@@ -7,6 +7,8 @@ import pytest
 
 from command_line import CommandLine, key_of
 
+BASH = shutil.which("bash") or ""
+
 
 def completed(line: CommandLine, *words: str) -> list[str]:
     """Return what zsh would be offered for the last word."""
@@ -33,7 +35,7 @@ def bash(line: CommandLine, typed: str) -> list[str]:
     command.chmod(0o700)
     words = [part for word in typed.split(" ") for part in _parts(word)]
     done = subprocess.run(
-        ["bash", "-c", script, "bash", *words],
+        [BASH, "-c", script, "bash", *words],
         capture_output=True,
         env={**line.environment, "PATH": f"{folder}:{line.environment['PATH']}"},
         check=True,
@@ -77,7 +79,7 @@ def test_names_of_a_gateway(tidegate_up: CommandLine, request: pytest.FixtureReq
     assert completed(elsewhere, "sessions", "show", "--state", str(tidegate_up.state), key) == [key]
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@pytest.mark.skipif(not BASH, reason="bash is not installed")
 def test_bash_splits_keys(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
     """Bash takes a colon for the end of a word: what it is offered is what comes behind it."""
     key = key_of(request)

@@ -49,7 +49,7 @@ def system(folder: Path, script: str) -> Mapping[str, str]:
 @pytest.mark.skipif(ANALYZE is None, reason="systemd is not installed")
 @pytest.mark.parametrize("is_sandboxed", [True, False])
 def test_systemd_understands_it(tmp_path: Path, *, is_sandboxed: bool) -> None:
-    """systemd reads the unit without a complaint, whatever the path of the state folder holds."""
+    """Systemd reads the unit without a complaint, whatever the path of the state folder holds."""
     state = tmp_path / """a b%h"c'd\\e"""
     path = tmp_path / "tidegate.service"
     path.write_text(unit(plan(state, is_sandboxed=is_sandboxed)))

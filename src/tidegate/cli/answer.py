@@ -61,8 +61,9 @@ class Approval(TypedDict):
     """A call that a person decides on."""
 
     id: str
-    session: str
-    run: str
+    #: None where the call is always allowed
+    session: str | None
+    run: str | None
     agent: str
     tool: str
     #: JSON, as the model wrote it

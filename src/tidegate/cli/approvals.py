@@ -71,5 +71,5 @@ def _decide(client: Client, approval: str, decision: str, *, as_json: bool) -> N
 def _row(approval: Approval) -> Sequence[str]:
     is_open = approval["state"] == "pending" and approval["expires_at"]
     expires = due(approval["expires_at"] or "") if is_open else ""
-    names = (approval["id"], approval["session"], approval["agent"], approval["state"])
+    names = (approval["id"], approval["session"] or "", approval["agent"], approval["state"])
     return *names, expires, call_of(approval)

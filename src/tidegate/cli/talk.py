@@ -51,7 +51,7 @@ class Talk:
         waiting = pending(self._client, self.key)
         if waiting:
             self._before = self._last_seq() or 0
-            self._reply().follow(lambda: waiting[0]["run"], self._asked, hears_first=True)
+            self._reply().follow(lambda: waiting[0]["run"] or "", self._asked, hears_first=True)
 
     def calls(self) -> Iterator[Entry]:
         """Yield the tool calls since the latest message, and what they answered."""
