@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cable import Cable
 from command_line import CommandLine, Process, key_of, limited
 from gateway_process import TOKEN, GatewayProcess, until
 from llm_server import LlmServer, Reply
@@ -219,5 +220,25 @@ def test_an_answer_survives_the_gateway(
                     gateway.start()
                     out, _ = process.communicate()
                 assert (process.returncode, out) == (0, f"{again}\n".encode())
+    finally:
+        gate.set()
+
+
+def test_a_dropped_connection(model: LlmServer, tmp_path: Path) -> None:
+    """A connection that breaks in the middle of an answer is made again, and nothing is lost, said twice or told."""
+    gate = threading.Event()
+    model.script = [Reply(text="the tide is high", gate=gate)]
+    config = f'[model]\nprovider = "openai"\nname = "m"\nbase_url = "{model.base_url}"\n'
+    line = CommandLine(tmp_path / "state", {"TIDEGATE_TOKEN": TOKEN})
+    try:
+        with GatewayProcess(line.state, config=config) as gateway, Cable(gateway.port) as cable:
+            card = json.loads((line.state / "gateway.json").read_text())
+            (line.state / "gateway.json").write_text(json.dumps(card | {"url": cable.url}))
+            with terminal(line, "chat", "go") as shown:
+                shown.until("the tide is ")
+                cable.pull()
+                until(lambda: cable.count > 0)  # plugged in again: somebody hears the session
+                gate.set()
+                assert shown.rest() == "high\r\n"
     finally:
         gate.set()

@@ -9,11 +9,10 @@ from contextlib import suppress
 import click
 
 from tidegate.cli.call import whole_call, whole_result
-from tidegate.cli.client import Answered
 from tidegate.cli.history import History
 from tidegate.cli.reply import Waits
 from tidegate.cli.talk import Talk, tell_later
-from tidegate.errors import Unavailable
+from tidegate.errors import TidegateError
 
 PROMPT = "> "
 HELP = """\
@@ -61,7 +60,7 @@ class Conversation:
             do()
         except Waits as waits:
             tell_later(waits)
-        except (Answered, Unavailable) as error:
+        except TidegateError as error:
             click.echo(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), err=True)
 
     def _expand(self) -> None:
@@ -108,7 +107,9 @@ def _typed(*, is_pasted_at_once: bool) -> Iterator[str]:
 
 def _line(*, is_pasted_at_once: bool) -> str:
     """Return what was typed, or all the lines that were pasted."""
-    lines = [input(PROMPT)]
+    if not sys.stdout.isatty():
+        click.echo(PROMPT, nl=False, err=True)
+    lines = [input(PROMPT if sys.stdout.isatty() else "")]
     with suppress(EOFError):
         while not is_pasted_at_once and select.select([sys.stdin], [], [], 0)[0]:
             lines.append(input())

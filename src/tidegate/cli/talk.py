@@ -113,11 +113,13 @@ def agents(client: Client) -> Sequence[str]:
 def tell_later(waits: Waits) -> None:
     """Say how a call is decided on later."""
     for approval in waits.approvals:
-        decision.show(approval)
         click.echo(
             f"waiting; decide with `tidegate approvals allow {approval['id']}` or `… deny …`", err=True
         )
 
 
-def _leave(_: list[Approval]) -> bool:
+def _leave(approvals: list[Approval]) -> bool:
+    """Show what nobody can be asked about here."""
+    for approval in approvals:
+        decision.show(approval)
     return False
