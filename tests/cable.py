@@ -13,8 +13,10 @@ WAIT_S = 20.0
 class Cable:
     """The relay; a context manager, listening on a free port."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, swallowed: int = 0) -> None:
         self._port = port
+        #: which connection, counted from 1, breaks instead of bringing an answer
+        self._swallowed = swallowed
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
@@ -56,12 +58,13 @@ class Cable:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            self._start(partial(self._relay, near))
+            self._swallowed -= 1
+            self._start(partial(self._relay, near, is_swallowed=self._swallowed == 0))
 
-    def _relay(self, near: socket.socket) -> None:
+    def _relay(self, near: socket.socket, *, is_swallowed: bool) -> None:
         with near, socket.create_connection(("127.0.0.1", self._port)) as far:
             self._open.append(far)
-            back = self._start(partial(_pour, far, near))
+            back = self._start(partial(_swallow if is_swallowed else _pour, far, near))
             _pour(near, far)
             back.join(WAIT_S)
             self._open.remove(far)
@@ -80,3 +83,8 @@ def _pour(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_RDWR)
     except OSError:
         return
+
+
+def _swallow(source: socket.socket, target: socket.socket) -> None:
+    source.recv(1)
+    target.shutdown(socket.SHUT_RDWR)

@@ -242,3 +242,14 @@ def test_a_dropped_connection(model: LlmServer, tmp_path: Path) -> None:
                 assert shown.rest() == "high\r\n"
     finally:
         gate.set()
+
+
+def test_a_lost_acknowledgement(tmp_path: Path) -> None:
+    """A message whose acknowledgement never came is sent again, and taken once."""
+    line = CommandLine(tmp_path / "state", {"TIDEGATE_TOKEN": TOKEN})
+    # the first request looks for the session, the second one brings the message
+    with GatewayProcess(line.state) as gateway, Cable(gateway.port, swallowed=2) as cable:
+        card = json.loads((line.state / "gateway.json").read_text())
+        (line.state / "gateway.json").write_text(json.dumps(card | {"url": cable.url}))
+        assert line.run("chat", "/echo hi") == (0, "hi\n", "")
+        assert gateway.texts("chat:cli") == ["/echo hi", "hi"]

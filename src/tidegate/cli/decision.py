@@ -17,7 +17,6 @@ from tidegate.cli.client import Answered, Client
 from tidegate.cli.due import due
 from tidegate.cli.text import literal
 
-SHOWN_CHARS = 16_000  # a call above this is shown by its two ends
 QUESTION = "[o]nce / [a]lways this exact call / [d]eny / [l]ater: "
 ANSWERS: Mapping[str, str] = MappingProxyType({"o": "once", "a": "always", "d": "deny", "l": "later"})
 
@@ -29,8 +28,8 @@ def decide(client: Client, approval: str, decision: str) -> Approval:
 
 
 def call_of(approval: Approval) -> str:
-    """Return the literal call."""
-    return f"{literal(approval['tool'])} {_ends(literal(approval['arguments']))}"
+    """Return the literal call, whole: what is not shown cannot be judged."""
+    return f"{literal(approval['tool'])} {literal(approval['arguments'])}"
 
 
 def show(approval: Approval) -> None:
@@ -72,11 +71,3 @@ def _answer() -> str:
         decision = ANSWERS.get(said, said)
         if decision in ANSWERS.values():
             return decision
-
-
-def _ends(text: str) -> str:
-    left_out = len(text) - SHOWN_CHARS
-    if left_out <= 0:
-        return text
-    half = SHOWN_CHARS // 2
-    return f"{text[:half]} … {left_out} CHARACTERS ARE NOT SHOWN HERE … {text[-half:]}"
