@@ -2,12 +2,12 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 
+from tidegate.cli.file import make_folder, replacing
 from tidegate.cli.options import config_option, json_option, state_option
 from tidegate.config import (
     FILE_NAME,
@@ -21,7 +21,7 @@ from tidegate.config import (
     state_folder,
 )
 from tidegate.domain.policy import Policy, policies
-from tidegate.errors import ConfigError, StorageFailed
+from tidegate.errors import ConfigError
 from tidegate.units import print_duration
 
 
@@ -85,10 +85,9 @@ def init(config: Path | None, state: Path | None, *, as_json: bool, force: bool)
     target = (config or state_folder(state) / FILE_NAME).absolute()
     if os.path.lexists(target) and not force:
         raise ConfigError(f"{target}: this file exists already", hint="--force replaces it")
-    try:
-        _write(target, example())
-    except OSError as error:
-        raise StorageFailed(f"{target}: cannot be written: {error.strerror}") from error
+    make_folder(target.parent)
+    with replacing(target) as file:
+        file.write(example())
     click.echo(json.dumps({"path": str(target)}) if as_json else f"wrote {target}")
 
 
@@ -103,21 +102,6 @@ def _found(tree: Config) -> Iterator[str]:
         yield f"lifecycle changed for {', '.join(tree.lifecycle)}"
     if model.api_key_env and not os.environ.get(model.api_key_env):
         yield f"note: {model.api_key_env}, which holds the key, is not set here; it must be where the gateway starts"
-
-
-def _write(target: Path, text: str) -> None:
-    """Write the whole file, readable by its owner alone, or nothing."""
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _in_effect(tree: Config) -> dict[str, object]:
