@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -81,6 +82,11 @@ def command(*args: str | Path) -> list[str]:
 def key_of(request: pytest.FixtureRequest) -> str:
     """Return a session key of the test's own."""
     return f"t:{request.node.name}"
+
+
+def timeless(text: str) -> str:
+    """Return what was printed without how long calls took."""
+    return re.sub(r" in \d+(\.\d)? s\b", " in # s", text)
 
 
 @contextmanager
