@@ -1,8 +1,8 @@
 """What one request to a model over HTTP costs the gateway, with few and with many stored sessions.
 
-A scripted model server runs in a process of its own and so do the clients' ends of this script, so that what is measured
-is the gateway alone: from an OpenAI client's request to the model's stream and back, with a session that is made,
-answered, completed and kept.
+A scripted model server runs in a process of its own, and this script is the client, so that what is measured is the
+gateway alone: from an OpenAI client's request to the model's stream and back, with a session that is made, answered,
+completed and kept.
 
 Run: python bench/model.py [--requests N] [--sessions N ...] [--quick]. To reach: at most 20 ms of CPU a request, with
 100 and with 100,000 stored sessions; resident memory flat over 1,000 requests.
@@ -43,12 +43,19 @@ class Block(NamedTuple):
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer requests of one connection with the same stream, in the dialect that the path names."""
-    while head := await reader.readuntil(b"\r\n\r\n"):
+    while True:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):  # the gateway has closed it
+            writer.close()
+            return
         size = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         await reader.readexactly(int(size.partition(b":")[2]))
         events = _anthropic() if b"/messages" in head else _openai()
         body = "".join(events).encode()
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n" % len(body))
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n" % len(body)
+        )
         writer.write(body)
         await writer.drain()
 
@@ -127,7 +134,9 @@ def measure(state: Path, dialect: str, url: str, requests: int) -> list[Block]:
             found.append(Block(1_000 * (child.cpu_s - cpu_s) / (requests // BLOCKS), child.rss_bytes / MIB))
     finally:
         child.stop()
-    say(f"{state.name}, {dialect}: {statistics.median(one.cpu_ms for one in found):.2f} ms, {found[-1].rss_mib:.1f} MiB")
+    say(
+        f"{state.name}, {dialect}: {statistics.median(one.cpu_ms for one in found):.2f} ms, {found[-1].rss_mib:.1f} MiB"
+    )
     return found
 
 

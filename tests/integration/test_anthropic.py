@@ -25,9 +25,9 @@ def server() -> Iterator[LlmServer]:
         yield running
 
 
-def anthropic(server: LlmServer, **changes: str) -> Target:
+def anthropic(server: LlmServer) -> Target:
     """Return the target that a script speaks for."""
-    return target(server.base_url, Dialect.ANTHROPIC, **changes)
+    return target(server.base_url, Dialect.ANTHROPIC)
 
 
 def answer(where: Target, question: Prompt | None = None) -> Answer:
@@ -65,7 +65,9 @@ def test_what_a_request_carries(server: LlmServer, monkeypatch: pytest.MonkeyPat
 
 def test_a_call_comes_as_written(server: LlmServer) -> None:
     """A call's arguments are the model's own text, put together from its pieces."""
-    server.script = [Reply(text="let me see", calls=[("a", "lookup", '{"word":  "ebb"}'), ("b", "lookup", "{")])]
+    server.script = [
+        Reply(text="let me see", calls=[("a", "lookup", '{"word":  "ebb"}'), ("b", "lookup", "{")])
+    ]
     last = answer(anthropic(server), prompt(tools=[TOOL]))
     assert last.text == "let me see"
     assert last.calls == [

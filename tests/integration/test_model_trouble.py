@@ -64,7 +64,9 @@ def test_what_may_pass_is_busy(server: LlmServer, dialect: Dialect, status: int)
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(("header", "low", "high"), [("7", 7, 7), ("0", 0, 0), ("", 580, 600), ("soon", None, None)])
+@pytest.mark.parametrize(
+    ("header", "low", "high"), [("7", 7, 7), ("0", 0, 0), ("", 580, 600), ("soon", None, None)]
+)
 def test_when_to_come_back(
     server: LlmServer, dialect: Dialect, header: str, low: int | None, high: int | None
 ) -> None:
@@ -80,9 +82,16 @@ def test_when_to_come_back(
 
 @pytest.mark.parametrize(
     ("status", "kind", "code"),
-    [(400, "", ""), (401, "authentication_error", "invalid_api_key"), (404, "", ""), (402, "billing_error", "")],
+    [
+        (400, "", ""),
+        (401, "authentication_error", "invalid_api_key"),
+        (404, "", ""),
+        (402, "billing_error", ""),
+    ],
 )
-def test_what_will_not_pass_is_not(server: LlmServer, dialect: Dialect, status: int, kind: str, code: str) -> None:
+def test_what_will_not_pass_is_not(
+    server: LlmServer, dialect: Dialect, status: int, kind: str, code: str
+) -> None:
     """What would be refused again is no ModelBusy."""
     server.script = [Reply(status=status, body=told("no", kind, code))]
     assert type(fail(server, dialect)) is ModelFailed
@@ -99,7 +108,11 @@ def test_no_credit_is_not_busy(server: LlmServer) -> None:
     [
         (Dialect.OPENAI, 400, told("8 tokens", "invalid_request_error", "context_length_exceeded")),
         (Dialect.OPENAI, 400, told("This model's maximum context length is 8 tokens")),
-        (Dialect.OPENAI, 400, told("the request exceeds the available context size", "exceed_context_size_error")),
+        (
+            Dialect.OPENAI,
+            400,
+            told("the request exceeds the available context size", "exceed_context_size_error"),
+        ),
         (Dialect.ANTHROPIC, 400, told("prompt is too long: 9 tokens > 8", "invalid_request_error")),
         (Dialect.ANTHROPIC, 400, told("input length and `max_tokens` exceed context limit: 9 + 1 > 8")),
         (Dialect.ANTHROPIC, 413, told("Request exceeds the maximum size", "request_too_large")),

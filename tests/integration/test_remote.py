@@ -30,7 +30,9 @@ def test_a_text_arrives_in_order(server: LlmServer) -> None:
     server.script = [Reply(text="high tide")]
     *deltas, answer = ask(server.base_url)
     assert deltas == [Delta(text="hig"), Delta(text="h t"), Delta(text="ide")]
-    assert answer == Answer(text="high tide", usage=Usage(input_tokens=11, output_tokens=7), model="tiny", calls=[])
+    assert answer == Answer(
+        text="high tide", usage=Usage(input_tokens=11, output_tokens=7), model="tiny", calls=[]
+    )
 
 
 def test_a_delta_does_not_wait_for_the_end(server: LlmServer) -> None:

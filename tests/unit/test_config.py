@@ -8,9 +8,9 @@ import pytest
 
 from tidegate import config
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
+from tidegate.config.source import sources
 from tidegate.domain.policy import DEFAULTS, Policies, policies
 from tidegate.domain.session import PolicyName
-from tidegate.config.source import sources
 from tidegate.errors import ConfigError
 
 Written = Callable[[str], Path]
@@ -229,14 +229,19 @@ def test_where_models_are(written: Written) -> None:
     router = ("openai", "https://openrouter.ai/api/v1")
     assert found == {
         "main": [(*router, "anthropic/claude")],
-        "a": [("anthropic", "https://api.anthropic.com", "claude"), ("openai", "http://127.0.0.1:9/v1", "tiny")],
+        "a": [
+            ("anthropic", "https://api.anthropic.com", "claude"),
+            ("openai", "http://127.0.0.1:9/v1", "tiny"),
+        ],
         "b": [
             (*router, "x-ai/grok"),
             ("anthropic", "https://work.example/v1", "claude"),
             (*router, "offline"),
         ],
     }
-    rooms = {one.name: (one.window, one.reserve) for agent in read.agents.values() for one in sources(read, agent)}
+    rooms = {
+        one.name: (one.window, one.reserve) for agent in read.agents.values() for one in sources(read, agent)
+    }
     assert rooms["work/claude"] == (128_000, 1_000)
     assert sources(read, read.agents["a"])[0].reserve == 16_384
     assert sources(read, read.agents["b"])[-1].is_offline
@@ -278,7 +283,7 @@ def test_the_effective_tree_is_json() -> None:
     assert tree["gateway"]["drain"] == "10s"
     assert tree["agents"]["main"]["max_time"] == "30m"
     assert tree["lifecycle"] == {"chat": {"idle_after": "never"}}
-    assert list(tree) == ["gateway", "store", "model", "agents", "lifecycle", "sweep", "runs"]
+    assert list(tree) == ["gateway", "store", "model", "providers", "agents", "lifecycle", "sweep", "runs"]
 
 
 def test_the_example_is_the_default(written: Written) -> None:
@@ -287,7 +292,8 @@ def test_the_example_is_the_default(written: Written) -> None:
     assert config.read(written(config.example())) == default
     taken_in = re.sub(r"^#(?=\[|[a-z_]+ =)", "", config.example(), flags=re.MULTILINE)
     read = config.read(written(taken_in))
-    assert msgspec.structs.replace(read, lifecycle=default.lifecycle) == default
+    assert msgspec.structs.replace(read, lifecycle=default.lifecycle, providers={}) == default
+    assert read.providers == {"openai": config.Provider()}
     assert policies(read.lifecycle) == DEFAULTS
     assert set(read.lifecycle) == set(config.LIFECYCLE_KEYS)
 
@@ -298,6 +304,7 @@ def test_the_example_names_every_key() -> None:
         config.Gateway,
         config.Store,
         config.Model,
+        config.Provider,
         config.Agent,
         config.Lifecycle,
         config.Sweep,

@@ -95,7 +95,10 @@ def size_of(event: ModelResponseStreamEvent) -> int:
     match event:
         case PartStartEvent(part=TextPart(content=text) | ThinkingPart(content=text)):
             return len(text)
-        case PartStartEvent(part=ToolCallPart(args=args)) | PartDeltaEvent(delta=ToolCallPartDelta(args_delta=args)):
+        case (
+            PartStartEvent(part=ToolCallPart(args=args))
+            | PartDeltaEvent(delta=ToolCallPartDelta(args_delta=args))
+        ):
             return len(str(args or ""))
         case PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
             return len(text)
@@ -150,7 +153,9 @@ def _asked(body: _Asked) -> ModelRequestPart:
             # made from what users and tools said, so it does not get the authority of a system message
             return UserPromptPart(content=f"[summary of the conversation so far]\n{body.text}")
         case Result():
-            return ToolReturnPart(tool_name=_name(body.tool), content=_shown(body), tool_call_id=_id(body.call_id))
+            return ToolReturnPart(
+                tool_name=_name(body.tool), content=_shown(body), tool_call_id=_id(body.call_id)
+            )
         case _:
             assert_never(body)
 
@@ -173,4 +178,8 @@ def _name(tool: str) -> str:
 
 def _id(call_id: str) -> str:
     """Return an id that every provider takes; another provider may have made this one."""
-    return call_id if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:32]
+    return (
+        call_id
+        if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", call_id)
+        else hashlib.sha256(call_id.encode()).hexdigest()[:32]
+    )

@@ -62,7 +62,7 @@ class Endpoint:
             instrument=False,
         )
         texts: list[str] = []
-        usage = Usage()
+        stream: StreamedResponse | None = None
         room = MAX_ANSWER_CHARS
         try:
             async with request as stream:
@@ -72,13 +72,12 @@ class Endpoint:
                         raise Flood(f"answered more than {MAX_ANSWER_CHARS >> 20} million characters")
                     if text := dialect.text_of(event):
                         texts.append(text)
-                        usage = _usage(stream)
                         yield Delta(text=text)
             end = list(self._end(stream, texts, prompt.bodies))
         except FAILURES as error:
-            raise self._cut(explain(error, self._target), texts, usage) from error
+            raise self._cut(explain(error, self._target), texts, stream) from error
         except ModelFailed as failure:
-            raise self._cut(failure, texts, usage) from failure
+            raise self._cut(failure, texts, stream) from failure
         # only now, since a caller may stop listening at the answer, and then nothing may be left open
         for piece in end:
             yield piece
@@ -107,10 +106,13 @@ class Endpoint:
         kept = "" if is_cut else opaque.keep(response, self._target.identity)
         yield Answer(text=text, calls=calls, usage=_usage(stream), model=self._target.name, opaque=kept)
 
-    def _cut(self, failure: ModelFailed, texts: Sequence[str], usage: Usage) -> ModelFailed:
+    def _cut(
+        self, failure: ModelFailed, texts: Sequence[str], stream: StreamedResponse | None
+    ) -> ModelFailed:
         """Return a failure as it is once something was said."""
-        if not texts:
+        if not texts or stream is None:
             return failure
+        usage = _usage(stream)
         tokens = (usage.input_tokens, usage.output_tokens)
         return ModelCut(failure, text="".join(texts), model=self._target.name, tokens=tokens)
 

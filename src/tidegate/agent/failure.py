@@ -54,16 +54,8 @@ def explain(error: Exception, target: Target) -> ModelFailed:
     match _flood(error) or error:
         case Flood() as flood:
             return ModelFailed(f"{where} {flood}")
-        case ModelAPIError() as refusal if _is_overflow(refusal):
-            hint = "a new session, or a larger context_window if the model has one"
-            return ContextOverflow(f"the conversation is too long for {where}{_quote(refusal, target)}", hint=hint)
-        case ModelTimeoutError(phase="connect" | "pool") | ModelConnectionError(phase="connect" | "pool"):
-            hint = "check base_url, and that the server runs"
-            return ModelBusy(f"there is no connection to {where}{_reason(error)}", hint=hint)
-        case ModelTimeoutError():
-            return ModelBusy(f"{where} was silent for {target.timeout_s:g} s")
-        case ModelConnectionError():
-            return ModelBusy(f"{where} broke off its answer")
+        case ModelConnectionError() as lost:
+            return _lost(lost, target)
         case ModelAPIError() as refusal if not isinstance(refusal.__cause__, ValueError):
             return _refused(refusal, target)
         case UserError():
@@ -73,8 +65,22 @@ def explain(error: Exception, target: Target) -> ModelFailed:
             return ModelFailed(message, hint=CHECK_URL[target.dialect])
 
 
+def _lost(error: ModelConnectionError, target: Target) -> ModelBusy:
+    """Return what became of the connection."""
+    if error.phase in {"connect", "pool"}:
+        hint = "check base_url, and that the server runs"
+        return ModelBusy(f"there is no connection to {target.where}{_reason(error)}", hint=hint)
+    if isinstance(error, ModelTimeoutError):
+        return ModelBusy(f"{target.where} was silent for {target.timeout_s:g} s")
+    return ModelBusy(f"{target.where} broke off its answer")
+
+
 def _refused(error: ModelAPIError, target: Target) -> ModelFailed:
     """Return what a provider's own word means, as a status or inside a stream."""
+    if _is_overflow(error):
+        hint = "start another session, or set a context_window that the model has"
+        what = f"the conversation is too long for {target.where}{_quote(error, target)}"
+        return ContextOverflow(what, hint=hint)
     status = _status(error)
     quote = "" if status in {401, 403} else _quote(error, target)
     is_said_inside = error.in_stream and isinstance(error, ModelHTTPError)

@@ -51,13 +51,14 @@ class FallbackModel:
                         async for piece in pieces:
                             is_heard = True
                             yield piece
-                    return
                 except ContextOverflow:
                     raise
                 except ModelFailed as error:
                     if is_heard:
                         raise
                     failure = error
+                else:
+                    return
                 pause_s = self._pause_s(failure, attempt)
                 _log.warning("model_failed", model=model.name, error=failure.message, again_in_s=pause_s)
                 if pause_s is None:

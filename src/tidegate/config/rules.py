@@ -15,11 +15,11 @@ from tidegate.config.section import Section, Table, WrongError, section, suggest
 from tidegate.config.source import sources
 from tidegate.config.tree import (
     LIFECYCLE_KEYS,
+    OFFLINE,
     Agent,
     Config,
     Gateway,
     Lifecycle,
-    OFFLINE,
     Model,
     Provider,
     Runs,

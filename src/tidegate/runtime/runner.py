@@ -212,9 +212,7 @@ def _as_said(kept: Body, said: Body) -> Body:
     """Return a body as it was kept, but with all that a model said itself, so that it reads that whole."""
     if not isinstance(kept, Assistant | Call) or not (kept.blob or kept.opaque_blob):
         return kept
-    return msgspec.structs.replace(
-        kept, text=said.text, blob=None, opaque=opaque_of(said), opaque_blob=None
-    )
+    return msgspec.structs.replace(kept, text=said.text, blob=None, opaque=opaque_of(said), opaque_blob=None)
 
 
 def _without_lost_calls(history: Sequence[Body], run: Run) -> Sequence[Body]:
