@@ -17,6 +17,7 @@ from tidegate.config.tree import (
     LIFECYCLE_KEYS,
     OFFLINE,
     Agent,
+    Approvals,
     Config,
     Gateway,
     Lifecycle,
@@ -41,6 +42,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "model": Model,
         "sweep": Sweep,
         "runs": Runs,
+        "approvals": Approvals,
     }
 )
 
