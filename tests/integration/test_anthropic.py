@@ -1,12 +1,13 @@
 import asyncio
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from asking import KEY, ask, opened, prompt, target
 from llm_server import LlmServer, Reply
 from tidegate.agent.model import Answer, Delta, Prompt, ToolCall, ToolSpec
-from tidegate.agent.target import Target
+from tidegate.agent.target import Target, Thinking
 from tidegate.config.preset import Dialect
 from tidegate.domain.entry import Assistant, Body, Call, Result, Summary, System, User
 from tidegate.domain.run import Usage
@@ -61,6 +62,19 @@ def test_what_a_request_carries(server: LlmServer, monkeypatch: pytest.MonkeyPat
     assert request.body["system"] == "be brief"
     (tool,) = request.body["tools"]
     assert (tool["name"], tool["input_schema"]) == ("lookup", dict(TOOL.parameters))
+
+
+@pytest.mark.filterwarnings("ignore:The model .* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("level", ["low", "medium", "high"])
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-sonnet-4-6"])
+def test_thinking_fits_into_the_limit(server: LlmServer, level: Thinking, model: str) -> None:
+    """Whether a model thinks on a budget or by effort, the answer keeps the reserve to itself."""
+    where = msgspec.structs.replace(anthropic(server), thinking=level, model=model, max_tokens=1_000)
+    answer(where)
+    asked = server.requests[0].body
+    budget = asked["thinking"].get("budget_tokens", 0)
+    assert asked["max_tokens"] - budget >= 1_000
+    assert budget or asked["output_config"] == {"effort": level}
 
 
 def test_a_call_comes_as_written(server: LlmServer) -> None:

@@ -25,6 +25,8 @@ from tidegate.errors import ModelBusy, ModelCut, ModelFailed
 
 MAX_ANSWER_CHARS = 4 << 20  # of text, thoughts and arguments; in any script they fit into a blob
 CONNECT_S = 10.0
+# What Anthropic's older models may think, as the library tells them; it has to lie below the limit of the whole answer.
+THOUGHT_TOKENS = {"default": 0, "off": 0, "low": 2_048, "medium": 10_000, "high": 16_384}
 CUT = "\n\n[cut off: the model reached its output limit]"
 
 _SENT_HEADERS = frozenset(
@@ -135,7 +137,7 @@ def _open(target: Target, http: httpx2.AsyncClient) -> Model:
 def _settings(target: Target) -> ModelSettings:
     settings = ModelSettings()
     if target.dialect is Dialect.ANTHROPIC:
-        settings["max_tokens"] = target.max_tokens
+        settings["max_tokens"] = target.max_tokens + THOUGHT_TOKENS[target.thinking]
     match target.thinking:
         case "default":
             pass
