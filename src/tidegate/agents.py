@@ -20,8 +20,8 @@ from tidegate.errors import ConfigError
 
 
 @asynccontextmanager
-async def built(config: Config) -> AsyncIterator[Mapping[str, Agent]]:
-    """Build every agent by its name; the clients of their models are closed in the end.
+async def built(config: Config, tools: Sequence[Tool]) -> AsyncIterator[Mapping[str, Agent]]:
+    """Build every agent by its name, with *tools* beside its own; the clients of their models are closed in the end.
 
     Raises:
         ConfigError: A model needs a key that is missing or what is not installed; an agent names a tool that does not
@@ -29,22 +29,26 @@ async def built(config: Config) -> AsyncIterator[Mapping[str, Agent]]:
     """
     async with AsyncExitStack() as stack:
         models: dict[Target, RemoteModel] = {}
-        agents = {name: _agent(name, agent, config, models) for name, agent in config.agents.items()}
+        agents = {name: _agent(name, agent, config, models, tools) for name, agent in config.agents.items()}
         for model in models.values():
             stack.push_async_callback(model.aclose)
         yield agents
 
 
 def _agent(
-    name: str, agent: AgentConfig, config: Config, models: MutableMapping[Target, RemoteModel]
+    name: str,
+    agent: AgentConfig,
+    config: Config,
+    models: MutableMapping[Target, RemoteModel],
+    tools: Sequence[Tool],
 ) -> Agent:
     candidates = sources(config, agent)
-    tools = offline_tools() if any(source.is_offline for source in candidates) else []
+    offline = offline_tools() if any(source.is_offline for source in candidates) else []
     return Agent(
         name=name,
         model=_model(candidates, agent, models),
         instructions=agent.instructions,
-        tools=ToolBox(_tools(name, agent, tools)),
+        tools=ToolBox(_tools(name, agent, [*tools, *offline])),
         budget=Budget(
             max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
         ),

@@ -24,6 +24,7 @@ from tidegate.config.tree import (
     Provider,
     Runs,
     Store,
+    Subagents,
     Sweep,
 )
 from tidegate.errors import ConfigError
@@ -40,6 +41,7 @@ __all__ = [
     "Provider",
     "Runs",
     "Store",
+    "Subagents",
     "Sweep",
     "effective",
     "example",
@@ -135,6 +137,7 @@ def effective(config: Config) -> dict[str, object]:
         "sweep": written(config.sweep),
         "runs": written(config.runs),
         "approvals": written(config.approvals),
+        "subagents": written(config.subagents),
     }
 
 
