@@ -18,6 +18,7 @@ from tidegate.config.tree import (
     OFFLINE,
     Agent,
     Approvals,
+    Backup,
     Config,
     Gateway,
     Lifecycle,
@@ -31,6 +32,7 @@ from tidegate.config.tree import (
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _URL = re.compile(
     r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?"
@@ -45,6 +47,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "runs": Runs,
         "approvals": Approvals,
         "subagents": Subagents,
+        "backup": Backup,
     }
 )
 
@@ -139,6 +142,7 @@ def check(config: Config) -> None:
     _check_model(config.model, config.providers)
     for name, agent in config.agents.items():
         _check_agent(name, agent, config)
+    _check_night(config.backup)
 
 
 def _check_names(gateway: Gateway) -> None:
@@ -237,6 +241,13 @@ def _check_key(at: Keys, place: Model | Provider) -> None:
     if place.api_key_env and not _VARIABLE.fullmatch(place.api_key_env):
         hint = "write the name of the variable, never the key itself"
         raise WrongError(at, "api_key_env", "this is no name of an environment variable", hint)
+
+
+def _check_night(backup: Backup) -> None:
+    if not _TIME.fullmatch(backup.at):
+        raise WrongError(
+            ("backup",), "at", f"{backup.at[:80]!r} is no time of day", 'write for example "03:30"'
+        )
 
 
 def _is_host(text: str) -> bool:
