@@ -51,6 +51,8 @@ class Runner:
         clock: Clock,
     ) -> None:
         self.lane = lane
+        #: how long it waits to be told of work before it looks by itself
+        self.poll_s = POLL_S
         self._store = store
         self._bus = bus
         self._agents = agents
@@ -68,7 +70,7 @@ class Runner:
                 while claimed := await self._claim():
                     self.lane.take(claimed.session.kind)
                     tasks.create_task(self._carry_out(claimed))
-                await ring_or(self._bell, POLL_S)
+                await ring_or(self._bell, self.poll_s)
 
     def stop(self) -> None:
         """Claim nothing more."""

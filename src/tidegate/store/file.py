@@ -23,9 +23,9 @@ def compact(connection: apsw.Connection, path: Path) -> bool:
         connection.execute(f"PRAGMA incremental_vacuum({SLICE_PAGES})").fetchall()
         if _excess(connection) > 0:
             return True
-        _fold(connection)
+        fold(connection)
     elif size_of(path.with_name(path.name + "-wal")) > LOG_BYTES:
-        _fold(connection)
+        fold(connection)
     return False
 
 
@@ -45,10 +45,11 @@ def size_of(path: Path) -> int:
         return 0
 
 
+def fold(connection: apsw.Connection) -> None:
+    """Write the log into the main file and empty it."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
 def _excess(connection: apsw.Connection) -> int:
     free = pragma(connection, "freelist_count")
     return free - max(SLACK_PAGES, pragma(connection, "page_count") // SLACK_SHARE)
-
-
-def _fold(connection: apsw.Connection) -> None:
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
