@@ -96,6 +96,10 @@ def _storage(reading: Reading) -> Iterator[Metric]:
     yield _single("blobs", "Large texts, each stored once.", tallies.blobs)
     yield _single("blob_bytes", "Bytes of large texts.", tallies.blob_bytes)
     yield _single("blob_references", "References of sessions to large texts.", tallies.references)
+    approvals = _gauge("approvals", "Calls that a person was asked about, by state.", "state")
+    for approval_state, count in tallies.approvals.items():
+        approvals.add_metric([approval_state], count)
+    yield approvals
     yield _single("receipts", "Idempotency keys of the last 24 hours.", tallies.receipts)
 
 
