@@ -219,8 +219,10 @@ def _session_for(tx: Tx, admission: Admission) -> Session:
 
 def _title(bodies: Sequence[Body]) -> str:
     text = next((body.text for body in reversed(bodies) if isinstance(body, User)), "")
-    words = "".join(mark if mark.isprintable() else " " for mark in text[:400]).split()
-    return " ".join(words)[:TITLE_CHARS]
+    start = text[:400]
+    if not start.isprintable():
+        start = "".join(mark if mark.isprintable() else " " for mark in start)
+    return " ".join(start.split())[:TITLE_CHARS]
 
 
 def _reply_seq(entries: list[Entry]) -> int | None:
