@@ -51,6 +51,28 @@ def test_a_message_is_answered(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_crowd_is_claimed_in_few_commits(tmp_path: Path) -> None:
+    """What waits together starts together, up to the slots, and api sessions never take more than their half."""
+
+    async def main() -> None:
+        async with inside(tmp_path, PlayedModel(*[never] * 9), slots=16) as here:
+            groups: list[int] = []
+            here.store.writer.on_commit = lambda _, count: groups.append(count)
+            async with asyncio.TaskGroup() as crowd:
+                for _ in range(20):
+                    crowd.create_task(here.ask(PolicyName.API, "wait"))
+            while here.runner.lane.taken < 8:
+                await asyncio.sleep(0)
+            commits = len(groups)
+            await here.store.remember("a", "word behind all claims")
+
+            assert (8, 0) == (here.runner.lane.taken, here.runner.lane.room_for_api)
+            assert 8 == here.store.tallies().runs[Lane.INTERACTIVE, RunState.RUNNING]
+            assert commits <= 6
+
+    asyncio.run(main())
+
+
 def test_messages_of_a_session_wait_for_each_other(tmp_path: Path) -> None:
     """Messages sent at once to one session are answered one after the other, in order."""
 
