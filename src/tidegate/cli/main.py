@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "sweep": Place("tidegate.cli.sweep", "sweep", "Carry out now what is due."),
         "config": Place("tidegate.cli.config", "config", "Show, check or write the configuration."),
         "doctor": Place("tidegate.cli.doctor", "doctor", "Check that what is stored is sound."),
+        "soak": Place("tidegate.cli.soak", "soak", "Run months of sessions in minutes; is it flat?"),
     }
 )
 

@@ -68,8 +68,8 @@ class Course:
         self._inside = inside
         self._scenario = scenario
         self._progress = progress
-        self._load = Load(inside, scenario, leaks=leaks)
         self._watch = Watch(inside, scenario.sessions)
+        self._load = Load(inside, scenario, self._watch.glance, leaks=leaks)
         self._started_s = time.monotonic()
         self._started_cpu_s = time.process_time()
         self._started_ms = inside.clock.monotonic()
@@ -85,7 +85,7 @@ class Course:
             await self._until(number * scenario.gap_ms)
             await self._load.wave()
             await self._until(number * scenario.gap_ms + scenario.gap_ms // 2)
-            self._watch.glance()
+            self._watch.count()
             if number % every == 0 or number == scenario.waves - 1:
                 await self._watch.look(self._load.done)
             if self._progress.wants():

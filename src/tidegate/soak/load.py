@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tidegate.domain.entry import User
 from tidegate.domain.run import Lane, Origin, Run
@@ -20,7 +20,9 @@ LEAK_BYTES = 1_024
 class Load:
     """The sessions that have come so far."""
 
-    def __init__(self, inside: Engine, scenario: Scenario, *, leaks: bool) -> None:
+    def __init__(
+        self, inside: Engine, scenario: Scenario, on_answer: Callable[[], None], *, leaks: bool
+    ) -> None:
         self.done = 0
         self.entries = 0
         #: runs that ended otherwise than they must, and what the first one was
@@ -30,6 +32,7 @@ class Load:
         self.shapes: Counter[str] = Counter()
         self._inside = inside
         self._scenario = scenario
+        self._on_answer = on_answer
         self._leaks = leaks
         #: grows without a bound, on purpose and only if asked to
         self._planted: list[bytearray] = []
@@ -59,6 +62,7 @@ class Load:
                 self.first_astray = self.first_astray or f"{said.shape}: {run.outcome} {run.error}"
             self.shapes[said.shape] += 1
             self.done += 1
+            self._on_answer()
             if self._leaks:
                 self._planted.append(bytearray(LEAK_BYTES))
 
@@ -81,5 +85,3 @@ class Load:
 
     def _count(self, effects: Effects) -> None:
         self.entries += len(effects.entries)
-
-

@@ -2,12 +2,9 @@
 
 import os
 import platform
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import apsw
-import psutil
 
 from tidegate import __version__
 from tidegate.clock import DAY_MS
@@ -16,7 +13,7 @@ from tidegate.soak.floor import BLOCKS, WARM_UP
 from tidegate.soak.scenario import Scenario
 from tidegate.soak.slope import slope
 from tidegate.soak.verdict import Check, what_grew
-from tidegate.units import print_duration
+from tidegate.units import print_duration, print_size
 
 NOT_COVERED = (
     "sockets and HTTP: sessions come through the intake, as the HTTP API hands them on",
@@ -62,7 +59,8 @@ def document(scenario: Scenario, facts: Facts, checks: Sequence[Check]) -> dict[
 def words(scenario: Scenario, facts: Facts, checks: Sequence[Check]) -> Iterator[str]:
     """Yield the lines that people read."""
     for check in checks:
-        yield f"{_MARKS[check.is_ok]} {check.name}: {_value(check, check.measured)} of {_value(check, check.bound)}, {check.says}"
+        figure = f"{_value(check, check.measured)} of {_value(check, check.bound)}"
+        yield f"{_MARKS[check.is_ok]} {check.name}: {figure}, {check.says}"
     yield ""
     conditions = _conditions(scenario, facts)
     yield (
@@ -81,16 +79,13 @@ def words(scenario: Scenario, facts: Facts, checks: Sequence[Check]) -> Iterator
 def status(now: Now) -> str:
     """Say in one line how far a soak is."""
     return (
-        f"{now.done:,} of {now.sessions:,} sessions, {now.stored:,} stored, RSS {now.rss_bytes / MIB:.1f} MiB,"
-        f" disk {now.disk_bytes / MIB:.1f} MiB, {now.virtual_ms / DAY_MS:.1f} virtual days, {now.per_second:.0f} a second"
+        f"{now.done:,} of {now.sessions:,} sessions, {now.stored:,} stored, RSS {print_size(now.rss_bytes)},"
+        f" disk {print_size(now.disk_bytes)}, {now.virtual_ms / DAY_MS:.1f} virtual days, {now.per_second:.0f} a second"
     )
 
 
-MIB = 1 << 20
-
-
 def _value(check: Check, number: float) -> str:
-    return f"{number / MIB:.2f} MiB" if check.unit == "bytes" else f"{number:,.0f}"
+    return print_size(number) if check.unit == "bytes" else f"{number:,.0f}"
 
 
 def _told_slope(facts: Facts) -> str:
@@ -98,9 +93,9 @@ def _told_slope(facts: Facts) -> str:
     if found is None:
         return "memory: too few blocks for a slope"
     kib = [f"{1_000 * value / 1024:+.2f}" for value in found]
-    first, last = facts.floors[0][1] / MIB, facts.floors[-1][1] / MIB
+    first, last = (print_size(facts.floors[at][1]) for at in (0, -1))
     return (
-        f"memory: floors {first:.1f} to {last:.1f} MiB; slope {kib[0]} KiB a thousand sessions"
+        f"memory: floors {first} to {last}; slope {kib[0]} KiB a thousand sessions"
         f" (19 times out of 20 between {kib[1]} and {kib[2]}), told and not judged"
     )
 
@@ -133,7 +128,8 @@ def _memory(facts: Facts) -> dict[str, object]:
         "warm_up": WARM_UP,
         "blocks": BLOCKS,
         "floors": [{"sessions": done, "rss_bytes": rss_bytes} for done, rss_bytes in facts.floors],
-        "slope_bytes_per_session": found and {
+        "slope_bytes_per_session": found
+        and {
             "median": round(found.median, 3),
             "low": round(found.low, 3),
             "high": round(found.high, 3),

@@ -1,11 +1,11 @@
 """Whether a soak was flat: each figure beside the most that it may be."""
 
+import msgspec
+
 from tidegate.soak.course import Facts
 from tidegate.soak.scenario import Scenario
 from tidegate.store.connection import WAL_CAP_BYTES
 from tidegate.store.sqlite import READERS
-
-import msgspec
 
 KIB = 1 << 10
 MIB = 1 << 20

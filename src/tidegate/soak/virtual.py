@@ -29,7 +29,7 @@ EPOCH = 1_800_000_000_000  # where virtual time starts, in ms as `clock` has it
 _Events = list[tuple[selectors.SelectorKey, int]]
 
 
-class _Selector(selectors.DefaultSelector):
+class VirtualSelector(selectors.DefaultSelector):
     """Waits for files in real time while something works, and lets virtual time pass otherwise."""
 
     def __init__(self, is_at_work: Callable[[], bool], let_pass: Callable[[float], None]) -> None:
@@ -64,7 +64,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual_s = 0.0
         #: what is at work outside of the loop: each answers how many things are, and changes in the loop alone
         self.works: list[Callable[[], int]] = []
-        super().__init__(_Selector(self._is_at_work, self._let_pass))
+        super().__init__(VirtualSelector(self._is_at_work, self._let_pass))
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
@@ -93,22 +93,26 @@ class VirtualClock:
 
 
 def run(main: Callable[[VirtualLoop], Coroutine[object, object, T]]) -> T:
-    """Run *main* in a virtual loop; Ctrl-C and SIGTERM cancel it, so that it can clean up.
+    """Run *main* in a virtual loop; Ctrl-C, SIGTERM and SIGHUP cancel it, so that it can clean up.
 
     Raises:
         KeyboardInterrupt: It was cancelled so.
     """
     loop = VirtualLoop()
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        previous = signal.signal(signal.SIGTERM, _interrupt)
         try:
-            return runner.run(_with_workers(loop, main))
-        finally:
-            signal.signal(signal.SIGTERM, previous)
+            return runner.run(_prepared(loop, main))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
-async def _with_workers(loop: VirtualLoop, main: Callable[[VirtualLoop], Coroutine[object, object, T]]) -> T:
-    """Let the loop know of the worker threads, whose lists exist once the first one has started."""
+async def _prepared(loop: VirtualLoop, main: Callable[[VirtualLoop], Coroutine[object, object, T]]) -> T:
+    """Run *main* in a loop that knows of the signals and of the worker threads."""
+    task = asyncio.current_task()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if task is not None and signal.getsignal(number) is signal.SIG_DFL:
+            loop.add_signal_handler(number, task.cancel)
+    # the lists of worker threads exist once there is one
     await anyio.to_thread.run_sync(_nothing)
     workers, idle = _threadpool_workers.get(), _threadpool_idle_workers.get()
     # a worker becomes idle in a turn of the loop, before whoever waits for it goes on
@@ -118,8 +122,3 @@ async def _with_workers(loop: VirtualLoop, main: Callable[[VirtualLoop], Corouti
 
 def _nothing() -> None:
     """Have a worker thread started."""
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    """Do on SIGTERM what Ctrl-C does."""
-    signal.raise_signal(signal.SIGINT)

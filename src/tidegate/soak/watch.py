@@ -65,10 +65,13 @@ class Watch:
         """How many sessions there are."""
         return sum(count for count, _ in self._inside.store.tallies().sessions.values())
 
+    def count(self) -> None:
+        """Take in how many sessions there are, after each wave."""
+        self.seen.stored = max(self.seen.stored, self.stored)
+
     def glance(self) -> None:
-        """Take in what is read at no cost, after each wave."""
+        """Take in how full the containers are, while sessions are under way."""
         seen = self.seen
-        seen.stored = max(seen.stored, self.stored)
         for gauge in self._inside.registry:
             fullest, _ = seen.containers.get(gauge.name, (0, 0))
             seen.containers[gauge.name] = (max(fullest, gauge.entries), gauge.limit)
