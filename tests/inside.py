@@ -115,7 +115,6 @@ async def inside(
     tools: Sequence[Tool] | None = None,
     budget: Budget | None = None,
     policies: Policies = DEFAULTS,
-    slots: int = 4,
 ) -> AsyncIterator[Inside]:
     """Open the inside of a gateway on a folder; runs under way are left as a killed process would leave them."""
     clock = ManualClock()
@@ -130,7 +129,7 @@ async def inside(
         max_prompt_bytes=400_000,
     )
     bus = Bus(registry)
-    runner = Runner(store, bus, {"main": agent}, Slots(slots), clock)
+    runner = Runner(store, bus, {"main": agent}, Slots(4), clock)
     sweeper = Sweeper(store, clock, policies, 60_000)
     for listener in (runner.on_commit, sweeper.on_commit, bus.on_commit):
         store.listen(listener)

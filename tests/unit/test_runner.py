@@ -53,16 +53,25 @@ def test_a_message_is_answered(tmp_path: Path) -> None:
 
 def test_a_crowd_is_claimed_in_few_commits(tmp_path: Path) -> None:
     """What waits together starts together, up to the slots, and api sessions never take more than their half."""
+    begun: list[Prompt] = []
+    half = asyncio.Event()
+
+    async def begin(prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+        begun.append(prompt)
+        if len(begun) == 8:
+            half.set()
+        yield Delta(text="I will")
+        await asyncio.Event().wait()
 
     async def main() -> None:
-        async with inside(tmp_path, PlayedModel(*[never] * 9), slots=16) as here:
+        async with inside(tmp_path, PlayedModel(*[begin] * 20)) as here:
+            here.runner.lane.slots = 16
             groups: list[int] = []
             here.store.writer.on_commit = lambda _, count: groups.append(count)
             async with asyncio.TaskGroup() as crowd:
                 for _ in range(20):
                     crowd.create_task(here.ask(PolicyName.API, "wait"))
-            while here.runner.lane.taken < 8:
-                await asyncio.sleep(0)
+            await half.wait()
             commits = len(groups)
             await here.store.remember("a", "word behind all claims")
 
