@@ -79,9 +79,10 @@ class Watch:
     async def look(self, done: int) -> None:
         """Take in everything; *done* sessions have ended."""
         seen = self.seen
+        is_warm_up = done < WARM_UP * self._sessions or not seen.handles
         for name, count in _handles().items():
             peak = seen.handles.setdefault(name, Peak())
-            if done < WARM_UP * self._sessions:
+            if is_warm_up:
                 peak.warm_up = max(peak.warm_up, count)
             else:
                 peak.after = max(peak.after, count)
