@@ -1,6 +1,6 @@
 """Builds the agents of a configuration: for each its model, its tools and what one of its runs may spend."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 
@@ -17,8 +17,8 @@ from tidegate.errors import ConfigError
 
 
 @asynccontextmanager
-async def built(config: Config) -> AsyncIterator[Mapping[str, Agent]]:
-    """Build every agent by its name; the clients of their models are closed in the end.
+async def built(config: Config, tools: Sequence[Tool]) -> AsyncIterator[Mapping[str, Agent]]:
+    """Build every agent by its name, with *tools* beside its own; the clients of their models are closed in the end.
 
     Raises:
         ConfigError: A model needs what is not installed; an agent names a tool that does not exist.
@@ -28,7 +28,7 @@ async def built(config: Config) -> AsyncIterator[Mapping[str, Agent]]:
         for model in models.values():
             if isinstance(model, RemoteModel):
                 stack.push_async_callback(model.aclose)
-        yield {name: _agent(name, agent, config, models) for name, agent in config.agents.items()}
+        yield {name: _agent(name, agent, config, models, tools) for name, agent in config.agents.items()}
 
 
 def _models(config: Config) -> Mapping[str, Model]:
@@ -46,13 +46,17 @@ def _models(config: Config) -> Mapping[str, Model]:
     }
 
 
-def _agent(name: str, agent: AgentConfig, config: Config, models: Mapping[str, Model]) -> Agent:
+def _agent(
+    name: str, agent: AgentConfig, config: Config, models: Mapping[str, Model], tools: Sequence[Tool]
+) -> Agent:
     model = models.get(agent.model or config.model.name) or next(iter(models.values()))
     return Agent(
         name=name,
         model=model,
         instructions=agent.instructions,
-        tools=ToolBox(_tools(name, agent, offline_tools() if isinstance(model, OfflineModel) else [])),
+        tools=ToolBox(
+            _tools(name, agent, [*tools, *(offline_tools() if isinstance(model, OfflineModel) else [])])
+        ),
         budget=Budget(
             max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
         ),

@@ -65,7 +65,8 @@ def test_a_crowd_is_claimed_in_few_commits(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with inside(tmp_path, PlayedModel(*[begin] * 20)) as here:
-            here.runner.lane.slots = 16
+            lane = here.runner.lanes[Lane.INTERACTIVE]
+            lane.slots = 16
             groups: list[int] = []
             here.store.writer.on_commit = lambda _, count: groups.append(count)
             async with asyncio.TaskGroup() as crowd:
@@ -75,7 +76,7 @@ def test_a_crowd_is_claimed_in_few_commits(tmp_path: Path) -> None:
             commits = len(groups)
             await here.store.remember("a", "word behind all claims")
 
-            assert (8, 0) == (here.runner.lane.taken, here.runner.lane.room_for_api)
+            assert (8, 0) == (lane.taken, lane.room_for_api)
             assert 8 == here.store.tallies().runs[Lane.INTERACTIVE, RunState.RUNNING]
             assert commits <= 6
 
@@ -286,7 +287,7 @@ async def slots_are_free(here: Inside) -> None:
     """See that nothing holds a slot, once the tasks that are about to end have ended."""
     for _ in range(100):
         await asyncio.sleep(0)
-    assert here.runner.lane.taken == 0
+    assert here.runner.running == 0
 
 
 async def decide(here: Inside, decision: Decision) -> None:

@@ -120,7 +120,7 @@ class Intake:
             Stopping: The gateway stops before the run has begun.
         """
         with self._bus.subscribe(run.session) as subscription:
-            while (found := self._store.run(run.id)) and found.state in {RunState.QUEUED, RunState.RUNNING}:
+            while (found := self._store.run(run.id)) and self._goes_on(found):
                 if self._is_closed and found.state is RunState.QUEUED:
                     raise Stopping("the gateway stops; the message is kept and answered after the next start")
                 is_worth_a_look = False
@@ -132,6 +132,13 @@ class Intake:
                     yield event
                     if isinstance(event, Ended) and self._is_closed:
                         raise Stopping("the gateway stops; the run goes on after the next start")
+
+    def _goes_on(self, run: Run) -> bool:
+        """Whether a run gets on without a person."""
+        if run.state is not RunState.WAITING:
+            return run.state is not RunState.DONE
+        session = self._store.session_by_id(run.session)
+        return session is not None and session.waiting_at is None
 
     async def text(self, entry: Entry) -> str:
         """Return the whole text of an entry, wherever it lies."""
