@@ -17,7 +17,7 @@ from tidegate.soak.talk import AGENTS
 KINDS = (PolicyName.API, PolicyName.API_NAMED, PolicyName.CHAT)
 PERIODS = 30  # how many times over the longest life of a session
 MAX_WAVE = 64
-MIN_WAVES = 40
+WAVES = 40  # or more, where they would become too large
 CLIENTS = 16
 MIN_GAP_MS = 60 * SECOND_MS  # a wave is over by then, whatever its talks wait for
 
@@ -35,7 +35,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def wave(self) -> int:
         """How many sessions come at the same moment."""
-        return min(MAX_WAVE, max(1, self.sessions // MIN_WAVES))
+        return min(MAX_WAVE, -(-self.sessions // WAVES))
 
     @property
     def waves(self) -> int:
