@@ -19,7 +19,19 @@ from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
-from tidegate.store import approvals, blobs, file, lists, orphans, retention, rows, runs, sessions, transcript
+from tidegate.store import (
+    approvals,
+    blobs,
+    file,
+    lists,
+    orphans,
+    replacement,
+    retention,
+    rows,
+    runs,
+    sessions,
+    transcript,
+)
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.port import (
@@ -76,6 +88,7 @@ class SqliteStore:
         path = folder / NAME
         publish: list[Callable[[Effects], None]] = []
         try:
+            replacement.settle(path)
             _look_first(path)
             path.touch(mode=0o600)  # the log gets the mode of the main file
             connection = open_writer(path)
@@ -188,7 +201,7 @@ class SqliteStore:
         return await self.writer.maintain(partial(file.compact, path=self.path))
 
     async def fold(self) -> None:
-        """Write the log into the main file, whose size then says all there is to say."""
+        """Fold the log into the main file, whose size then says all there is to say; not while somebody reads."""
         await self.writer.maintain(file.fold)
 
     async def remember(self, key: str, value: str) -> None:
