@@ -9,26 +9,26 @@ from tidegate.agent.model import Model
 from tidegate.agent.offline import OfflineModel, offline_tools
 from tidegate.agent.prompt import BYTES_PER_TOKEN
 from tidegate.agent.remote import RemoteModel
-from tidegate.agent.tools import Tool, ToolBox
+from tidegate.agent.tools import ToolBox
 from tidegate.config import Config
-from tidegate.config.tree import Agent as AgentConfig
 from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
+from tidegate.toolset import Toolset
 
 
 @asynccontextmanager
-async def built(config: Config) -> AsyncIterator[Mapping[str, Agent]]:
+async def built(config: Config, toolset: Toolset) -> AsyncIterator[Mapping[str, Agent]]:
     """Build every agent by its name; the clients of their models are closed in the end.
 
     Raises:
-        ConfigError: A model needs what is not installed; an agent names a tool that does not exist.
+        ConfigError: A model needs what is not installed; an agent names a tool or a folder that does not exist.
     """
     async with AsyncExitStack() as stack:
         models = _models(config)
         for model in models.values():
             if isinstance(model, RemoteModel):
                 stack.push_async_callback(model.aclose)
-        yield {name: _agent(name, agent, config, models) for name, agent in config.agents.items()}
+        yield {name: _agent(name, config, models, toolset) for name in config.agents}
 
 
 def _models(config: Config) -> Mapping[str, Model]:
@@ -46,28 +46,16 @@ def _models(config: Config) -> Mapping[str, Model]:
     }
 
 
-def _agent(name: str, agent: AgentConfig, config: Config, models: Mapping[str, Model]) -> Agent:
+def _agent(name: str, config: Config, models: Mapping[str, Model], toolset: Toolset) -> Agent:
+    agent = config.agents[name]
     model = models.get(agent.model or config.model.name) or next(iter(models.values()))
     return Agent(
         name=name,
         model=model,
         instructions=agent.instructions,
-        tools=ToolBox(_tools(name, agent, offline_tools() if isinstance(model, OfflineModel) else [])),
+        tools=ToolBox(toolset.of(name, agent, offline_tools() if isinstance(model, OfflineModel) else [])),
         budget=Budget(
             max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
         ),
         max_prompt_bytes=(config.model.context_window - config.model.reserve) * BYTES_PER_TOKEN,
     )
-
-
-def _tools(name: str, agent: AgentConfig, tools: list[Tool]) -> list[Tool]:
-    if agent.tools is None:
-        return tools
-    known = {tool.spec.name for tool in tools}
-    unknown = next((tool for tool in agent.tools if tool not in known), None)
-    if unknown is not None:
-        raise ConfigError(
-            f"[agents.{name}] tools: there is no tool {unknown!r}",
-            hint=f"there is: {', '.join(sorted(known)) or 'none with this model'}",
-        )
-    return [tool for tool in tools if tool.spec.name in agent.tools]

@@ -25,6 +25,7 @@ from tidegate.runtime.sweeper import Sweeper
 from tidegate.store import lock
 from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
+from tidegate.toolset import Toolset
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +61,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
-        agents = await stack.enter_async_context(built(config))
+        agents = await stack.enter_async_context(built(config, Toolset(config, state, registry)))
         bus = Bus(registry)
         intake = Intake(store, bus, max_queued=config.runs.queue, max_open=config.runs.session_queue)
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)

@@ -7,6 +7,7 @@ alone, which starts at the last user message; the same prompt always gets the sa
 
 import asyncio
 import re
+import shlex
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated
@@ -141,12 +142,23 @@ def _sleep(turn: Turn) -> str | ToolCall | None:
     return turn.call("wait", seconds=float(argument)) if is_number else None
 
 
+def _run(turn: Turn) -> str | ToolCall | None:
+    if turn.result is not None:
+        return turn.result.text
+    try:
+        argv = shlex.split(turn.argument)
+    except ValueError:  # a quotation without an end
+        return None
+    return turn.call("shell", argv=argv) if argv else None
+
+
 #: what the model obeys, by the word after the slash
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "echo": Command(usage="/echo TEXT", obey=_echo),
         "big": Command(usage="/big BYTES", obey=_big),
         "sleep": Command(usage="/sleep SECONDS", obey=_sleep),
+        "run": Command(usage="/run ARGV", obey=_run),
     }
 )
 
