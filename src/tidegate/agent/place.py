@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 from tidegate.agent.tools import ToolFailed
 
@@ -38,6 +39,8 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        #: whoever changes files here holds it, so that no change is lost between reading and writing
+        self.changing = Lock()
         self._spellings = (root, Path(os.path.realpath(root)))
 
     def parts(self, path: str) -> Parts:
@@ -86,14 +89,8 @@ class Place:
         """
         if not parts:
             raise ToolFailed("this is the workspace itself", hint="list_files shows what is in it")
-        with self.folder(parts[:-1]) as folder:
-            held = _open_file(folder, parts)
-        try:
-            found = os.fstat(held)
-            check_regular(found, parts)
-            yield held, found
-        finally:
-            os.close(held)
+        with self.folder(parts[:-1]) as folder, file_in(folder, parts) as opened:
+            yield opened
 
     def check_writable(self, parts: Parts) -> None:
         """Refuse what tools do not write: the workspace itself, skills, the gateway's configuration.
@@ -135,6 +132,21 @@ class Place:
             except OSError:
                 continue
         return frozenset(found)
+
+
+@contextmanager
+def file_in(folder: int, parts: Parts) -> Iterator[tuple[int, os.stat_result]]:
+    """Open the regular file at the end of *parts*, which is in *folder*, as `Place.file` does."""
+    try:
+        held = os.open(parts[-1], _FILE, dir_fd=folder)
+    except OSError as error:
+        raise _why_not(error, folder, parts[-1], parts) from error
+    try:
+        found = os.fstat(held)
+        check_regular(found, parts)
+        yield held, found
+    finally:
+        os.close(held)
 
 
 def shown(parts: Sequence[str]) -> str:
@@ -189,13 +201,6 @@ def _open_folder(outer: int, name: str, parts: Parts, *, create: bool) -> int:
         return os.open(name, _FOLDER, dir_fd=outer)
     except OSError as error:
         raise _why_not(error, outer, name, parts) from error
-
-
-def _open_file(folder: int, parts: Parts) -> int:
-    try:
-        return os.open(parts[-1], _FILE, dir_fd=folder)
-    except OSError as error:
-        raise _why_not(error, folder, parts[-1], parts) from error
 
 
 def _why_not(error: OSError, folder: int, name: str, parts: Parts) -> ToolFailed:
