@@ -61,7 +61,9 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
-        agents = await stack.enter_async_context(built(config, Toolset(config, state, registry)))
+        agents = await stack.enter_async_context(
+            built(config, Toolset(config, state, store, clock, registry))
+        )
         bus = Bus(registry)
         intake = Intake(store, bus, max_queued=config.runs.queue, max_open=config.runs.session_queue)
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)

@@ -1,23 +1,33 @@
 """Which tools an agent has.
 
-All are built in one place, `Toolset.of`; what an agent's configuration says is applied to them afterwards. What the
-agents share (turns for files and programs) exists once.
+All are built in one place, `Toolset._every`; what an agent's configuration says is applied to them afterwards. What
+agents share (turns, the HTTP client, a place for each folder) exists once.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from tidegate.agent.fetch import fetch_tool
 from tidegate.agent.place import Place
+from tidegate.agent.reading import reading_tools
 from tidegate.agent.shell import shell_tool
 from tidegate.agent.tools import Tool
 from tidegate.agent.turns import Turns
+from tidegate.agent.writing import writing_tools
 from tidegate.bounded import Registry
+from tidegate.clock import Clock
 from tidegate.config import Config
 from tidegate.config.tree import Agent
+from tidegate.domain.budget import Budget
+from tidegate.egress import Egress, Rules, rule
 from tidegate.errors import ConfigError
 from tidegate.folder import workspace
+from tidegate.runtime.tools.status import Who, status_tool
+from tidegate.store.port import Store
 
+FILES_AT_ONCE = 4
 PROGRAMS_AT_ONCE = 8
+FETCHES_AT_ONCE = 8
 MAX_WAITING = 256
 
 #: tools that an agent has only if its configuration names them
@@ -27,37 +37,58 @@ BY_NAME_ALONE = frozenset({"shell"})
 class Toolset:
     """The tools of every agent of a gateway."""
 
-    def __init__(self, config: Config, state: Path, registry: Registry) -> None:
-        self._config = config
+    def __init__(self, config: Config, state: Path, store: Store, clock: Clock, registry: Registry) -> None:
         self._state = state
-        self._programs = Turns(PROGRAMS_AT_ONCE, MAX_WAITING)
-        registry.add("programs", lambda: self._programs.taken, self._programs.limit)
+        self._files = _turns("files", FILES_AT_ONCE, registry)
+        self._programs = _turns("programs", PROGRAMS_AT_ONCE, registry)
+        self._fetches = _turns("fetches", FETCHES_AT_ONCE, registry)
+        self._egress = Egress(
+            Rules(
+                allow=[rule(entry) for entry in config.egress.allow],
+                deny=[rule(entry) for entry in config.egress.deny],
+            )
+        )
+        self._status = status_tool(store, clock, {name: _who(name, config) for name in config.agents})
+        #: one for each folder, so that agents that share it wait for each other's changes; bounded by the agents
+        self._places: dict[Path, Place] = {}
 
     def of(self, name: str, agent: Agent, more: Sequence[Tool] = ()) -> list[Tool]:
         """Return the tools of an agent: all, or those it names; *more* are those that come with its model.
 
         Raises:
-            ConfigError: It names a tool that does not exist, or its workspace cannot be used.
+            ConfigError: Its workspace cannot be used.
         """
-        place = Place(self._workspace(name, agent))
-        tools = [shell_tool(place, self._programs), *more]
+        tools = [*self._every(self._place(name, agent)), *more]
         if agent.tools is None:
             return [tool for tool in tools if tool.spec.name not in BY_NAME_ALONE]
-        known = {tool.spec.name for tool in tools}
-        unknown = next((tool for tool in agent.tools if tool not in known), None)
-        if unknown is not None:
-            raise ConfigError(
-                f"[agents.{name}] tools: there is no tool {unknown!r}",
-                hint=f"there is: {', '.join(sorted(known))}",
-            )
         return [tool for tool in tools if tool.spec.name in agent.tools]
 
-    def _workspace(self, name: str, agent: Agent) -> Path:
-        """Return the folder of an agent's files; its own has to be there, the shared one is made."""
-        if agent.workspace is None:
-            return workspace(self._state)
-        if not agent.workspace.is_dir():
+    def _every(self, place: Place) -> list[Tool]:
+        return [
+            *reading_tools(place, self._files),
+            *writing_tools(place, self._files),
+            fetch_tool(self._egress, self._fetches),
+            self._status,
+            shell_tool(place, self._programs),
+        ]
+
+    def _place(self, name: str, agent: Agent) -> Place:
+        folder = (agent.workspace or workspace(self._state)).resolve()
+        if self._state.resolve().is_relative_to(folder):
             raise ConfigError(
-                f"[agents.{name}] workspace: {str(agent.workspace)!r} is no folder", hint="create it first"
+                f"[agents.{name}] workspace: the state folder lies in it, and with it the token and every session",
+                hint="name a folder of its own",
             )
-        return agent.workspace
+        return self._places.setdefault(folder, Place(agent.workspace or folder))
+
+
+def _turns(name: str, at_once: int, registry: Registry) -> Turns:
+    turns = Turns(at_once, MAX_WAITING)
+    registry.add(name, lambda: turns.taken, turns.limit)
+    return turns
+
+
+def _who(name: str, config: Config) -> Who:
+    agent = config.agents[name]
+    budget = Budget(max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms)
+    return Who(model=agent.model or config.model.name or config.model.provider, budget=budget)

@@ -140,6 +140,8 @@ class _Talk(asyncio.SubprocessProtocol):
         """Note that the launcher has ended and that nothing more will come."""
         if self._linger is not None:
             self._linger.cancel()
+        if self.transport is not None:
+            self.transport.close()
         if not self.is_over.done():
             self.is_over.set_result(None)
 

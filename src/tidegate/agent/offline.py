@@ -152,12 +152,28 @@ def _run(turn: Turn) -> str | ToolCall | None:
     return turn.call("shell", argv=argv) if argv else None
 
 
+def _read(turn: Turn) -> str | ToolCall | None:
+    if turn.result is not None:
+        return turn.result.text
+    path = turn.argument.strip()
+    return turn.call("read_file", path=path) if path else None
+
+
+def _write(turn: Turn) -> str | ToolCall | None:
+    path, blank, text = turn.argument.partition(" ")
+    if turn.result is not None:
+        return f"wrote {path}"
+    return turn.call("write_file", path=path, text=text) if path and blank else None
+
+
 #: what the model obeys, by the word after the slash
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "echo": Command(usage="/echo TEXT", obey=_echo),
         "big": Command(usage="/big BYTES", obey=_big),
         "sleep": Command(usage="/sleep SECONDS", obey=_sleep),
+        "read": Command(usage="/read PATH", obey=_read),
+        "write": Command(usage="/write PATH TEXT", obey=_write),
         "run": Command(usage="/run ARGV", obey=_run),
     }
 )

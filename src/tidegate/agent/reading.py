@@ -106,7 +106,7 @@ def listed(place: Place, asked: ListFiles) -> str:
     """Return the names below a folder in order, with the size of each file and a slash behind each folder."""
     parts = place.parts(asked.path)
     walk = _Walk(place, asked)
-    lines = []
+    lines: list[str] = []
     for line in walk.lines(parts):
         if len(lines) == MAX_NAMES:
             lines.append(f"[only the first {MAX_NAMES} names are shown; name a folder or a pattern]")

@@ -179,8 +179,8 @@ def _near(data: bytes, old: bytes) -> str:
 
 
 def _lines(data: bytes, old: bytes) -> str:
-    lines, at, line = [], -1, 1
-    counted = 0
+    lines: list[int] = []
+    at, line, counted = -1, 1, 0
     while len(lines) <= MAX_TOLD_LINES and (at := data.find(old, at + 1)) >= 0:
         line += data.count(b"\n", counted, at)
         counted = at

@@ -18,6 +18,7 @@ from tidegate.config.tree import (
     Agent,
     Approvals,
     Config,
+    Egress,
     Gateway,
     Lifecycle,
     Model,
@@ -33,6 +34,7 @@ __all__ = [
     "Agent",
     "Approvals",
     "Config",
+    "Egress",
     "Gateway",
     "Lifecycle",
     "Model",
@@ -131,6 +133,7 @@ def effective(config: Config) -> dict[str, object]:
         "lifecycle": {kind: written(lifecycle) for kind, lifecycle in config.lifecycle.items()},
         "sweep": written(config.sweep),
         "runs": written(config.runs),
+        "egress": written(config.egress),
         "approvals": written(config.approvals),
     }
 

@@ -13,9 +13,12 @@ from tidegate.config.place import Keys
 from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
 from tidegate.config.tree import (
     LIFECYCLE_KEYS,
+    OFFLINE_TOOLS,
+    TOOLS,
     Agent,
     Approvals,
     Config,
+    Egress,
     Gateway,
     Lifecycle,
     Model,
@@ -23,6 +26,7 @@ from tidegate.config.tree import (
     Store,
     Sweep,
 )
+from tidegate.egress.address import rule
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -38,6 +42,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "model": Model,
         "sweep": Sweep,
         "runs": Runs,
+        "egress": Egress,
         "approvals": Approvals,
     }
 )
@@ -113,6 +118,9 @@ def check(config: Config) -> None:
     _check_store(config.store)
     _check_model(config.model)
     _check_key(config.model)
+    _check_egress(config.egress)
+    for name, agent in config.agents.items():
+        _check_agent(name, agent, config.model)
 
 
 def _check_names(gateway: Gateway) -> None:
@@ -174,6 +182,28 @@ def _check_key(model: Model) -> None:
     if model.api_key_env and not _VARIABLE.fullmatch(model.api_key_env):
         hint = "write the name of the variable, never the key itself"
         raise WrongError(at, "api_key_env", "this is no name of an environment variable", hint)
+
+
+def _check_agent(name: str, agent: Agent, model: Model) -> None:
+    at = ("agents", name)
+    known = [tool for tool in TOOLS if model.provider == "offline" or tool not in OFFLINE_TOOLS]
+    for tool in agent.tools or ():
+        if tool not in known:
+            raise WrongError(at, "tools", f"there is no tool {tool[:80]!r}", suggestion(tool, known))
+    if agent.workspace is not None and not agent.workspace.is_dir():
+        what = f"{str(agent.workspace)!r} is no folder"
+        raise WrongError(at, "workspace", what, "create it first; the default one is made by itself")
+
+
+def _check_egress(egress: Egress) -> None:
+    hint = 'write for example "10.0.0.5", "192.168.1.0/24" or "intranet.example"'
+    for key, entries in (("allow", egress.allow), ("deny", egress.deny)):
+        for entry in entries:
+            try:
+                rule(entry)
+            except ValueError:
+                what = f"{entry[:80]!r} is no address, network or name"
+                raise WrongError(("egress",), key, what, hint) from None
 
 
 def _is_host(text: str) -> bool:

@@ -13,7 +13,7 @@ import httpcore2
 
 from tidegate import __version__
 from tidegate.egress import body
-from tidegate.egress.address import AddressRefused, Rules, plain
+from tidegate.egress.address import Rules, plain
 from tidegate.egress.request import Limits, Request
 from tidegate.egress.resolver import Resolver
 from tidegate.egress.unreachable import Unreachable
@@ -105,14 +105,6 @@ class _Guard(httpcore2.AsyncNetworkBackend):
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
         raise failure or Unreachable
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,  # noqa: ASYNC109 - the library's signature
-        socket_options: Iterable[Any] | None = None,
-    ) -> NoReturn:
-        raise AddressRefused("a socket of this machine may not be talked to")
 
 
 _FAILURES = (

@@ -1,0 +1,1 @@
+"""Tools that need the runtime: what they look at is the store's."""
