@@ -15,4 +15,6 @@ CALLER = Caller(session=SessionId("s"), run=RunId("r"), agent="main")
 async def call(tools: Sequence[Tool], name: str, **arguments: object) -> Result:
     """Call the tool with this name and return its result."""
     text = msgspec.json.encode(arguments).decode()
-    return await ToolBox(tools).call(ToolCall(call_id="c", tool=name, arguments=text), CALLER)
+    result = await ToolBox(tools).call(ToolCall(call_id="c", tool=name, arguments=text), CALLER)
+    assert isinstance(result, Result)
+    return result

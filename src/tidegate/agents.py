@@ -1,6 +1,6 @@
 """Builds the agents of a configuration: for each its model, its tools and what one of its runs may spend."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 
@@ -9,7 +9,7 @@ from tidegate.agent.model import Model
 from tidegate.agent.offline import OfflineModel, offline_tools
 from tidegate.agent.prompt import BYTES_PER_TOKEN
 from tidegate.agent.remote import RemoteModel
-from tidegate.agent.tools import ToolBox
+from tidegate.agent.tools import Tool, ToolBox
 from tidegate.config import Config
 from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
@@ -17,18 +17,25 @@ from tidegate.toolset import Toolset
 
 
 @asynccontextmanager
-async def built(config: Config, toolset: Toolset) -> AsyncIterator[Mapping[str, Agent]]:
-    """Build every agent by its name; the clients of their models are closed in the end.
+async def built(
+    config: Config, toolset: Toolset, tools: Sequence[Tool]
+) -> AsyncIterator[Mapping[str, Agent]]:
+    """Build every agent by its name, with *tools* beside its own; the clients of their models are closed in the end.
 
     Raises:
-        ConfigError: A model needs what is not installed; an agent names a tool or a folder that does not exist.
+        ConfigError: A model needs what is not installed; the workspace of an agent cannot be used.
     """
     async with AsyncExitStack() as stack:
         models = _models(config)
         for model in models.values():
             if isinstance(model, RemoteModel):
                 stack.push_async_callback(model.aclose)
-        yield {name: _agent(name, config, models, toolset) for name in config.agents}
+        agents = {}
+        for name, agent in config.agents.items():
+            model = models.get(agent.model or config.model.name) or next(iter(models.values()))
+            more = offline_tools() if isinstance(model, OfflineModel) else []
+            agents[name] = _agent(name, config, model, toolset.of(name, agent, [*tools, *more]))
+        yield agents
 
 
 def _models(config: Config) -> Mapping[str, Model]:
@@ -46,14 +53,13 @@ def _models(config: Config) -> Mapping[str, Model]:
     }
 
 
-def _agent(name: str, config: Config, models: Mapping[str, Model], toolset: Toolset) -> Agent:
+def _agent(name: str, config: Config, model: Model, tools: Sequence[Tool]) -> Agent:
     agent = config.agents[name]
-    model = models.get(agent.model or config.model.name) or next(iter(models.values()))
     return Agent(
         name=name,
         model=model,
         instructions=agent.instructions,
-        tools=ToolBox(toolset.of(name, agent, offline_tools() if isinstance(model, OfflineModel) else [])),
+        tools=ToolBox(tools),
         budget=Budget(
             max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
         ),

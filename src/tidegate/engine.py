@@ -6,6 +6,7 @@ The gateway serves it, the soak drives it; both run the same code. It holds the 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,17 +16,22 @@ from tidegate.agent.loop import Agent
 from tidegate.agents import built
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
-from tidegate.config import Config
+from tidegate.config import Config, Runs
 from tidegate.domain import policy
+from tidegate.domain.run import Lane as LaneName
+from tidegate.domain.spawn import SpawnLimits
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.intake import Intake
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.runner import Runner
+from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
+from tidegate.runtime.tools.spawn import spawn_tool
+from tidegate.runtime.tools.status import status_tool
 from tidegate.store import lock
 from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
-from tidegate.toolset import Toolset
+from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,15 +67,19 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
-        agents = await stack.enter_async_context(
-            built(config, Toolset(config, state, store, clock, registry))
-        )
         bus = Bus(registry)
-        intake = Intake(store, bus, max_queued=config.runs.queue, max_open=config.runs.session_queue)
+        intake = Intake(
+            store,
+            bus,
+            max_queued=config.runs.queue,
+            max_open=config.runs.session_queue,
+            interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
+        )
+        subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
+        tools = [spawn_tool(subagents), status_tool(store, clock, who(config))]
+        agents = await stack.enter_async_context(built(config, Toolset(config, state, registry), tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
-        lane = Lane(config.runs.slots)
-        registry.add("running", lambda: lane.taken, lane.slots)
-        runner = Runner(store, bus, agents, lane, clock)
+        runner = Runner(store, bus, agents, _lanes(config.runs, registry), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         for listening in (runner.on_commit, sweeper.on_commit, bus.on_commit):
@@ -88,3 +98,26 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             sweeper=sweeper,
             broken=broken,
         )
+
+
+def _lanes(runs: Runs, registry: Registry) -> Mapping[LaneName, Lane]:
+    lanes = {
+        LaneName.INTERACTIVE: Lane(runs.slots),
+        LaneName.CRON: Lane(runs.cron_slots),
+        LaneName.SUBAGENT: Lane(runs.subagent_slots),
+    }
+    for name, lane in lanes.items():
+        registry.add(f"running_{name}", partial(getattr, lane, "taken"), lane.slots)
+    return lanes
+
+
+def _rights(config: Config) -> Mapping[str, Rights]:
+    return {
+        name: Rights(may_spawn=agent.may_spawn, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms)
+        for name, agent in config.agents.items()
+    }
+
+
+def _limits(config: Config) -> SpawnLimits:
+    limits = config.subagents
+    return SpawnLimits(depth=limits.depth, children=limits.children, descendants=limits.descendants)

@@ -1,10 +1,11 @@
 """Which tools an agent has.
 
-All are built in one place, `Toolset._every`; what an agent's configuration says is applied to them afterwards. What
-agents share (turns, the HTTP client, a place for each folder) exists once.
+Those that the agent floor has are built in `Toolset._every`; those of the runtime are handed in. What an agent's
+configuration says is applied to all of them. What agents share (turns, the HTTP client, a place for each folder) exists
+once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tidegate.agent.fetch import fetch_tool
@@ -15,15 +16,13 @@ from tidegate.agent.tools import Tool
 from tidegate.agent.turns import Turns
 from tidegate.agent.writing import writing_tools
 from tidegate.bounded import Registry
-from tidegate.clock import Clock
 from tidegate.config import Config
 from tidegate.config.tree import Agent
 from tidegate.domain.budget import Budget
 from tidegate.egress import Egress, Rules, rule
 from tidegate.errors import ConfigError
 from tidegate.folder import workspace
-from tidegate.runtime.tools.status import Who, status_tool
-from tidegate.store.port import Store
+from tidegate.runtime.tools.status import Who
 
 FILES_AT_ONCE = 4
 PROGRAMS_AT_ONCE = 8
@@ -37,7 +36,7 @@ BY_NAME_ALONE = frozenset({"shell"})
 class Toolset:
     """The tools of every agent of a gateway."""
 
-    def __init__(self, config: Config, state: Path, store: Store, clock: Clock, registry: Registry) -> None:
+    def __init__(self, config: Config, state: Path, registry: Registry) -> None:
         self._state = state
         self._files = _turns("files", FILES_AT_ONCE, registry)
         self._programs = _turns("programs", PROGRAMS_AT_ONCE, registry)
@@ -48,12 +47,11 @@ class Toolset:
                 deny=[rule(entry) for entry in config.egress.deny],
             )
         )
-        self._status = status_tool(store, clock, {name: _who(name, config) for name in config.agents})
         #: one for each folder, so that agents that share it wait for each other's changes; bounded by the agents
         self._places: dict[Path, Place] = {}
 
     def of(self, name: str, agent: Agent, more: Sequence[Tool] = ()) -> list[Tool]:
-        """Return the tools of an agent: all, or those it names; *more* are those that come with its model.
+        """Return the tools of an agent: all, or those it names; *more* are those of the runtime and of its model.
 
         Raises:
             ConfigError: Its workspace cannot be used.
@@ -68,7 +66,6 @@ class Toolset:
             *reading_tools(place, self._files),
             *writing_tools(place, self._files),
             fetch_tool(self._egress, self._fetches),
-            self._status,
             shell_tool(place, self._programs),
         ]
 
@@ -88,7 +85,14 @@ def _turns(name: str, at_once: int, registry: Registry) -> Turns:
     return turns
 
 
-def _who(name: str, config: Config) -> Who:
-    agent = config.agents[name]
-    budget = Budget(max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms)
-    return Who(model=agent.model or config.model.name or config.model.provider, budget=budget)
+def who(config: Config) -> Mapping[str, Who]:
+    """Return what the tool ``session_status`` tells about each agent."""
+    return {
+        name: Who(
+            model=agent.model or config.model.name or config.model.provider,
+            budget=Budget(
+                max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
+            ),
+        )
+        for name, agent in config.agents.items()
+    }

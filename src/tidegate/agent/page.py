@@ -57,11 +57,10 @@ def decoded(data: bytes, charset: str, *, is_html: bool) -> str:
     if known:
         return data.decode(known, "replace")
     try:
-        return codecs.getincrementaldecoder("utf-8")().decode(
-            data
-        )  # a cut character at the end is no objection
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
+        return data.decode()
+    except UnicodeDecodeError as error:
+        is_cut = error.start > SNIFF_BYTES and error.reason == "unexpected end of data"
+        return data.decode("utf-8" if is_cut else "cp1252", "replace")
 
 
 async def extracted(html: str, url: str, max_chars: int) -> Page:

@@ -24,6 +24,7 @@ from tidegate.config.tree import (
     Model,
     Runs,
     Store,
+    Subagents,
     Sweep,
 )
 from tidegate.errors import ConfigError
@@ -40,6 +41,7 @@ __all__ = [
     "Model",
     "Runs",
     "Store",
+    "Subagents",
     "Sweep",
     "effective",
     "example",
@@ -135,6 +137,7 @@ def effective(config: Config) -> dict[str, object]:
         "runs": written(config.runs),
         "egress": written(config.egress),
         "approvals": written(config.approvals),
+        "subagents": written(config.subagents),
     }
 
 

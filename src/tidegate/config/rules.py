@@ -24,6 +24,7 @@ from tidegate.config.tree import (
     Model,
     Runs,
     Store,
+    Subagents,
     Sweep,
 )
 from tidegate.egress.address import rule
@@ -44,6 +45,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "runs": Runs,
         "egress": Egress,
         "approvals": Approvals,
+        "subagents": Subagents,
     }
 )
 
@@ -82,6 +84,12 @@ def _agents(table: Table, folder: Path) -> Mapping[str, Agent]:
             raise WrongError(("agents", name), None, "this is no name for an agent", hint)
     names = sorted(table, key=lambda name: name != "main")
     agents = {name: section(Agent, table[name], ("agents", name), folder) for name in names}
+    for name, agent in agents.items():
+        for other in agent.may_spawn:
+            if other not in agents:
+                raise WrongError(
+                    ("agents", name), "may_spawn", f"there is no agent {other!r}", suggestion(other, agents)
+                )
     return MappingProxyType(agents or {"main": Agent()})
 
 

@@ -6,7 +6,19 @@ rows, not the number of rows.
 
 from tidegate.store.tx import Reads
 
-TYPES = ("entry", "segment", "run", "child", "blob", "chunk", "reference", "trim", "approval")
+TYPES = (
+    "entry",
+    "segment",
+    "run",
+    "child",
+    "blob",
+    "chunk",
+    "reference",
+    "trim",
+    "approval",
+    "spawn",
+    "wait",
+)
 
 
 def count(reads: Reads) -> dict[str, int]:

@@ -49,6 +49,9 @@ def session(row: Row) -> Session:
         version=row[20],
         waiting_at=row[21],
         waited_ms=row[22],
+        max_runtime_ms=row[23],
+        root=row[24],
+        depth=row[25],
     )
 
 
@@ -71,6 +74,8 @@ def run(row: Row) -> Run:
         started_at=row[14],
         finished_at=row[15],
         waited_ms=row[17],
+        max_tokens=row[18],
+        children_tokens=row[19],
     )
 
 

@@ -1,1 +1,1 @@
-"""Tools that need the runtime: what they look at is the store's."""
+"""Tools that need the runtime: sub-agents, jobs, memory, the state of a session."""
