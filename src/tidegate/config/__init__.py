@@ -17,6 +17,7 @@ from tidegate.config.tree import (
     LIFECYCLE_KEYS,
     Agent,
     Approvals,
+    Backup,
     Config,
     Egress,
     Gateway,
@@ -34,6 +35,7 @@ __all__ = [
     "LIFECYCLE_KEYS",
     "Agent",
     "Approvals",
+    "Backup",
     "Config",
     "Egress",
     "Gateway",
@@ -138,6 +140,7 @@ def effective(config: Config) -> dict[str, object]:
         "egress": written(config.egress),
         "approvals": written(config.approvals),
         "subagents": written(config.subagents),
+        "backup": written(config.backup),
     }
 
 

@@ -17,6 +17,7 @@ from tidegate.config.tree import (
     TOOLS,
     Agent,
     Approvals,
+    Backup,
     Config,
     Egress,
     Gateway,
@@ -31,6 +32,7 @@ from tidegate.egress.address import rule
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _URL = re.compile(
     r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?"
@@ -46,6 +48,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "egress": Egress,
         "approvals": Approvals,
         "subagents": Subagents,
+        "backup": Backup,
     }
 )
 
@@ -129,6 +132,7 @@ def check(config: Config) -> None:
     _check_egress(config.egress)
     for name, agent in config.agents.items():
         _check_agent(name, agent, config.model)
+    _check_night(config.backup)
 
 
 def _check_names(gateway: Gateway) -> None:
@@ -212,6 +216,13 @@ def _check_egress(egress: Egress) -> None:
             except ValueError:
                 what = f"{entry[:80]!r} is no address, network or name"
                 raise WrongError(("egress",), key, what, hint) from None
+
+
+def _check_night(backup: Backup) -> None:
+    if not _TIME.fullmatch(backup.at):
+        raise WrongError(
+            ("backup",), "at", f"{backup.at[:80]!r} is no time of day", 'write for example "03:30"'
+        )
 
 
 def _is_host(text: str) -> bool:

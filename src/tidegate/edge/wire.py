@@ -137,6 +137,7 @@ def entry_out(entry: Entry) -> dict[str, object]:
         "text": body.text,
         "tool": tool,
         "call_id": call_id,
+        "is_error": isinstance(body, Result) and body.is_error,
         "run": body.run,
         "created_at": iso(body.at),
         "bytes": text_bytes(body),

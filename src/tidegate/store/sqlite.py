@@ -19,7 +19,19 @@ from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
-from tidegate.store import approvals, blobs, file, lists, orphans, retention, rows, runs, sessions, transcript
+from tidegate.store import (
+    approvals,
+    blobs,
+    file,
+    lists,
+    orphans,
+    replacement,
+    retention,
+    rows,
+    runs,
+    sessions,
+    transcript,
+)
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.port import (
@@ -76,6 +88,7 @@ class SqliteStore:
         path = folder / NAME
         publish: list[Callable[[Effects], None]] = []
         try:
+            replacement.settle(path)
             _look_first(path)
             path.touch(mode=0o600)  # the log gets the mode of the main file
             connection = open_writer(path)
