@@ -7,7 +7,8 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from tidegate.egress import Egress, Rules, rule
+from tidegate.egress.address import Rules, rule
+from tidegate.egress.client import Egress
 from tidegate.egress.resolver import Resolver
 
 Respond = Callable[["Visit"], "bytes | Sequence[bytes] | None"]

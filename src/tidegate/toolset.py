@@ -19,7 +19,8 @@ from tidegate.bounded import Registry
 from tidegate.config import Config
 from tidegate.config.tree import Agent
 from tidegate.domain.budget import Budget
-from tidegate.egress import Egress, Rules, rule
+from tidegate.egress.address import Rules, rule
+from tidegate.egress.client import Egress
 from tidegate.errors import ConfigError
 from tidegate.folder import workspace
 from tidegate.runtime.tools.status import Who

@@ -21,7 +21,11 @@ from tidegate.agent.writing import writing_tools
 
 SECRET = "the-secret-that-lies-outside"  # noqa: S105 - no secret of anybody
 NAMES = ["a", "b", "é", "A", "skills", ".agents"]
-TARGETS = ["..", "../outside", "../outside/secret", "/", "a", "../ws/a", "../../", "a/../../outside", "."]
+TARGETS = ["..", "../outside", "../outside/secret", "a", "../ws/a", "../../", "a/../../outside", "."]
+
+TOOLS = ["list_files", "read_file", "write_file", "edit_file"]
+#: what may lie behind something that was planted
+BEHIND = ["", "/secret", "/outside/secret"]
 
 name = st.sampled_from(NAMES)
 branch = st.lists(name, min_size=1, max_size=3).map("/".join)
@@ -34,9 +38,7 @@ path = st.one_of(
     st.lists(piece, max_size=5).map("/".join),
     st.lists(piece, max_size=4).map(lambda names: "/" + "/".join(names)),
 )
-calls = st.lists(
-    st.tuples(st.sampled_from(["list_files", "read_file", "write_file", "edit_file"]), path), max_size=8
-)
+calls = st.lists(st.tuples(st.sampled_from(TOOLS), path), max_size=8)
 
 
 def tools(root: Path) -> list[Tool]:
@@ -62,6 +64,8 @@ def plant(root: Path, where: str, what: str) -> None:
     """Put something into the workspace, where there is room for it."""
     spot = root / where
     try:
+        if not Path(os.path.realpath(spot.parent)).is_relative_to(os.path.realpath(root)):
+            return  # through a link that was planted before
         spot.parent.mkdir(parents=True, exist_ok=True)
         if what == "folder":
             spot.mkdir(exist_ok=True)
@@ -118,7 +122,10 @@ def test_nothing_outside_is_read_or_changed(
         before, skills = outside(home), _skills(root)
 
         async def main() -> None:
-            for tool, where in asked:
+            through = [
+                (tool, f"{where}{more}") for tool in TOOLS for where, _ in planted[:4] for more in BEHIND
+            ]
+            for tool, where in [*asked, *through]:
                 result = await call(tools(root), tool, **arguments(tool, where))
                 assert SECRET not in result.text
 
@@ -127,7 +134,7 @@ def test_nothing_outside_is_read_or_changed(
         assert skills == _skills(root)
 
 
-@pytest.mark.parametrize("tool", ["list_files", "read_file", "write_file", "edit_file"])
+@pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("at", ["a", "a/b"])
 def test_a_swap_meanwhile_leads_nowhere(tool: str, at: str) -> None:
     """A folder that turns into a link and back while tools are at work never lets them out."""

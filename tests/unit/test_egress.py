@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.egress import AddressRefused, Answer, Limits, Request, Unreachable, UrlRefused
+from tidegate.egress.address import AddressRefused
+from tidegate.egress.client import Answer
+from tidegate.egress.request import Limits, Request
+from tidegate.egress.unreachable import Unreachable
+from tidegate.egress.url import UrlRefused
 from web_server import Respond, WebServer, bomb, egress, moved, names, page, web_server
 
 LOOPBACK = "127.0.0.0/8"

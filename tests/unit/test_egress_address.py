@@ -1,8 +1,7 @@
 import pytest
 
-from tidegate.egress import AddressRefused, Rules, UrlRefused, rule
-from tidegate.egress.address import is_public, plain
-from tidegate.egress.url import joined, read
+from tidegate.egress.address import AddressRefused, Rules, is_public, plain, rule
+from tidegate.egress.url import UrlRefused, joined, read
 
 
 @pytest.mark.parametrize(

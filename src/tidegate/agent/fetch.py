@@ -12,8 +12,12 @@ from tidegate.agent.page import HTML, Page, decoded, extracted, media_type
 from tidegate.agent.tools import Caller, Tool, ToolFailed, spec
 from tidegate.agent.tools import decoded as arguments
 from tidegate.agent.turns import Turns
-from tidegate.egress import AddressRefused, Answer, Egress, Limits, Request, Unreachable, UrlRefused
+from tidegate.egress.address import AddressRefused
+from tidegate.egress.client import Answer, Egress
+from tidegate.egress.request import Limits, Request
+from tidegate.egress.unreachable import Unreachable
 from tidegate.egress.url import MAX_CHARS as MAX_URL_CHARS
+from tidegate.egress.url import UrlRefused
 
 DEFAULT_CHARS = 40_000
 MAX_CHARS = 1_000_000
