@@ -17,6 +17,7 @@ from tidegate.agent.turns import Turns
 from tidegate.agent.writing import writing_tools
 from tidegate.bounded import Registry
 from tidegate.config import Config
+from tidegate.config.source import sources
 from tidegate.config.tree import Agent
 from tidegate.domain.budget import Budget
 from tidegate.egress.address import Rules, rule
@@ -90,7 +91,7 @@ def who(config: Config) -> Mapping[str, Who]:
     """Return what the tool ``session_status`` tells about each agent."""
     return {
         name: Who(
-            model=agent.model or config.model.name or config.model.provider,
+            model=sources(config, agent)[0].name,
             budget=Budget(
                 max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
             ),
