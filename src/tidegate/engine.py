@@ -27,9 +27,11 @@ from tidegate.runtime.runner import Runner
 from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.tools.spawn import spawn_tool
+from tidegate.runtime.tools.status import status_tool
 from tidegate.store import lock
 from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
+from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +76,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
-        agents = await stack.enter_async_context(built(config, [spawn_tool(subagents)]))
+        tools = [spawn_tool(subagents), status_tool(store, clock, who(config))]
+        agents = await stack.enter_async_context(built(config, Toolset(config, state, registry), tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
         runner = Runner(store, bus, agents, _lanes(config.runs, registry), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -28,6 +28,21 @@ LIFECYCLE_KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 
+#: the names of tools; the last ones exist with the offline model alone
+TOOLS = (
+    "list_files",
+    "read_file",
+    "write_file",
+    "edit_file",
+    "web_fetch",
+    "session_status",
+    "spawn_agent",
+    "shell",
+    "emit",
+    "wait",
+)
+OFFLINE_TOOLS = frozenset({"emit", "wait"})
+
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 Duration = Annotated[int, Meta(ge=0)]
@@ -185,6 +200,13 @@ class Approvals(Section, frozen=True, kw_only=True):
     expire_after_ms: Annotated[int, Meta(ge=SECOND_MS, le=365 * DAY_MS)] = DAY_MS
 
 
+class Egress(Section, frozen=True, kw_only=True):
+    """Where requests may go beyond the public network, and where never; addresses, networks and names."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
 class Subagents(Section, frozen=True, kw_only=True):
     """How far a tree of sub-agents may grow; finished ones do not count."""
 
@@ -206,6 +228,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lifecycle: Mapping[str, Lifecycle] = MappingProxyType({})
     sweep: Sweep = Sweep()
     runs: Runs = Runs()
+    egress: Egress = Egress()
     approvals: Approvals = Approvals()
     subagents: Subagents = Subagents()
     backup: Backup = Backup()
