@@ -34,7 +34,8 @@ FROM sessions s
 COUNTS = {
     "blobs": "SELECT count(*) FROM blobs",
     "blob_bytes": "SELECT coalesce(sum(length(body)), 0) FROM chunks",
-    "references": "SELECT count(*) FROM session_blobs",
+    "references": "SELECT (SELECT count(*) FROM session_blobs) + (SELECT count(*) FROM snapshot_skills)",
+    "snapshots": "SELECT count(*) FROM snapshots",
     "segments": "SELECT count(*) FROM segments",
     "segment_bytes": "SELECT coalesce(sum(length(body)), 0) FROM segments",
     "receipts": "SELECT count(*) FROM receipts",

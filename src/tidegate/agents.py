@@ -4,20 +4,23 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 
-from tidegate.agent.loop import Agent
+from tidegate.agent.loop import Agent, no_skills
 from tidegate.agent.model import Model
 from tidegate.agent.offline import OfflineModel, offline_tools
 from tidegate.agent.prompt import BYTES_PER_TOKEN
 from tidegate.agent.remote import RemoteModel
+from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
+from tidegate.agent.skills.tool import skill_tool
 from tidegate.agent.tools import Tool, ToolBox
 from tidegate.config import Config
 from tidegate.config.tree import Agent as AgentConfig
 from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
+from tidegate.runtime.library import Library
 
 
 @asynccontextmanager
-async def built(config: Config) -> AsyncIterator[Mapping[str, Agent]]:
+async def built(config: Config, library: Library) -> AsyncIterator[Mapping[str, Agent]]:
     """Build every agent by its name; the clients of their models are closed in the end.
 
     Raises:
@@ -28,7 +31,7 @@ async def built(config: Config) -> AsyncIterator[Mapping[str, Agent]]:
         for model in models.values():
             if isinstance(model, RemoteModel):
                 stack.push_async_callback(model.aclose)
-        yield {name: _agent(name, agent, config, models) for name, agent in config.agents.items()}
+        yield {name: _agent(name, config, models, library) for name in config.agents}
 
 
 def _models(config: Config) -> Mapping[str, Model]:
@@ -46,17 +49,21 @@ def _models(config: Config) -> Mapping[str, Model]:
     }
 
 
-def _agent(name: str, agent: AgentConfig, config: Config, models: Mapping[str, Model]) -> Agent:
+def _agent(name: str, config: Config, models: Mapping[str, Model], library: Library) -> Agent:
+    agent = config.agents[name]
     model = models.get(agent.model or config.model.name) or next(iter(models.values()))
+    known = offline_tools() if isinstance(model, OfflineModel) else []
+    tools = _tools(name, agent, [*known, skill_tool(library)])
     return Agent(
         name=name,
         model=model,
         instructions=agent.instructions,
-        tools=ToolBox(_tools(name, agent, offline_tools() if isinstance(model, OfflineModel) else [])),
+        tools=ToolBox(tools),
         budget=Budget(
             max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
         ),
         max_prompt_bytes=(config.model.context_window - config.model.reserve) * BYTES_PER_TOKEN,
+        catalog=library.catalog if any(tool.spec.name == SKILL_TOOL for tool in tools) else no_skills,
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from tidegate import folder
 from tidegate.agent.loop import Agent
+from tidegate.agent.skills.reach import reaches
 from tidegate.agents import built
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
@@ -20,7 +21,9 @@ from tidegate.domain import policy
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.intake import Intake
 from tidegate.runtime.lanes import Lane
+from tidegate.runtime.library import Library
 from tidegate.runtime.runner import Runner
+from tidegate.runtime.skills import Skills
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.store import lock
 from tidegate.store.lock import FolderLock
@@ -28,7 +31,7 @@ from tidegate.store.sqlite import SqliteStore
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine that is open; `runner.serve` and `sweeper.serve` make it go."""
+    """The parts of an engine that is open; `serve` of runner, sweeper and skills make it go."""
 
     folder: Path
     clock: Clock
@@ -37,6 +40,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     registry: Registry
     store: SqliteStore
     bus: Bus
+    skills: Skills
     agents: Mapping[str, Agent]
     intake: Intake
     runner: Runner
@@ -60,9 +64,12 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         policies = policy.policies(config.lifecycle)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
-        agents = await stack.enter_async_context(built(config))
+        skills = Skills(reaches(config, folder.workspace(state)), registry)
+        await skills.load()
+        agents = await stack.enter_async_context(built(config, Library(store, skills, registry)))
         bus = Bus(registry)
-        intake = Intake(store, bus, max_queued=config.runs.queue, max_open=config.runs.session_queue)
+        bounds = config.runs
+        intake = Intake(store, bus, skills=skills, max_queued=bounds.queue, max_open=bounds.session_queue)
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
         lane = Lane(config.runs.slots)
         registry.add("running", lambda: lane.taken, lane.slots)
@@ -79,6 +86,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             registry=registry,
             store=store,
             bus=bus,
+            skills=skills,
             agents=agents,
             intake=intake,
             runner=runner,

@@ -5,19 +5,21 @@ was killed goes on from the last thing kept. It does not know who keeps.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
 import msgspec
 
 from tidegate.agent.model import Answer, Delta, Model, ToolCall
-from tidegate.agent.prompt import build, open_calls
+from tidegate.agent.prompt import build, catalog_bytes, open_calls, with_catalog
+from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.tools import Caller, ToolBox, interrupted
 from tidegate.domain.budget import Budget
 from tidegate.domain.entry import Assistant, Body, Call, Notice
 from tidegate.domain.run import Step, Usage
 from tidegate.errors import ModelFailed, Refused
+from tidegate.ids import SessionId
 
 NAME_CHARS = 128
 
@@ -26,6 +28,11 @@ class OverBudget(Refused):
     """The run has used up what it may spend."""
 
     code = "over_budget"
+
+
+async def no_skills(_session: SessionId, _max_bytes: int) -> str:
+    """Tell of no skills."""
+    return ""
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +45,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget
     #: how much of a transcript the model gets to read
     max_prompt_bytes: int
+    #: tells which skills a session has, in about so many bytes; nothing where it has none
+    catalog: Callable[[SessionId, int], Awaitable[str]] = no_skills
 
 
 class Journal(Protocol):
@@ -66,6 +75,7 @@ async def run(
         OverBudget: The run may not ask again.
         ModelFailed: The provider failed.
     """
+    agent = await _equipped(agent, journal.caller.session)
     bodies = list(history)
     bodies += await _resume(agent, journal, bodies)
     while not _is_answered(bodies):
@@ -81,6 +91,18 @@ async def run(
         bodies += await journal.keep(step)
         bodies += await journal.keep(Step(bodies=await _call_all(agent, journal.caller, answer.calls)))
     return None
+
+
+async def _equipped(agent: Agent, session: SessionId) -> Agent:
+    """Return the agent as a session sees it: told of its skills, or without the tool that reads them."""
+    catalog = await agent.catalog(session, catalog_bytes(agent.max_prompt_bytes))
+    if not catalog:
+        return msgspec.structs.replace(agent, tools=agent.tools.without(SKILL_TOOL))
+    return msgspec.structs.replace(
+        agent,
+        instructions=with_catalog(agent.instructions, catalog),
+        max_prompt_bytes=agent.max_prompt_bytes - len(catalog.encode()),
+    )
 
 
 async def _resume(agent: Agent, journal: Journal, bodies: Sequence[Body]) -> Sequence[Body]:

@@ -24,6 +24,7 @@ QUOTE_CHARS = 200
 CHARS_PER_TOKEN = 4  # an estimate, as good as any without a tokenizer
 
 _COMMAND = re.compile(r"/([a-z]+)(?:\s(.*))?", re.DOTALL)
+_HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*$", re.MULTILINE)
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/"
 
 
@@ -141,12 +142,21 @@ def _sleep(turn: Turn) -> str | ToolCall | None:
     return turn.call("wait", seconds=float(argument)) if is_number else None
 
 
+def _skill(turn: Turn) -> str | ToolCall | None:
+    argument = turn.argument.strip()
+    if turn.result is not None:
+        heading = _HEADING.search(turn.result.text)
+        return heading[1] if heading else f"the skill {argument} has no heading"
+    return turn.call("skill", name=argument) if argument else None
+
+
 #: what the model obeys, by the word after the slash
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "echo": Command(usage="/echo TEXT", obey=_echo),
         "big": Command(usage="/big BYTES", obey=_big),
         "sleep": Command(usage="/sleep SECONDS", obey=_sleep),
+        "skill": Command(usage="/skill NAME", obey=_skill),
     }
 )
 

@@ -98,6 +98,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     pinned: bool
     #: rises with each change; a conditional update names it
     version: int
+    #: the name of the snapshot of its skills; None while it has none
+    snapshot: str | None = None
 
     @property
     def kind(self) -> Kind:

@@ -1,7 +1,8 @@
 """The one door: every piece of work becomes a run here, whoever asks for it."""
 
+import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +14,8 @@ from tidegate.errors import BadText, RunNotFound, SessionRunning, Stopping, TooL
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
-from tidegate.store.port import Admission, Admitted, Birth, Receipt, Store
+from tidegate.runtime.skills import Skills
+from tidegate.store.port import Admission, Admitted, Birth, Receipt, SnapshotMissing, Store
 
 MAX_MESSAGE_BYTES = 1 << 20
 ROOM_TRIES = 3
@@ -29,9 +31,19 @@ class Seen(NamedTuple):
 class Intake:
     """Makes runs, and waits for their ends."""
 
-    def __init__(self, store: Store, bus: Bus, *, max_queued: int = 1_000, max_open: int = 100) -> None:
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        *,
+        skills: Skills | None = None,
+        max_queued: int = 1_000,
+        max_open: int = 100,
+    ) -> None:
         self._store = store
         self._bus = bus
+        self._skills = skills
+        self._stocking = asyncio.Lock()
         #: how many runs may be queued in a lane, and open in a session
         self._bounds = {"max_queued": max_queued, "max_open": max_open}
         self._is_closed = False
@@ -74,11 +86,11 @@ class Intake:
         admission = msgspec.structs.replace(admission, **self._bounds)
         for _ in range(ROOM_TRIES):
             try:
-                return await self._store.admit(admission)
+                return await self._admit(admission)
             except TooManySessions:
                 if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
                     raise
-        return await self._store.admit(admission)
+        return await self._admit(admission)
 
     async def outcome(self, run: Run) -> Run:
         """Wait until a run is done or waits for somebody, and return it as it is then.
@@ -141,6 +153,21 @@ class Intake:
     async def cancel(self, run: RunId) -> Run:
         """Cancel a run; idempotent."""
         return await self._store.cancel_run(run)
+
+    async def _admit(self, admission: Admission) -> Admitted:
+        """Admit with the present skills of the agent; their bytes are read only where the store lacks them."""
+        if self._skills is None:
+            return await self._store.admit(admission)
+        head = self._store.session(admission.key) if admission.key else None
+        agent = head.agent if head else admission.birth.agent
+        offered = msgspec.structs.replace(admission, skills=self._skills.offer(agent))
+        with suppress(SnapshotMissing):
+            return await self._store.admit(offered)
+        async with self._stocking:  # one reads them, the others find what it has stored
+            with suppress(SnapshotMissing):
+                return await self._store.admit(offered)
+            stocked = await self._skills.stocked(agent)
+            return await self._store.admit(msgspec.structs.replace(admission, skills=stocked))
 
     async def _make_room(self) -> bool:
         idle = await self._store.idle_longest()

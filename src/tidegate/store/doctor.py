@@ -12,9 +12,10 @@ from typing import NamedTuple
 import apsw
 
 from tidegate.domain.policy import OVERDUE_MS
+from tidegate.domain.snapshot import snapshot_of
 from tidegate.errors import Corrupt, NotFound
 from tidegate.ids import BlobHash
-from tidegate.store import blobs, orphans, rows, segments
+from tidegate.store import blobs, orphans, rows, segments, snapshots
 from tidegate.store.connection import SqliteReads, open_reader
 from tidegate.store.rows import Value
 from tidegate.store.sqlite import NAME
@@ -174,7 +175,7 @@ def _admission(_: Patient) -> str:
 
 
 def _tallies(patient: Patient) -> str:
-    return patient.keys("doctor_tallies")
+    return patient.keys("doctor_tallies") or patient.keys("doctor_counts")
 
 
 def _scrub_entries(patient: Patient) -> str:
@@ -211,6 +212,16 @@ def _scrub_blobs(patient: Patient) -> str:
     return ""
 
 
+def _scrub_snapshots(patient: Patient) -> str:
+    after = ""
+    while page := patient.reads.all("doctor_snapshots", after=after, limit=PAGE):
+        for (name,) in page:
+            if snapshot_of(snapshots.skills(patient.reads, name)).name != name:
+                return f"snapshot {name} is damaged"
+        after = page[-1][0]
+    return ""
+
+
 def _scrub_pages(patient: Patient) -> str:
     found = patient.reads.connection.execute("PRAGMA integrity_check(5)").fetchall()
     return "" if found == [("ok",)] else "; ".join(str(row[0]) for row in found)
@@ -235,5 +246,6 @@ _SCRUBS: tuple[tuple[str, str, Check], ...] = (
     ("entries", "every entry matches its checksum", _scrub_entries),
     ("segments", "every segment matches its digest", _scrub_segments),
     ("blobs", "every blob matches its name", _scrub_blobs),
+    ("snapshots", "every snapshot matches its name", _scrub_snapshots),
     ("pages", "every page of the file is sound", _scrub_pages),
 )

@@ -6,7 +6,7 @@ rows, not the number of rows.
 
 from tidegate.store.tx import Reads
 
-TYPES = ("entry", "segment", "run", "child", "blob", "chunk", "reference", "trim")
+TYPES = ("entry", "segment", "run", "child", "blob", "chunk", "reference", "snapshot", "skill", "trim")
 
 
 def count(reads: Reads) -> dict[str, int]:

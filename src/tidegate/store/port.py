@@ -17,6 +17,7 @@ import msgspec
 from tidegate.domain.entry import Body, Entry
 from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
+from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.ids import BlobHash, RunId, SessionId
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
@@ -40,6 +41,19 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     body_hash: bytes
 
 
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """The skills that an agent has now, for a session of it."""
+
+    agent: str
+    snapshot: Snapshot
+    #: the bytes of every blob of the snapshot; they are needed only where the store does not have the snapshot
+    bodies: Mapping[BlobHash, bytes] | None = None
+
+
+class SnapshotMissing(Exception):
+    """The store does not have the snapshot that was offered without its bytes."""
+
+
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of work at the door."""
 
@@ -52,6 +66,8 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     bodies: Sequence[Body]
     receipt: Receipt | None = None
+    #: what a new session gets, and a conversation whose skills have changed since; None: they stay as they are
+    skills: Offer | None = None
     #: how many runs may be queued in the lane, and open in the session
     max_queued: int = 1_000
     max_open: int = 100
@@ -126,7 +142,9 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     runs: Mapping[tuple[Lane, RunState], int]
     blobs: int
     blob_bytes: int
+    #: of sessions to their large texts, of snapshots to their skills
     references: int
+    snapshots: int
     segments: int
     segment_bytes: int
     receipts: int
@@ -161,9 +179,11 @@ class Store(Protocol):
         """Accept a piece of work: a queued run that holds its message until it is claimed.
 
         An unknown key becomes a session; an archived conversation is restored first. With a known receipt nothing is
-        done and the earlier run comes back.
+        done and the earlier run comes back. A new session has the skills that are offered for its agent; a
+        conversation gets them between two turns; any other session keeps those of its birth.
 
         Raises:
+            SnapshotMissing: The offer needs its bytes; nothing was written.
             SessionFinished: The session is ephemeral and completed or archived.
             AgentMismatch: The session belongs to another agent than the one that was named.
             KeyReused, AlreadyDone: The receipt is known with another body; its session has been deleted.
@@ -339,6 +359,9 @@ class Store(Protocol):
         Raises:
             BlobNotFound, Corrupt: There is no such blob; its bytes do not match its name.
         """
+
+    async def skills(self, snapshot: str) -> list[SkillRef]:
+        """Return the skills of a snapshot by name; a snapshot that is not there has none."""
 
     async def storage(self) -> StorageBytes:
         """Measure the disk."""

@@ -46,6 +46,7 @@ def session(row: Row) -> Session:
         bytes=row[18],
         pinned=bool(row[19]),
         version=row[20],
+        snapshot=row[21],
     )
 
 

@@ -39,6 +39,16 @@ SELECT t.label || ' ' || t.state FROM tallies t LEFT JOIN (
 ) s ON s.policy = t.label AND s.state = t.state
 WHERE t.family = 'session' AND (t.count <> coalesce(s.count, 0) OR t.bytes <> coalesce(s.bytes, 0)) LIMIT 5;
 
+-- name: doctor_counts
+SELECT t.family FROM tallies t WHERE t.count <> CASE t.family
+    WHEN 'blob' THEN (SELECT count(*) FROM blobs)
+    WHEN 'reference' THEN (SELECT count(*) FROM session_blobs) + (SELECT count(*) FROM snapshot_skills)
+    WHEN 'snapshot' THEN (SELECT count(*) FROM snapshots)
+    ELSE t.count END LIMIT 5;
+
+-- name: doctor_snapshots
+SELECT hash FROM snapshots WHERE hash > :after ORDER BY hash LIMIT :limit;
+
 -- name: doctor_entries
 SELECT id, session, seq, body, checksum FROM entries WHERE id > :after ORDER BY id LIMIT :limit;
 
