@@ -46,6 +46,8 @@ class _Held(NamedTuple):
 
 
 class _Listed(NamedTuple):
+    signature: Signature
+    is_settled: bool
     names: list[str]
     problems: tuple[Problem, ...]
 
@@ -68,9 +70,9 @@ class Shelf:
 
     def look(self) -> bool:
         """Look at every folder, read what is new, and say whether anything is different."""
-        listed = {place.folder: _names(place) for place in self._places.values()}
+        listed = {place.folder: self._list(place) for place in self._places.values()}
         held: dict[str, _Held] = {}
-        is_same = listed == self._listed
+        is_same = [one[2:] for one in listed.values()] == [one[2:] for one in self._listed.values()]
         for place in self._places.values():
             for name in listed[place.folder].names:
                 path = f"{place.folder}{os.sep}{name}"
@@ -84,6 +86,14 @@ class Shelf:
         is_same = is_same and len(held) == len(self._held)
         self._held, self._listed = held, listed
         return not is_same
+
+    def _list(self, place: Place) -> _Listed:
+        """List a place if it has changed: links in it lead inside it, so that what they lead to changes it as well."""
+        signature = _signature(str(place.folder))
+        before = self._listed.get(place.folder)
+        if before is not None and before.signature == signature and before.is_settled:
+            return before
+        return _Listed(signature, _is_settled(signature), *_names(place))
 
     def books(self, place: Place) -> list[Book]:
         """Return what lies in a place, by the name of the folder, as it was last looked at."""
@@ -105,17 +115,17 @@ def body_of(place: Place, book: Book) -> bytes | None:
     return data if hashlib.sha256(data).hexdigest() == book.hash else None
 
 
-def _names(place: Place) -> _Listed:
+def _names(place: Place) -> tuple[list[str], tuple[Problem, ...]]:
     """List the folders of a place; one that is not there has none."""
     try:
         with os.scandir(place.folder) as entries:
             listed = list(islice(entries, MAX_LISTED))
         confined.inside(place.folder, place.root)
     except (FileNotFoundError, NotADirectoryError):
-        return _Listed([], ())
-    except OSError as error:
+        return [], ()
+    except (OSError, RuntimeError) as error:
         message, remedy = _explained(error, "let the gateway read it, or take it away")
-        return _Listed([], (_problem(place.folder, message, remedy),))
+        return [], (_problem(place.folder, message, remedy),)
     folders = [entry.name for entry in listed if not entry.name.startswith(".") and _is_folder(entry)]
     names = sorted(filter(_is_printable, folders))
     problems: list[Problem] = []
@@ -126,7 +136,7 @@ def _names(place: Place) -> _Listed:
         message = f"there are {len(names):,} folders{' or more' if len(listed) == MAX_LISTED else ''}; "
         message += f"the first {MAX_FOLDERS:,} by name are looked at"
         problems.append(_problem(place.folder, message, "take away what is not needed"))
-    return _Listed(names[:MAX_FOLDERS], tuple(problems))
+    return names[:MAX_FOLDERS], tuple(problems)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -153,8 +163,12 @@ def _signature(path: str) -> Signature:
 
 
 def _read(place: Place, folder: Path, signature: Signature) -> _Held:
-    is_settled = len(signature) == 1 or time.time_ns() - signature[1] > SETTLED_NS
-    return _Held(signature, is_settled, read_book(place, folder))
+    return _Held(signature, _is_settled(signature), read_book(place, folder))
+
+
+def _is_settled(signature: Signature) -> bool:
+    """Whether what has this signature now cannot change without getting another one."""
+    return len(signature) == 1 or time.time_ns() - signature[1] > SETTLED_NS
 
 
 def read_book(place: Place, folder: Path) -> Book:
