@@ -103,6 +103,8 @@ class Audit:
         assert {place: number for place, number in tallies.runs.items() if number} == {
             (Lane(lane), RunState(state)): number for (lane, state), number in runs.items()
         }
+        approvals = {row[0]: row[1] for row in self._all("SELECT state, count(*) FROM approvals GROUP BY 1")}
+        assert {state: count for state, count in tallies.approvals.items() if count} == approvals
         for name, query in COUNTS.items():
             assert getattr(tallies, name) == self._all(query)[0][0], name
 

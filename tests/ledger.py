@@ -1,6 +1,6 @@
 """What has been acknowledged: a dict of transcripts, and the messages that are still to enter them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -20,6 +20,14 @@ class OpenRun(msgspec.Struct):
     lane: Lane
     text: str | None
     lease: Lease | None = None
+    is_waiting: bool = False
+
+    @property
+    def state(self) -> RunState:
+        """The state that its row has to show."""
+        if self.is_waiting:
+            return RunState.WAITING
+        return RunState.RUNNING if self.lease else RunState.QUEUED
 
 
 class Promise(msgspec.Struct):
@@ -49,7 +57,7 @@ class Ledger:
 
     def claimable(self, lane: Lane, *, with_api: bool) -> RunId | None:
         """Return the run that has to be claimed next."""
-        busy = {run.session for run in self.open.values() if run.lease}
+        busy = {run.session for run in self.open.values() if run.state is not RunState.QUEUED}
         api = {PolicyName.API, PolicyName.API_NAMED}
         for run in self.open.values():
             if run.lane is lane and run.session not in busy and (with_api or run.policy not in api):
@@ -65,6 +73,17 @@ class Ledger:
     def appended(self, lease: Lease, texts: Iterable[str]) -> None:
         """Note what a run has said."""
         self.transcripts[lease.session] += texts
+
+    def asked(self, lease: Lease) -> None:
+        """Note that a run waits for a person, so that its lease is good for nothing."""
+        run = self.open[lease.run]
+        run.lease, run.is_waiting = None, True
+        self.lost.append(lease)
+
+    def decided(self, waiting: Collection[RunId]) -> None:
+        """Note that only these runs still wait."""
+        for run in self.open.values():
+            run.is_waiting = run.is_waiting and run.id in waiting
 
     def running(self) -> list[Lease]:
         """Return the leases that are good."""
@@ -85,8 +104,7 @@ class Ledger:
         for run in list(self.open.values()):
             found: Run | None = store.run(run.id)
             if found is not None and found.state is not RunState.DONE:
-                expected = RunState.RUNNING if run.lease else RunState.QUEUED
-                assert found.state is expected
+                assert found.state is run.state
                 continue
             assert found is not None or run.session not in self.transcripts
             if found is not None:

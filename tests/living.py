@@ -13,6 +13,7 @@ from audit import Audit
 from house import SqliteHouse
 from ledger import Ledger
 from tidegate.clock import MINUTE_MS
+from tidegate.domain.approval import Approval, ApprovalState
 from tidegate.domain.policy import next_step
 from tidegate.domain.run import Lease
 from tidegate.domain.session import DueTo, PolicyName, Session, State
@@ -86,6 +87,12 @@ class Living(RuleBasedStateMachine):
         except FenceLost:
             return False
         return True
+
+    def pending(self) -> list[Approval]:
+        """Return what waits for a person's word."""
+        return self.do(
+            self.store.approvals(state=ApprovalState.PENDING, session=None, before=None, limit=1_000)
+        )
 
     def has_sessions(self) -> bool:
         """Whether there is any session."""

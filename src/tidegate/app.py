@@ -18,6 +18,7 @@ import msgspec
 from tidegate import folder, log
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
+from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.live import Live
 from tidegate.edge.metrics import Metrics
@@ -107,6 +108,7 @@ async def gateway(
             health,
             Sessions(store, inside.intake, inside.agents),
             Runs(store, inside.intake),
+            Approvals(store),
             Blobs(store),
             Sweep(sweeper),
             SkillList(inside.skills, inside.agents),

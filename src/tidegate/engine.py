@@ -61,7 +61,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         held = lock.hold(state)
         stack.callback(held.release)
         registry = Registry()
-        policies = policy.policies(config.lifecycle)
+        policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
         skills = Skills(reaches(config, folder.workspace(state)), registry)

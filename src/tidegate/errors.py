@@ -7,13 +7,15 @@
     │   ├── BadRequest       400  ├── BadMessage, BadText
     │   ├── NotAuthorized    401
     │   ├── Forbidden        403
-    │   ├── NotFound         404  ├── SessionNotFound, RunNotFound, BlobNotFound, AgentNotFound
+    │   ├── NotFound         404  ├── SessionNotFound, RunNotFound, BlobNotFound, AgentNotFound,
+    │   │                     │   ApprovalNotFound
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
-    │   │                         │   KeyReused, AlreadyDone, WrongState, FenceLost
+    │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost
     │   ├── TooLarge         413
     │   └── WrongHost        421
     ├── Unavailable          repeat later
-    │   ├── LimitReached     429  ├── QueueFull, SessionBusy, TooManySessions, ReceiptsFull
+    │   ├── LimitReached     429  ├── QueueFull, SessionBusy, TooManySessions, ReceiptsFull,
+    │   │                     │   TooManyApprovals
     │   ├── Busy             503  ├── Stopping
     │   └── DiskFull         507  └── DiskReadOnly
     └── Broken               tell a person; the process may have to stop
@@ -114,6 +116,12 @@ class AgentNotFound(NotFound):
     code = "model_not_found"
 
 
+class ApprovalNotFound(NotFound):
+    """There is no approval with this id."""
+
+    code = "approval_not_found"
+
+
 class Conflict(Refused):
     """The request does not fit the present state."""
 
@@ -155,6 +163,12 @@ class AlreadyDone(Conflict):
     """The message with this idempotency key was taken before, and its session has been deleted since."""
 
     code = "already_done"
+
+
+class AlreadyDecided(Conflict):
+    """The approval has been decided, otherwise."""
+
+    code = "already_decided"
 
 
 class WrongState(Conflict):
@@ -225,6 +239,12 @@ class ReceiptsFull(LimitReached):
     """Too many idempotency keys were used within 24 hours."""
 
     code = "receipts_full"
+
+
+class TooManyApprovals(LimitReached):
+    """Too many approvals wait for a decision, or are given for always."""
+
+    code = "approvals_full"
 
 
 class Busy(Unavailable):

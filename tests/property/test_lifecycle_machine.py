@@ -10,6 +10,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from ledger import Promise
 from living import Living, pick
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from tidegate.domain.approval import Decision, Question
 from tidegate.domain.policy import DEFAULTS, Policies
 from tidegate.domain.run import Lane
 from tidegate.domain.session import DueTo, Outcome, PolicyName, State
@@ -158,6 +159,28 @@ class Lives(Living):
             self.ledger.appended(lease, [notice] if notice else [])
             self.ledger.follow(self.store)
 
+    @precondition(Living.has_running)
+    @rule(number=ANY, count=st.integers(1, 2))
+    def ask(self, number: int, count: int) -> None:
+        """Let a run wait for a person's word."""
+        lease = self.lease(number)
+        self.count += count
+        calls = [f"{self.count - at}" for at in range(count)]
+        self.do(
+            self.store.wait(
+                lease, [Question(call_id=call, tool="t", arguments=f"[{call}]") for call in calls]
+            )
+        )
+        self.ledger.asked(lease)
+
+    @precondition(lambda self: bool(self.pending()))
+    @rule(number=ANY, decision=st.sampled_from(Decision))
+    def decide(self, number: int, decision: Decision) -> None:
+        """Give a person's word; the run goes on with the last one."""
+        approval = pick(self.pending(), number)
+        assert self.do(self.store.decide(approval.id, decision)).state is decision.state
+        self.ledger.decided({approval.run for approval in self.pending()})
+
     @precondition(lambda self: bool(self.ledger.open))
     @rule(number=ANY, is_whole=st.booleans())
     def cancel(self, number: int, is_whole: bool) -> None:  # noqa: FBT001
@@ -256,6 +279,7 @@ class Lives(Living):
         assert self.sweeper.holds_deletes == (self.held_until is not None)
         assert self.held_until is None or not gone
         assert swept.deleted == len(gone)
+        self.ledger.decided({approval.run for approval in self.pending()})
         assert not self.do(self.store.due(now, 1, with_deletes=self.held_until is None))
         for session in before.values():
             self.check_swept(session, before, after, is_held=session.id in held)

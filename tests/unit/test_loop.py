@@ -3,9 +3,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
 
-from tidegate.agent.loop import NAME_CHARS, Agent, OverBudget, run
+from tidegate.agent.loop import DENIED, EXPIRED, NAME_CHARS, UNFIT, Agent, OverBudget, Undecided, run
 from tidegate.agent.model import Answer, Delta, Model, Prompt, ToolCall, ToolSpec
-from tidegate.agent.tools import Caller, Tool, ToolBox, interrupted
+from tidegate.agent.tools import INTERRUPTED, Caller, Tool, ToolBox, interrupted
+from tidegate.domain.approval import MAX_ARGUMENT_BYTES, Question, Verdict
 from tidegate.domain.budget import Budget
 from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, User
 from tidegate.domain.run import Step, Usage
@@ -39,28 +40,37 @@ class Paper:
 
     caller = Caller(session=SessionId("s"), run=RunId("r"), agent="main")
 
-    def __init__(self) -> None:
+    def __init__(self, *verdicts: Verdict) -> None:
         self.steps: list[Step] = []
         self.heard: list[str] = []
+        self.verdicts = list(verdicts)
+        self.asked: list[tuple[Question, bool]] = []
 
     async def keep(self, step: Step) -> Sequence[Body]:
         """Keep a step."""
         self.steps.append(step)
         return step.bodies
 
+    async def verdict(self, question: Question, *, is_new: bool) -> Verdict:
+        """Give the next verdict."""
+        self.asked.append((question, is_new))
+        return self.verdicts.pop(0)
+
     def hear(self, delta: Delta) -> None:
         """Remember a piece."""
         self.heard.append(delta.text)
 
 
-def tool(name: str, run_tool: Callable[[str], str] = str.upper, *, is_idempotent: bool = False) -> Tool:
+def tool(
+    name: str, run_tool: Callable[[str], str] = str.upper, *, is_idempotent: bool = False, asks: bool = False
+) -> Tool:
     """Return a tool that turns its arguments into its answer."""
 
     async def answer(arguments: str, _: Caller) -> str:
         return run_tool(arguments)
 
     spec = ToolSpec(name=name, description="", parameters={"type": "object"})
-    return Tool(spec=spec, run=answer, is_idempotent=is_idempotent)
+    return Tool(spec=spec, run=answer, is_idempotent=is_idempotent, asks=asks)
 
 
 def agent(model: Model, *tools: Tool, budget: Budget | None = None) -> Agent:
@@ -104,7 +114,7 @@ def test_calls_are_kept_before_they_are_made() -> None:
     assert paper.steps == [Step(bodies=[said], usage=ONE, model="script"), Step(bodies=[answered])]
     assert seen == [1]
     assert model.asked[1] == [QUESTION, said, answered]
-    assert last is not None
+    assert isinstance(last, Step)
     assert last.bodies == [Assistant(text="done")]
 
 
@@ -140,7 +150,7 @@ def test_after_a_crash() -> None:
     tools = [tool("safe", is_idempotent=True), tool("risky")]
     asyncio.run(run(agent(model, *tools), paper, history, 1, ONE))
     lost = interrupted(call("2", "risky", "b"))
-    assert paper.steps == [Step(bodies=[lost, Result(tool="safe", call_id="1", text="A")])]
+    assert paper.steps == [Step(bodies=[Result(tool="safe", call_id="1", text="A"), lost])]
     assert model.asked == [[*history, Result(tool="safe", call_id="1", text="A"), lost]]
 
 
@@ -184,5 +194,49 @@ def test_names_of_a_model_are_bounded() -> None:
 def test_an_empty_answer_is_an_answer() -> None:
     """An answer with neither text nor call is kept as an empty one, and ends the run."""
     last = asyncio.run(run(agent(Script(Answer(text=""))), Paper(), [QUESTION], 0, Usage()))
-    assert last is not None
+    assert isinstance(last, Step)
     assert last.bodies == [Assistant(text="")]
+
+
+ASK = Question(call_id="1", tool="t", arguments="{}")
+
+
+def test_a_call_waits_for_a_person() -> None:
+    """Calls that need nobody are made and kept; those that do end the loop with what is asked."""
+    paper = Paper(Verdict.UNDECIDED)
+    model = Script(Answer(text="", calls=[call("1"), call("2", "free", "x")]))
+    last = asyncio.run(run(agent(model, tool("t", asks=True), tool("free")), paper, [QUESTION], 0, Usage()))
+    assert last == Undecided(questions=[ASK])
+    assert paper.asked == [(ASK, True)]
+    assert paper.steps[1:] == [Step(bodies=[Result(tool="free", call_id="2", text="X")])]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text", "is_error"),
+    [
+        (Verdict.GO, "{}", False),
+        (Verdict.DENIED, DENIED, True),
+        (Verdict.EXPIRED, EXPIRED, True),
+        (Verdict.UNKNOWN, INTERRUPTED, True),
+    ],
+)
+def test_after_a_decision(verdict: Verdict, text: str, is_error: bool) -> None:  # noqa: FBT001 - a case
+    """A loop that is taken up again asks what was decided and goes on with it."""
+    paper = Paper(verdict)
+    history: list[Body] = [QUESTION, Call(tool="t", call_id="1", text="{}")]
+    last = asyncio.run(
+        run(agent(Script(Answer(text="ok")), tool("t", asks=True)), paper, history, 1, Usage())
+    )
+    assert last == Step(bodies=[Assistant(text="ok")], usage=Usage(), model="script")
+    assert paper.asked == [(ASK, False)]
+    assert paper.steps == [Step(bodies=[Result(tool="t", call_id="1", text=text, is_error=is_error)])]
+
+
+def test_what_cannot_be_shown_is_not_asked() -> None:
+    """A call that is too long for a person to judge is refused, and the model can read why."""
+    paper = Paper()
+    model = Script(
+        Answer(text="", calls=[call("1", arguments="x" * (MAX_ARGUMENT_BYTES + 1))]), Answer(text="ok")
+    )
+    asyncio.run(run(agent(model, tool("t", asks=True)), paper, [QUESTION], 0, Usage()))
+    assert paper.steps[1] == Step(bodies=[Result(tool="t", call_id="1", text=UNFIT, is_error=True)])

@@ -11,11 +11,12 @@ from tidegate.store import rows
 
 SESSION = (
     *("S", "k", "cron", "archived", "timed_out", "P", "job:x:failed", "main", "title"),
-    *(1, 2, 3, None, None, 6, "deleted", 7, 5, 99, 1, 12),
+    *(1, 2, 3, None, None, 6, "deleted", 7, 5, 99, 1, 12, 13, 14),
 )
 RUN = (
     *(4, "R", "S", "cron", "firing", "done", "failed", "why", 3, 2, 10, 20, 5, 100, 101, 102),
     b'[{"t":"user"}]',
+    15,
 )
 BODIES = st.binary(min_size=1, max_size=60)
 
@@ -44,6 +45,8 @@ def test_a_session() -> None:
         bytes=99,
         pinned=True,
         version=12,
+        waiting_at=13,
+        waited_ms=14,
     )
 
 
@@ -65,6 +68,7 @@ def test_a_run() -> None:
         created_at=100,
         started_at=101,
         finished_at=102,
+        waited_ms=15,
     )
     assert rows.prompt_of(RUN) == b'[{"t":"user"}]'
 

@@ -3,10 +3,14 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import msgspec
+import pytest
 
-from inside import PlayedModel, inside
+from inside import Inside, PlayedModel, inside
+from tidegate.agent.loop import DENIED
 from tidegate.agent.model import Answer, Delta, Prompt, ToolCall, ToolSpec
 from tidegate.agent.tools import Caller, Tool
+from tidegate.clock import HOUR_MS
+from tidegate.domain.approval import ApprovalState, Decision
 from tidegate.domain.budget import Budget
 from tidegate.domain.entry import Call, Notice, Result
 from tidegate.domain.run import Lane, RunState, Usage
@@ -209,5 +213,130 @@ def test_api_takes_half_of_the_slots(tmp_path: Path) -> None:
                 await here.ask(PolicyName.API, "api")
             assert Outcome.OK is (await here.say("person", "hello")).outcome
             assert 2 == here.store.tallies().runs[Lane.INTERACTIVE, RunState.QUEUED]
+
+    asyncio.run(main())
+
+
+def test_a_long_call_is_repeated_whole(tmp_path: Path) -> None:
+    """A call whose arguments were spilled gets all of them when a restart repeats it."""
+    calls: list[str] = []
+    long = msgspec.structs.replace(CALL, arguments=msgspec.json.encode(["x" * 100_000]).decode())
+
+    async def before() -> None:
+        started = asyncio.Event()
+
+        async def hang(_: str, __: Caller) -> str:
+            started.set()
+            await asyncio.Event().wait()
+            return ""
+
+        tool = msgspec.structs.replace(noting([]), run=hang)
+        async with inside(tmp_path, PlayedModel(Answer(text="", calls=[long])), tools=[tool]) as here:
+            await here.send("c", "go")
+            await started.wait()
+
+    async def after() -> None:
+        tools = [noting(calls, is_idempotent=True)]
+        async with inside(tmp_path, PlayedModel(Answer(text="done")), tools=tools) as here:
+            (run,) = here.store.open_runs(here.head("c").id)
+            await here.intake.outcome(run)
+
+    asyncio.run(before())
+    asyncio.run(after())
+    assert calls == [long.arguments]
+
+
+def asking(calls: list[str]) -> Tool:
+    """Return a tool that notes how it was called, once a person has allowed it."""
+    return msgspec.structs.replace(noting(calls), asks=True)
+
+
+async def slots_are_free(here: Inside) -> None:
+    """See that nothing holds a slot, once the tasks that are about to end have ended."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert here.runner.lane.taken == 0
+
+
+async def decide(here: Inside, decision: Decision) -> None:
+    """Decide on the only open question."""
+    (approval,) = await here.store.approvals(state=ApprovalState.PENDING, session=None, before=None, limit=10)
+    await here.store.decide(approval.id, decision)
+
+
+@pytest.mark.parametrize(
+    ("decision", "calls", "result"),
+    [(Decision.ONCE, ["{}"], "noted"), (Decision.ALWAYS, ["{}"], "noted"), (Decision.DENY, [], DENIED)],
+)
+def test_a_run_waits_for_a_person(tmp_path: Path, decision: Decision, calls: list[str], result: str) -> None:
+    """A run that needs a person's word waits without a slot, and goes on with the word."""
+    made: list[str] = []
+
+    async def main() -> None:
+        model = PlayedModel(Answer(text="", calls=[CALL]), Answer(text="done"))
+        async with inside(tmp_path, model, tools=[asking(made)]) as here:
+            run = await here.say("c", "go")
+            assert run.state is RunState.WAITING
+            await slots_are_free(here)
+            assert made == []
+
+            await decide(here, decision)
+            run = await here.intake.outcome(run)
+            assert (RunState.DONE, Outcome.OK) == (run.state, run.outcome)
+            assert ["go", "{}", result, "done"] == await here.texts("c")
+
+    asyncio.run(main())
+    assert made == calls
+
+
+def test_always_is_not_asked_again(tmp_path: Path) -> None:
+    """What is always allowed runs at once, in whichever session."""
+    made: list[str] = []
+
+    async def main() -> None:
+        answers = [Answer(text="", calls=[CALL]), Answer(text="done")]
+        async with inside(tmp_path, PlayedModel(*answers, *answers), tools=[asking(made)]) as here:
+            run = await here.say("c", "go")
+            await decide(here, Decision.ALWAYS)
+            await here.intake.outcome(run)
+
+            assert (await here.say("d", "go")).outcome is Outcome.OK
+
+    asyncio.run(main())
+    assert made == ["{}", "{}"]
+
+
+def test_a_decision_survives_a_restart(tmp_path: Path) -> None:
+    """A run that waited when the gateway stopped waits after it, and a decision reaches it."""
+    made: list[str] = []
+
+    async def before() -> None:
+        async with inside(tmp_path, PlayedModel(Answer(text="", calls=[CALL])), tools=[asking(made)]) as here:
+            await here.say("c", "go")
+
+    async def after() -> None:
+        async with inside(tmp_path, PlayedModel(Answer(text="done")), tools=[asking(made)]) as here:
+            (run,) = here.store.open_runs(here.head("c").id)
+            assert run.state is RunState.WAITING
+            await decide(here, Decision.ONCE)
+            assert (await here.intake.outcome(run)).outcome is Outcome.OK
+
+    asyncio.run(before())
+    asyncio.run(after())
+    assert made == ["{}"]
+
+
+def test_waiting_does_not_count_as_running_time(tmp_path: Path) -> None:
+    """A run whose budget is ten seconds may wait for hours, and then still has what was left of them."""
+    made: list[str] = []
+
+    async def main() -> None:
+        model = PlayedModel(Answer(text="", calls=[CALL]), Answer(text="done"))
+        budget = Budget(max_runtime_ms=10_000)
+        async with inside(tmp_path, model, tools=[asking(made)], budget=budget) as here:
+            run = await here.say("c", "go")
+            here.clock.advance(5 * HOUR_MS)
+            await decide(here, Decision.ONCE)
+            assert (await here.intake.outcome(run)).outcome is Outcome.OK
 
     asyncio.run(main())

@@ -1,7 +1,8 @@
 """Ask the model, call its tools, ask again, until it answers without a call.
 
 The transcript is the checkpoint: whatever the loop decides on is kept, durably, before it goes on, so that a loop that
-was killed goes on from the last thing kept. It does not know who keeps.
+was killed goes on from the last thing kept. A call that a person has to allow ends the loop until the person has
+decided; it then starts again, by the same path as after a crash. It does not know who keeps.
 """
 
 import asyncio
@@ -14,7 +15,8 @@ import msgspec
 from tidegate.agent.model import Answer, Delta, Model, ToolCall
 from tidegate.agent.prompt import build, catalog_bytes, open_calls, with_catalog
 from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
-from tidegate.agent.tools import Caller, ToolBox, interrupted
+from tidegate.agent.tools import Caller, ToolBox, failed, interrupted
+from tidegate.domain.approval import MAX_ARGUMENT_BYTES, Question, Verdict
 from tidegate.domain.budget import Budget
 from tidegate.domain.entry import Assistant, Body, Call, Notice
 from tidegate.domain.run import Step, Usage
@@ -22,6 +24,11 @@ from tidegate.errors import ModelFailed, Refused
 from tidegate.ids import SessionId
 
 NAME_CHARS = 128
+DENIED = "denied: the owner does not allow this call; it was not carried out"
+EXPIRED = "expired: nobody has decided on this call in time; it was not carried out"
+UNFIT = (
+    f"refused: a call with more than {MAX_ARGUMENT_BYTES >> 10} KiB of arguments cannot be shown to the owner"
+)
 
 
 class OverBudget(Refused):
@@ -49,8 +56,14 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     catalog: Callable[[SessionId, int], Awaitable[str]] = no_skills
 
 
+class Undecided(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a loop that cannot go on before a person has decided on these calls."""
+
+    questions: Sequence[Question]
+
+
 class Journal(Protocol):
-    """Who keeps what the loop decides."""
+    """Who keeps what the loop decides, and asks a person where one has to be asked."""
 
     @property
     def caller(self) -> Caller:
@@ -59,13 +72,16 @@ class Journal(Protocol):
     async def keep(self, step: Step) -> Sequence[Body]:
         """Make a step durable and return its bodies as they were kept."""
 
+    async def verdict(self, question: Question, *, is_new: bool) -> Verdict:
+        """Say what may become of a call that needs a person's word; it is new if it cannot have begun."""
+
     def hear(self, delta: Delta) -> None:
         """Take notice of a piece of an answer that is still being made."""
 
 
 async def run(
     agent: Agent, journal: Journal, history: Sequence[Body], steps: int, usage: Usage
-) -> Step | None:
+) -> Step | Undecided | None:
     """Work until the model has answered; *steps* and *usage* are what the run took before an interruption.
 
     The last step is returned, not kept: whoever closes the run keeps both at once. Nothing comes back where the
@@ -77,8 +93,15 @@ async def run(
     """
     agent = await _equipped(agent, journal.caller.session)
     bodies = list(history)
-    bodies += await _resume(agent, journal, bodies)
-    while not _is_answered(bodies):
+    calls, are_new = open_calls(bodies), False
+    while True:
+        results, questions = await _settle(agent, journal, calls, are_new=are_new)
+        if results:
+            bodies += await journal.keep(Step(bodies=results))
+        if questions:
+            return Undecided(questions=questions)
+        if _is_answered(bodies):
+            return None
         over = agent.budget.spent(steps, usage)
         if over:
             raise OverBudget(over, hint=f"raise the limits in [agents.{agent.name}]")
@@ -89,8 +112,7 @@ async def run(
         if not answer.calls:
             return step
         bodies += await journal.keep(step)
-        bodies += await journal.keep(Step(bodies=await _call_all(agent, journal.caller, answer.calls)))
-    return None
+        calls, are_new = [_named(call) for call in answer.calls], True
 
 
 async def _equipped(agent: Agent, session: SessionId) -> Agent:
@@ -105,14 +127,45 @@ async def _equipped(agent: Agent, session: SessionId) -> Agent:
     )
 
 
-async def _resume(agent: Agent, journal: Journal, bodies: Sequence[Body]) -> Sequence[Body]:
-    """Settle the calls that a crash left open: repeat those that may be repeated, mark the others."""
-    calls = open_calls(bodies)
-    if not calls:
-        return []
-    repeated = [call for call in calls if agent.tools.is_idempotent(call.tool)]
-    lost = [interrupted(call) for call in calls if call not in repeated]
-    return await journal.keep(Step(bodies=[*lost, *await _call_all(agent, journal.caller, repeated)]))
+async def _settle(
+    agent: Agent, journal: Journal, calls: Sequence[ToolCall], *, are_new: bool
+) -> tuple[list[Body], list[Question]]:
+    """Call what may be called; return the results, in the order of the calls, and what a person has to decide."""
+    verdicts = [await _verdict(agent, journal, call, is_new=are_new) for call in calls]
+    judged = list(zip(calls, verdicts, strict=True))
+    made = iter(
+        await _call_all(agent, journal.caller, [call for call, found in judged if found is Verdict.GO])
+    )
+    results: list[Body] = []
+    questions: list[Question] = []
+    for call, found in judged:
+        match found:
+            case Verdict.GO:
+                results.append(next(made))
+            case Verdict.UNDECIDED:
+                questions.append(_question(call))
+            case Verdict.UNKNOWN:
+                results.append(interrupted(call))
+            case Verdict.DENIED:
+                results.append(failed(call, DENIED))
+            case Verdict.EXPIRED:
+                results.append(failed(call, EXPIRED))
+            case Verdict.UNFIT:
+                results.append(failed(call, UNFIT))
+    return results, questions
+
+
+async def _verdict(agent: Agent, journal: Journal, call: ToolCall, *, is_new: bool) -> Verdict:
+    """Say what may become of a call; one that a crash cut off is repeated only where that is harmless."""
+    if not agent.tools.asks(call.tool):
+        return Verdict.GO if is_new or agent.tools.is_idempotent(call.tool) else Verdict.UNKNOWN
+    if len(call.arguments.encode(errors="replace")) > MAX_ARGUMENT_BYTES:
+        return Verdict.UNFIT
+    return await journal.verdict(_question(call), is_new=is_new)
+
+
+def _question(call: ToolCall) -> Question:
+    return Question(call_id=call.call_id, tool=call.tool, arguments=call.arguments)
 
 
 async def _ask(agent: Agent, journal: Journal, bodies: Sequence[Body]) -> Answer:
@@ -132,10 +185,14 @@ async def _call_all(agent: Agent, caller: Caller, calls: Sequence[ToolCall]) -> 
     return [task.result() for task in tasks]
 
 
+def _named(call: ToolCall) -> ToolCall:
+    """Return a call under the names that are kept of it."""
+    return msgspec.structs.replace(call, tool=call.tool[:NAME_CHARS], call_id=call.call_id[:NAME_CHARS])
+
+
 def _said(answer: Answer) -> list[Body]:
     calls: list[Body] = [
-        Call(tool=call.tool[:NAME_CHARS], call_id=call.call_id[:NAME_CHARS], text=call.arguments)
-        for call in answer.calls
+        Call(tool=call.tool, call_id=call.call_id, text=call.arguments) for call in map(_named, answer.calls)
     ]
     return [Assistant(text=answer.text), *calls] if answer.text or not calls else calls
 

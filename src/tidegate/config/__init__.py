@@ -16,6 +16,7 @@ from tidegate.config.section import WrongError, load, placed, written
 from tidegate.config.tree import (
     LIFECYCLE_KEYS,
     Agent,
+    Approvals,
     Config,
     Gateway,
     Lifecycle,
@@ -30,6 +31,7 @@ __all__ = [
     "FILE_NAME",
     "LIFECYCLE_KEYS",
     "Agent",
+    "Approvals",
     "Config",
     "Gateway",
     "Lifecycle",
@@ -135,6 +137,7 @@ def effective(config: Config) -> dict[str, object]:
         "lifecycle": {kind: written(lifecycle) for kind, lifecycle in config.lifecycle.items()},
         "sweep": written(config.sweep),
         "runs": written(config.runs),
+        "approvals": written(config.approvals),
     }
 
 

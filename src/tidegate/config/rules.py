@@ -14,6 +14,7 @@ from tidegate.config.section import Section, Table, WrongError, section, suggest
 from tidegate.config.tree import (
     LIFECYCLE_KEYS,
     Agent,
+    Approvals,
     Config,
     Gateway,
     Lifecycle,
@@ -37,6 +38,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "model": Model,
         "sweep": Sweep,
         "runs": Runs,
+        "approvals": Approvals,
     }
 )
 

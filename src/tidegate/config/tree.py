@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import force_setattr
 
-from tidegate.clock import HOUR_MS, MINUTE_MS, SECOND_MS
+from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tidegate.config.section import Section
 from tidegate.errors import ConfigError
 
@@ -137,6 +137,13 @@ class Runs(Section, frozen=True, kw_only=True):
     session_queue: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
 
 
+class Approvals(Section, frozen=True, kw_only=True):
+    """How a person is asked."""
+
+    #: a call that nobody has decided on by then is not carried out
+    expire_after_ms: Annotated[int, Meta(ge=SECOND_MS, le=365 * DAY_MS)] = DAY_MS
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; `agents` is never empty and begins with ``main`` if that is one of them."""
 
@@ -147,6 +154,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lifecycle: Mapping[str, Lifecycle] = MappingProxyType({})
     sweep: Sweep = Sweep()
     runs: Runs = Runs()
+    approvals: Approvals = Approvals()
 
 
 def _key_of_variable(name: str) -> str:

@@ -35,6 +35,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     keep: int | None = None
     #: created and active together
     max_running: int | None = None
+    #: how long a person is waited for
+    max_wait_ms: int = DAY_MS
 
     def fingerprint(self) -> str:
         """Return a hash that changes with every value."""
@@ -93,9 +95,12 @@ DEFAULTS: Policies = MappingProxyType(
 )
 
 
-def policies(lifecycle: Mapping[str, Lifecycle]) -> Policies:
+def policies(lifecycle: Mapping[str, Lifecycle], max_wait_ms: int = DAY_MS) -> Policies:
     """Return the policies with what *lifecycle* sets, by kind, instead of the default."""
-    return MappingProxyType({name: _merged(DEFAULTS[name], lifecycle.get(name)) for name in PolicyName})
+    merged = {name: _merged(DEFAULTS[name], lifecycle.get(name)) for name in PolicyName}
+    return MappingProxyType(
+        {name: msgspec.structs.replace(policy, max_wait_ms=max_wait_ms) for name, policy in merged.items()}
+    )
 
 
 def next_step(session: Session, policy: Policy) -> Due:
@@ -125,7 +130,8 @@ def _merged(default: Policy, wanted: Lifecycle | None) -> Policy:
 
 def _conversation_step(session: Session, policy: Policy) -> Due:
     if session.turn_at is not None and policy.max_runtime_ms is not None:
-        return Due(session.turn_at + policy.max_runtime_ms, DueTo.COMPLETED)
+        ends_at = session.turn_at + policy.max_runtime_ms + _respite_ms(session, policy)
+        return Due(ends_at, DueTo.COMPLETED)
     if session.pinned or policy.archive_after_ms is None:
         return NEVER
     idle_since = max(session.updated_at, session.since_at)
@@ -134,10 +140,17 @@ def _conversation_step(session: Session, policy: Policy) -> Due:
 
 def _deadline(session: Session, policy: Policy) -> Due:
     """Return the date from birth; a pin does not stop it."""
-    dates = [] if policy.max_runtime_ms is None else [session.created_at + policy.max_runtime_ms]
+    dates = []
+    if policy.max_runtime_ms is not None:
+        dates.append(session.created_at + policy.max_runtime_ms + _respite_ms(session, policy))
     if policy.stall_after_ms is not None and session.running_at is not None:
         dates.append(max(session.updated_at, session.running_at) + policy.stall_after_ms)
     return Due(min(dates), DueTo.COMPLETED) if dates else NEVER
+
+
+def _respite_ms(session: Session, policy: Policy) -> int:
+    """Return by how much a deadline moves: the time spent waiting for a person does not count."""
+    return session.waited_ms + (policy.max_wait_ms if session.waiting_at is not None else 0)
 
 
 def _after(session: Session, duration_ms: int | None, due_to: DueTo) -> Due:

@@ -87,6 +87,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     started_at: int | None
     finished_at: int | None
+    #: how long it has waited for a person
+    waited_ms: int = 0
 
     @property
     def lease(self) -> Lease:

@@ -98,6 +98,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     pinned: bool
     #: rises with each change; a conditional update names it
     version: int
+    #: since when the open run waits for a person; its clock stands meanwhile
+    waiting_at: int | None = None
+    #: how long this turn, or this ephemeral session, has waited for a person before
+    waited_ms: int = 0
     #: the name of the snapshot of its skills; None while it has none
     snapshot: str | None = None
 

@@ -101,6 +101,10 @@ def _storage(reading: Reading) -> Iterator[Metric]:
         tallies.references,
     )
     yield _single("snapshots", "Sets of skills that sessions have.", tallies.snapshots)
+    approvals = _gauge("approvals", "Calls that a person was asked about, by state.", "state")
+    for approval_state, count in tallies.approvals.items():
+        approvals.add_metric([approval_state], count)
+    yield approvals
     yield _single("receipts", "Idempotency keys of the last 24 hours.", tallies.receipts)
 
 

@@ -27,6 +27,7 @@ REFUSALS = (
     "session_busy",
     "max_running",
     "receipts_full",
+    "approvals_full",
     "busy",
     "disk_full",
     "disk_read_only",

@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from tidegate.agent.loop import Agent
 from tidegate.domain.entry import Assistant, Body, Call, Entry, Result, System, User
-from tidegate.domain.run import Lane, Origin, Run
+from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.edge import openai_errors, wire
 from tidegate.edge.endpoint import Endpoint
@@ -181,6 +181,10 @@ def _check(run: Run) -> None:
     Raises:
         NoAnswer: The run failed, was cancelled or took too long.
     """
+    if run.state is RunState.WAITING:
+        raise NoAnswer(
+            "the run waits for a person to allow a call", hint="`tidegate approvals list` shows it"
+        )
     if run.outcome is not Outcome.OK:
         raise NoAnswer(run.error or f"the run was {str(run.outcome).replace('_', ' ')}")
 

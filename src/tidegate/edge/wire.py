@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidegate.clock import iso
+from tidegate.domain.approval import Approval
 from tidegate.domain.entry import Call, Entry, Result, role_of, text_bytes, type_of
 from tidegate.domain.run import Run
 from tidegate.domain.session import Session
@@ -157,6 +158,23 @@ def run_out(run: Run, key: str) -> dict[str, object]:
         "created_at": iso(run.created_at),
         "started_at": _instant(run.started_at),
         "finished_at": _instant(run.finished_at),
+    }
+
+
+def approval_out(approval: Approval, key: str | None) -> dict[str, object]:
+    """Show an approval; *key* is its session's, None where the call is always allowed."""
+    return {
+        "id": approval.id,
+        "session": key,
+        "run": approval.run,
+        "agent": approval.agent,
+        "call_id": approval.question.call_id,
+        "tool": approval.question.tool,
+        "arguments": approval.question.arguments,
+        "state": approval.state,
+        "created_at": iso(approval.created_at),
+        "expires_at": iso(approval.expires_at),
+        "decided_at": _instant(approval.decided_at),
     }
 
 

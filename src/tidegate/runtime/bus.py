@@ -1,8 +1,8 @@
 """Who hears what: events to subscribers, bounded, and a word to those that are too slow.
 
-Durable events (entries, closed runs) come from the store's effects after their commit; pieces of an answer in the
-making come from the runner. A subscriber that does not keep up is told once that it lagged and then reads on from the
-store: nothing waits for it and nothing is kept for it.
+Durable events (entries, runs that wait or have ended) come from the store's effects after their commit; pieces of an
+answer in the making come from the runner. A subscriber that does not keep up is told once that it lagged and then reads
+on from the store: nothing waits for it and nothing is kept for it.
 """
 
 import asyncio
@@ -105,10 +105,10 @@ class Bus:
             subscription.put(event)
 
     def on_commit(self, effects: Effects) -> None:
-        """Pass on what a commit has made durable: entries first, then the ends of runs."""
+        """Pass on what a commit has made durable: entries first, then runs that wait or have ended."""
         for entry in effects.entries:
             self.publish(entry.session, entry)
-        for run in effects.closed:
+        for run in (*effects.waiting, *effects.closed):
             self.publish(run.session, run)
         for session in effects.gone:
             self.publish(session, Ended(reason="deleted"))

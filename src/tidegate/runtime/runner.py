@@ -14,16 +14,17 @@ from structlog.contextvars import bound_contextvars
 
 from tidegate import log
 from tidegate.agent import loop
-from tidegate.agent.loop import Agent
+from tidegate.agent.loop import Agent, Undecided
 from tidegate.agent.model import Delta
 from tidegate.agent.prompt import open_calls
 from tidegate.agent.tools import Caller, interrupted
 from tidegate.clock import Clock
-from tidegate.domain.entry import Assistant, Body, System, User
+from tidegate.domain.approval import Question, Verdict
+from tidegate.domain.entry import Assistant, Body, Call, System, User
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.run import Lease, Run, Step
 from tidegate.domain.session import Outcome
-from tidegate.errors import FenceLost, ModelFailed, StorageFailed, TidegateError, Unavailable
+from tidegate.errors import FenceLost, LimitReached, ModelFailed, StorageFailed, TidegateError, Unavailable
 from tidegate.ids import RunId, SessionId
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.bus import Bus, Piece
@@ -110,7 +111,11 @@ class Runner:
         run = claimed.run
         try:
             async with asyncio.timeout(self._seconds_left(claimed)) as self._scopes[run.id]:
-                ending = Ending(outcome=Outcome.OK, step=await self._loop(claimed))
+                step = await self._loop(claimed)
+                if isinstance(step, Undecided):
+                    await _until_written(lambda: self._store.wait(run.lease, step.questions))
+                    return
+                ending = Ending(outcome=Outcome.OK, step=step)
         except TimeoutError:
             ending = _failed(Outcome.TIMED_OUT, "the run took longer than it may")
         except (FenceLost, StorageFailed):
@@ -128,7 +133,7 @@ class Runner:
             )
         )
 
-    async def _loop(self, claimed: Claimed) -> Step | None:
+    async def _loop(self, claimed: Claimed) -> Step | Undecided | None:
         current = self._store.run(claimed.run.id)
         if current is None or current.fence != claimed.run.fence:
             raise FenceLost  # closed in the very commit that claimed it, before there was a task to stop
@@ -144,12 +149,12 @@ class Runner:
         return await loop.run(agent, journal, history, run.steps, run.usage)
 
     async def _history(self, session: SessionId, max_bytes: int) -> Sequence[Body]:
-        """Read the end of the transcript; what was said is read whole, what tools answered as far as it is kept."""
+        """Read the end of the transcript; what models and users said is read whole, what tools answered is not."""
         entries = await self._store.tail(session, max_bytes)
         return [await self._whole(entry.body) for entry in entries]
 
     async def _whole(self, body: Body) -> Body:
-        if body.blob is None or not isinstance(body, System | User | Assistant):
+        if body.blob is None or not isinstance(body, System | User | Assistant | Call):
             return body
         text = (await self._store.blob(body.blob.hash)).decode()
         return cast("Body", msgspec.structs.replace(body, text=text, blob=None))
@@ -158,7 +163,7 @@ class Runner:
         """Return the time that the agent's budget and the session's own date leave."""
         agent = self._agents.get(claimed.session.agent)
         started_at = claimed.run.started_at or self._clock.now()
-        ends_at = started_at + (agent.budget.max_runtime_ms if agent else 0)
+        ends_at = started_at + claimed.run.waited_ms + (agent.budget.max_runtime_ms if agent else 0)
         return max(0.0, (ends_at - self._clock.now()) / 1_000)
 
 
@@ -177,6 +182,10 @@ class RunJournal:
         entries = await _until_written(lambda: self._store.append(self._lease, step))
         self._heard = 0
         return [entry.body for entry in entries]
+
+    async def verdict(self, question: Question, *, is_new: bool) -> Verdict:
+        """Ask the store what a person has said."""
+        return await _until_written(lambda: self._store.verdict(self._lease, question, is_new=is_new))
 
     def hear(self, delta: Delta) -> None:
         """Show a piece of the answer to whoever is there."""
@@ -205,6 +214,8 @@ async def _until_written(write: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await write()
+        except LimitReached:
+            raise
         except Unavailable as error:
             _log.warning("write_postponed", error=str(error))
             await asyncio.sleep(RETRY_S)

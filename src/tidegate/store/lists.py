@@ -3,6 +3,7 @@
 import heapq
 from itertools import islice, product
 
+from tidegate.domain.approval import Approval, ApprovalState
 from tidegate.domain.run import Lane, Run, RunState
 from tidegate.domain.session import Kind, PolicyName, Session, State
 from tidegate.ids import SessionId
@@ -68,6 +69,20 @@ def runs(
     return [rows.run(row) for row in reads.all("runs_page", before=before, limit=limit)]
 
 
+def approvals(
+    reads: Reads, state: ApprovalState | None, session: SessionId | None, before: str | None, limit: int
+) -> list[Approval]:
+    """Return one page of approvals, newest first."""
+    query: dict[str, rows.Value] = {"before": before or HIGHEST, "limit": limit}
+    if session is not None:
+        found = reads.all("approvals_page_of_session", session=session, state=state, **query)
+    elif state is not None:
+        found = reads.all("approvals_page_of_state", state=state, **query)
+    else:
+        found = reads.all("approvals_page", **query)
+    return [rows.approval(row) for row in found]
+
+
 def tallies(reads: Reads) -> Tallies:
     """Return the counts that the triggers keep."""
     table = {(row[0], row[1], row[2]): (int(row[3]), int(row[4])) for row in reads.all("tallies")}
@@ -81,4 +96,5 @@ def tallies(reads: Reads) -> Tallies:
         segments=table["segment", "", ""][0],
         segment_bytes=table["segment", "", ""][1],
         receipts=table["receipt", "", ""][0],
+        approvals={state: table["approval", "", state][0] for state in ApprovalState},
     )

@@ -6,7 +6,10 @@ rows, not the number of rows.
 
 from tidegate.store.tx import Reads
 
-TYPES = ("entry", "segment", "run", "child", "blob", "chunk", "reference", "snapshot", "skill", "trim")
+TYPES = (
+    *("entry", "segment", "run", "child", "blob", "chunk", "reference", "trim", "approval"),
+    *("snapshot", "skill"),
+)
 
 
 def count(reads: Reads) -> dict[str, int]:

@@ -14,11 +14,12 @@ from typing import Protocol
 
 import msgspec
 
+from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry
 from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef, Snapshot
-from tidegate.ids import BlobHash, RunId, SessionId
+from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
 
@@ -148,6 +149,7 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     segments: int
     segment_bytes: int
     receipts: int
+    approvals: Mapping[ApprovalState, int]
 
 
 class StorageBytes(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,6 +224,35 @@ class Store(Protocol):
             RunNotFound: There is no such run.
         """
 
+    async def wait(self, lease: Lease, questions: Sequence[Question]) -> Run:
+        """Put questions to a person and let the run wait: it has no slot, nobody may write to it, its clock stands.
+
+        The run is queued again when all of them are decided, or have expired after the policy's `max_wait_ms`. A run
+        that is closed meanwhile takes its questions back.
+
+        Raises:
+            FenceLost: The run has been taken over or closed; nothing was written.
+            TooManyApprovals: 1,000 questions wait already.
+        """
+
+    async def verdict(self, lease: Lease, question: Question, *, is_new: bool) -> Verdict:
+        """Say what may become of a call; `Verdict.GO` is said once for each time a person was asked.
+
+        *is_new*: the model has asked for the call just now, so that it cannot have begun.
+
+        Raises:
+            FenceLost: The run has been taken over or closed.
+        """
+
+    async def decide(self, approval: ApprovalId, decision: Decision) -> Approval:
+        """Write a person's word, durably; idempotent. Denying what is always allowed takes that back.
+
+        Raises:
+            ApprovalNotFound: There is no such approval.
+            AlreadyDecided: It is decided otherwise, or has expired.
+            TooManyApprovals: 1,000 calls are always allowed already.
+        """
+
     async def recover(self) -> int:
         """Queue every running run again, after a crash, and say how many there were."""
 
@@ -276,7 +307,10 @@ class Store(Protocol):
         """Recompute dates and caps of the next slice of sessions of a policy; None after the last one."""
 
     async def tidy(self) -> int:
-        """Forget what has expired: receipts, daily usage older than 90 days; say how many rows went."""
+        """Forget what has expired: receipts, daily usage older than 90 days, decided approvals.
+
+        Questions that nobody has answered in time are closed as expired. Say how many rows that were.
+        """
 
     async def compact_file(self) -> bool:
         """Give one slice of free pages back to the disk; say whether there are more."""
@@ -342,6 +376,11 @@ class Store(Protocol):
         self, *, state: RunState | None, session: SessionId | None, before: int, limit: int
     ) -> list[Run]:
         """Return one page of runs, newest first."""
+
+    async def approvals(
+        self, *, state: ApprovalState | None, session: SessionId | None, before: str | None, limit: int
+    ) -> list[Approval]:
+        """Return one page of approvals, newest first."""
 
     def blob_size(self, name: BlobHash) -> int:
         """Return how many bytes a blob has.

@@ -6,7 +6,7 @@ from tidegate.domain.policy import REFUSED_AGAIN_MS
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import SessionPinned, SessionRunning
 from tidegate.ids import SessionId
-from tidegate.store import rows, sessions, turns
+from tidegate.store import approvals, rows, sessions, turns
 from tidegate.store.port import Move, Settled
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Tx
@@ -72,10 +72,11 @@ def redate(tx: Tx, name: PolicyName, after: SessionId | None) -> SessionId | Non
 
 
 def tidy(tx: Tx) -> int:
-    """Forget a slice of what has expired."""
+    """Forget a slice of what has expired; questions that nobody has answered in time count as answered."""
     before = day(tx.now - FOLD_AFTER_MS)
     tx.run("usage_folded", before=before)
-    return tx.run("usage_unfolded", before=before) + tx.run("receipts_expired", now=tx.now)
+    gone = tx.run("usage_unfolded", before=before) + tx.run("receipts_expired", now=tx.now)
+    return gone + approvals.lapse(tx) + tx.run("approvals_forgotten", now=tx.now)
 
 
 def _is_early(tx: Tx, session: Session) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
+from tidegate.domain.approval import Approval, ApprovalState, Question
 from tidegate.domain.entry import Entry, decode
 from tidegate.domain.run import Lane, Origin, Run, RunState, Usage
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import Corrupt
-from tidegate.ids import RunId, SessionId
+from tidegate.ids import ApprovalId, RunId, SessionId
 
 Row = Sequence[Any]
 Value = int | str | bytes | None
@@ -46,7 +47,9 @@ def session(row: Row) -> Session:
         bytes=row[18],
         pinned=bool(row[19]),
         version=row[20],
-        snapshot=row[21],
+        waiting_at=row[21],
+        waited_ms=row[22],
+        snapshot=row[23],
     )
 
 
@@ -68,6 +71,7 @@ def run(row: Row) -> Run:
         created_at=row[13],
         started_at=row[14],
         finished_at=row[15],
+        waited_ms=row[17],
     )
 
 
@@ -75,6 +79,22 @@ def prompt_of(row: Row) -> bytes | None:
     """Return the stored prompt of a row of ``runs``, a JSON list of bodies; None once it was appended."""
     prompt: bytes | None = row[16]
     return prompt
+
+
+def approval(row: Row) -> Approval:
+    """Read a row of ``approvals``."""
+    return Approval(
+        id=ApprovalId(row[0]),
+        session=row[1],
+        run=RunId(row[2]),
+        agent=row[3],
+        question=Question(call_id=row[4], tool=row[5], arguments=row[6]),
+        state=ApprovalState(row[8]),
+        is_used=bool(row[9]),
+        created_at=row[10],
+        expires_at=row[11],
+        decided_at=row[12],
+    )
 
 
 def checksum(session_id: str, seq: int, body: bytes) -> int:

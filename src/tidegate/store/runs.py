@@ -75,6 +75,7 @@ def claim(tx: Tx, lane: Lane, *, with_api: bool) -> Claimed | None:
         turn_at=tx.now if is_first else session.turn_at,
         running_at=tx.now,
         updated_at=tx.now,
+        waited_ms=0 if is_first and session.policy.is_conversation else session.waited_ms,
     )
     run = rows.run(claimed)
     session = transcript.append(tx, session, run.id, turns.bodies_of(rows.prompt_of(row))).session
@@ -83,13 +84,13 @@ def claim(tx: Tx, lane: Lane, *, with_api: bool) -> Claimed | None:
 
 def append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:
     """Append one step under its fence."""
-    _hold(tx, lease)
+    held(tx, lease)
     return _append(tx, lease, step)
 
 
 def finish(tx: Tx, lease: Lease, ending: Ending) -> Run:
     """Keep the last step of a run, if there is one, and close it under its fence."""
-    row = _hold(tx, lease)
+    row = held(tx, lease)
     if ending.step is not None:
         _append(tx, lease, ending.step)
     session = turns.notice(tx, sessions.by_id(tx, lease.session), lease.run, ending.notice)
@@ -128,6 +129,18 @@ def recover(tx: Tx) -> int:
     count = tx.run("runs_recovered")
     tx.effects.queued.update(Lane)
     return count
+
+
+def held(tx: Tx, lease: Lease) -> Row:
+    """Return the row of a run that a lease still holds.
+
+    Raises:
+        FenceLost: The run has been taken over or closed, or it waits.
+    """
+    row = tx.one("run_by_id", id=lease.run)
+    if row is None or row[5] != RunState.RUNNING or row[8] != lease.fence:
+        raise FenceLost
+    return row
 
 
 def _append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:
@@ -221,13 +234,6 @@ def _title(bodies: Sequence[Body]) -> str:
     text = next((body.text for body in reversed(bodies) if isinstance(body, User)), "")
     words = "".join(mark if mark.isprintable() else " " for mark in text[:400]).split()
     return " ".join(words)[:TITLE_CHARS]
-
-
-def _hold(tx: Tx, lease: Lease) -> Row:
-    row = tx.one("run_by_id", id=lease.run)
-    if row is None or row[5] != RunState.RUNNING or row[8] != lease.fence:
-        raise FenceLost
-    return row
 
 
 def _reply_seq(entries: list[Entry]) -> int | None:

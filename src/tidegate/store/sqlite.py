@@ -12,14 +12,27 @@ import apsw
 
 from tidegate.bounded import LruCache, Registry
 from tidegate.clock import Clock
+from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry, text_bytes
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
 from tidegate.errors import StorageFailed
-from tidegate.ids import BlobHash, RunId, SessionId
-from tidegate.store import blobs, file, lists, orphans, retention, rows, runs, sessions, snapshots, transcript
+from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
+from tidegate.store import (
+    approvals,
+    blobs,
+    file,
+    lists,
+    orphans,
+    retention,
+    rows,
+    runs,
+    sessions,
+    snapshots,
+    transcript,
+)
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.port import (
@@ -126,6 +139,19 @@ class SqliteStore:
     async def cancel_run(self, run: RunId) -> Run:
         """Close an open run as cancelled."""
         return await self.writer.write(partial(runs.cancel_run, run_id=run))
+
+    async def wait(self, lease: Lease, questions: Sequence[Question]) -> Run:
+        """Let a run wait for a person's word on some calls."""
+        return await self.writer.write(partial(approvals.wait, lease=lease, questions=questions))
+
+    async def verdict(self, lease: Lease, question: Question, *, is_new: bool) -> Verdict:
+        """Say what may become of a call."""
+        operation = partial(approvals.verdict, lease=lease, question=question, is_new=is_new)
+        return await self.writer.write(operation)
+
+    async def decide(self, approval: ApprovalId, decision: Decision) -> Approval:
+        """Write a person's word."""
+        return await self.writer.write(partial(approvals.decide, approval_id=approval, decision=decision))
 
     async def recover(self) -> int:
         """Queue every running run again."""
@@ -274,6 +300,13 @@ class SqliteStore:
     ) -> list[Run]:
         """Return one page of runs."""
         return await self._read(partial(lists.runs, state=state, session=session, before=before, limit=limit))
+
+    async def approvals(
+        self, *, state: ApprovalState | None, session: SessionId | None, before: str | None, limit: int
+    ) -> list[Approval]:
+        """Return one page of approvals."""
+        operation = partial(lists.approvals, state=state, session=session, before=before, limit=limit)
+        return await self._read(operation)
 
     async def blob_part(self, name: BlobHash, first: int) -> bytes:
         """Return up to 1 MiB of a blob."""

@@ -6,6 +6,7 @@ nothing that was acknowledged is lost (invariant I1).
 
 import msgspec
 
+from tidegate.domain.approval import KEEP_DECIDED_MS
 from tidegate.domain.entry import Body, Notice
 from tidegate.domain.run import Run, RunState
 from tidegate.domain.session import Outcome, PolicyName, Session, State
@@ -25,12 +26,19 @@ def bodies_of(prompt: bytes | None) -> list[Body]:
 
 
 def close(tx: Tx, session: Session, row: Row, outcome: Outcome, error: str = "") -> Session:
-    """Close one open run and raise its fence; the session's turn is left to `end_turn` or `complete`."""
+    """Close one open run and raise its fence; the session's turn is left to `end_turn` or `complete`.
+
+    Nobody is asked any more on behalf of a run that waited; the session comes back without its wait, which whoever
+    writes the turn's end writes too.
+    """
     session = transcript.append(tx, session, RunId(row[1]), bodies_of(rows.prompt_of(row))).session
     closed = tx.one("run_closed", id=row[1], outcome=outcome, error=error, now=tx.now)
     if closed is not None:
         tx.effects.closed.append(rows.run(closed))
-    return session
+    if rows.run(row).state is not RunState.WAITING:
+        return session
+    tx.run("approvals_closed", run=row[1], now=tx.now, expires_at=tx.now + KEEP_DECIDED_MS)
+    return msgspec.structs.replace(session, waiting_at=None)
 
 
 def close_all(tx: Tx, session: Session, outcome: Outcome, error: str = "") -> Session:

@@ -27,7 +27,7 @@ class Transition(NamedTuple):
 class Effects:
     """What one committed transaction changed."""
 
-    __slots__ = ("closed", "entries", "gone", "heads", "queued", "transitions")
+    __slots__ = ("closed", "entries", "gone", "heads", "queued", "transitions", "waiting")
 
     def __init__(self) -> None:
         #: new heads of sessions by key, None for a deleted one
@@ -35,6 +35,8 @@ class Effects:
         self.gone: list[SessionId] = []
         self.entries: list[Entry] = []
         self.closed: list[Run] = []
+        #: runs that now wait for a person
+        self.waiting: list[Run] = []
         #: lanes with new work
         self.queued: set[Lane] = set()
         self.transitions: Counter[Transition] = Counter()

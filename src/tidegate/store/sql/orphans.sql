@@ -63,3 +63,8 @@ OR NOT EXISTS (SELECT 1 FROM blobs b WHERE b.hash = r.hash);
 
 -- name: orphans_trim
 SELECT count(*) FROM trims t WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session);
+
+-- Also a question whose run does not wait for its answer.
+-- name: orphans_approval
+SELECT count(*) FROM approvals a WHERE (a.session IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = a.session))
+OR (a.state = 'pending' AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = a.run AND r.state = 'waiting'));

@@ -20,7 +20,8 @@ INSERT INTO sessions (
 UPDATE sessions SET
     state = :state, outcome = :outcome, cap_group = :cap_group, updated_at = :updated_at, since_at = :since_at,
     turn_at = :turn_at, running_at = :running_at, due_at = :due_at, due_to = :due_to, entries = :entries,
-    cold_through = :cold_through, bytes = :bytes, pinned = :pinned, version = :version
+    cold_through = :cold_through, bytes = :bytes, pinned = :pinned, version = :version,
+    waiting_at = :waiting_at, waited_ms = :waited_ms
 WHERE id = :id;
 
 -- An append: no indexed column is named, so that no index is written.

@@ -1,0 +1,134 @@
+"""A person's word on a call: asked for, given, acted upon once. The transactions behind the port's approvals."""
+
+from collections.abc import Sequence
+
+from tidegate.domain import approval as rules
+from tidegate.domain.approval import (
+    KEEP_DECIDED_MS,
+    KEEP_UNUSED_MS,
+    Approval,
+    ApprovalState,
+    Decision,
+    Question,
+    Verdict,
+)
+from tidegate.domain.run import Lease, Run, RunState
+from tidegate.domain.session import Session
+from tidegate.errors import AlreadyDecided, ApprovalNotFound, FenceLost, TooManyApprovals
+from tidegate.ids import ApprovalId, RunId, ulid
+from tidegate.store import rows, sessions
+from tidegate.store.runs import held
+from tidegate.store.tx import Tx
+
+MAX_PENDING = 1_000
+MAX_ALWAYS = 1_000
+
+
+def wait(tx: Tx, lease: Lease, questions: Sequence[Question]) -> Run:
+    """Put questions to a person and let the run wait for the answers."""
+    held(tx, lease)
+    session = sessions.by_id(tx, lease.session)
+    _check_room(tx, ApprovalState.PENDING, MAX_PENDING - len(questions))
+    expires_at = tx.now + sessions.rules_of(tx, session).max_wait_ms
+    for question in questions:
+        _ask(tx, lease, session, question, expires_at)
+    row = tx.one("run_waits", id=lease.run)
+    if row is None:
+        raise FenceLost
+    run = rows.run(row)
+    sessions.change(tx, session, "waits", running_at=None, waiting_at=tx.now)
+    tx.effects.waiting.append(run)
+    if not tx.one("approvals_pending_of_run", run=lease.run):
+        _resume(tx, lease.run)
+    return run
+
+
+def verdict(tx: Tx, lease: Lease, question: Question, *, is_new: bool) -> Verdict:
+    """Say what may become of a call; what is said of a decided question is said for good."""
+    held(tx, lease)
+    digest = question.digest(sessions.by_id(tx, lease.session).agent)
+    row = tx.one("approval_of_call", run=lease.run, call_id=question.call_id, digest=digest)
+    asked = rows.approval(row) if row and not is_new else None
+    granted = tx.one("approval_granted", digest=digest)
+    found = rules.verdict(asked, is_granted=granted is not None, is_new=is_new)
+    if asked is not None and found is not Verdict.UNDECIDED:
+        tx.run("approval_used", id=asked.id)
+    if granted is not None and found is Verdict.GO:
+        tx.run("approval_kept", id=granted[0], expires_at=tx.now + KEEP_UNUSED_MS)
+    return found
+
+
+def decide(tx: Tx, approval_id: ApprovalId, decision: Decision) -> Approval:
+    """Write a person's word; the run goes on when nothing is left to decide."""
+    row = tx.one("approval_by_id", id=approval_id)
+    if row is None:
+        raise ApprovalNotFound(f"there is no approval {approval_id[:80]!r}")
+    approval = rows.approval(row)
+    if approval.state is decision.state:
+        return approval
+    is_revoked = approval.state is ApprovalState.ALWAYS and decision is Decision.DENY
+    if approval.state is not ApprovalState.PENDING and not is_revoked:
+        raise AlreadyDecided(f"approval {approval.id} is {approval.state} already")
+    if decision is Decision.ALWAYS:
+        _check_room(tx, ApprovalState.ALWAYS, MAX_ALWAYS - 1)
+    return _close(tx, approval, decision.state)
+
+
+def lapse(tx: Tx) -> int:
+    """Close what nobody has decided in time, and say how many there were."""
+    lapsed = [rows.approval(row) for row in tx.all("approvals_lapsed", now=tx.now)]
+    for approval in lapsed:
+        _close(tx, approval, ApprovalState.EXPIRED)
+    return len(lapsed)
+
+
+def _ask(tx: Tx, lease: Lease, session: Session, question: Question, expires_at: int) -> None:
+    """Put one question, unless it has been put and not been acted upon."""
+    digest = question.digest(session.agent)
+    known = tx.one("approval_of_call", run=lease.run, call_id=question.call_id, digest=digest)
+    if known is not None and not rows.approval(known).is_used:
+        return
+    tx.run(
+        "approval_born",
+        id=ulid(tx.now),
+        session=session.id,
+        run=lease.run,
+        agent=session.agent,
+        call_id=question.call_id,
+        tool=question.tool,
+        arguments=question.arguments,
+        digest=digest,
+        created_at=tx.now,
+        expires_at=expires_at,
+    )
+
+
+def _close(tx: Tx, approval: Approval, state: ApprovalState) -> Approval:
+    kept_ms = KEEP_UNUSED_MS if state is ApprovalState.ALWAYS else KEEP_DECIDED_MS
+    row = tx.one("approval_decided", id=approval.id, state=state, now=tx.now, expires_at=tx.now + kept_ms)
+    if row is None:
+        raise ApprovalNotFound
+    if approval.state is ApprovalState.PENDING and not tx.one("approvals_pending_of_run", run=approval.run):
+        _resume(tx, approval.run)
+    return rows.approval(row)
+
+
+def _resume(tx: Tx, run_id: RunId) -> None:
+    """Queue a waiting run again, by the same path as after a crash; its clock goes on."""
+    row = tx.one("run_by_id", id=run_id)
+    run = rows.run(row) if row else None
+    if run is None or run.state is not RunState.WAITING:
+        return
+    session = sessions.by_id(tx, run.session)
+    waited_ms = max(0, tx.now - (tx.now if session.waiting_at is None else session.waiting_at))
+    tx.run("run_resumed", id=run.id, waited_ms=waited_ms)
+    waited_in_all_ms = session.waited_ms + waited_ms
+    sessions.change(tx, session, "resumed", waiting_at=None, waited_ms=waited_in_all_ms, since_at=tx.now)
+    tx.effects.queued.add(run.lane)
+
+
+def _check_room(tx: Tx, state: ApprovalState, room: int) -> None:
+    found = tx.one("approvals_in_state", state=state)
+    if found and found[0] > room:
+        hint = "`tidegate approvals list` shows them; decide on some, or revoke some"
+        raise TooManyApprovals(f"{found[0]} approvals are {state} already", hint=hint)
