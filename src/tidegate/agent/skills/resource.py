@@ -44,7 +44,7 @@ def text(folder: Path, name: str) -> str:
         ToolFailed: There is no such file, or none that a model could read.
     """
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\0" in name:
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
         raise ToolFailed(f"{name[:200]!r} is no file of this skill", hint="name it from the skill's folder")
     try:
         data = confined.read(folder.resolve(strict=True), path.parts, MAX_BYTES)
