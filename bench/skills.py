@@ -1,8 +1,8 @@
 """What skills cost: bytes stored, bytes a session, and what it takes to start with many folders and to follow them.
 
 One part drives the real engine in process: sessions of an agent with 22 skills of 41 KB in all, beside the same
-sessions of an agent without skills. The other part starts a real gateway on 22 and on 2,000 skill folders, watches it do
-nothing, changes a file and asks for new sessions until one has the change.
+sessions of an agent without skills. The other part starts a real gateway on 22 and on 2,000 skill folders, watches it
+do nothing, changes a file and asks for new sessions until one has the change.
 
 Run: python bench/skills.py [--sessions N] [--folders N] [--quick]. To reach: each byte of a skill stored once; at most
 200 bytes of file for each session; a changed skill adds its own size, and nothing is left in the end; a change is seen
@@ -60,7 +60,7 @@ def write_skills(place: Path, count: int, size: int) -> None:
 
 def write_skill(place: Path, name: str, size: int, word: str = "Do") -> None:
     """Write one skill of a size."""
-    head = f"---\nname: {name}\ndescription: Does the work of {name}. Use it when somebody asks for it.\n---\n# {name}\n\n"
+    head = f"---\nname: {name}\ndescription: Does the work of {name}, when asked.\n---\n# {name}\n\n"
     body = f"{word} one thing after the other, and look at it. " * (size // 40 + 1)
     (place / name).mkdir(parents=True, exist_ok=True)
     (place / name / "SKILL.md").write_text((head + body)[: size - 1] + "\n")
@@ -69,10 +69,7 @@ def write_skill(place: Path, name: str, size: int, word: str = "Do") -> None:
 @asynccontextmanager
 async def opened(state: Path, *, has_skills: bool) -> AsyncIterator[Engine]:
     """Open an engine whose agent has the skills of its workspace, or none."""
-    names = (
-        None if not has_skills else tuple(path.name for path in (state / "workspace" / "skills").iterdir())
-    )
-    agent = Agent(allow_skills=names if has_skills else ())
+    agent = Agent(allow_skills=tuple(f"skill-{number:04}" for number in range(SKILLS if has_skills else 0)))
     async with (
         engine(Config(agents={"main": agent}), state, ManualClock()) as here,
         asyncio.TaskGroup() as tasks,
@@ -106,7 +103,7 @@ async def stored(state: Path, sessions: int, *, has_skills: bool) -> Cost:
     async with opened(state, has_skills=has_skills) as here:
         await talk(here, range(sessions))
         tallies = here.store.tallies()
-    return Cost((state / NAME).stat().st_size, tallies.blobs, tallies.blob_bytes, tallies.snapshots)
+    return Cost(_size(state), tallies.blobs, tallies.blob_bytes, tallies.snapshots)
 
 
 async def changed(state: Path, sessions: int) -> dict[str, int]:
@@ -129,6 +126,10 @@ async def changed(state: Path, sessions: int) -> dict[str, int]:
         "left_references": left.references,
         "orphans": orphans,
     }
+
+
+def _size(state: Path) -> int:
+    return (state / NAME).stat().st_size
 
 
 def followed(state: Path, folders: int, idle_s: float) -> Following:

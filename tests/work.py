@@ -54,7 +54,7 @@ def offered(skills: Mapping[str, str], *, agent: str = "main", is_stocked: bool 
     hashes = {name: BlobHash(hashlib.sha256(text).hexdigest()) for name, text in texts.items()}
     snapshot = snapshot_of(SkillRef(name, blob) for name, blob in hashes.items())
     bodies = {hashes[name]: text for name, text in texts.items()}
-    return Offer(agent=agent, snapshot=snapshot, bodies=bodies if is_stocked else None)
+    return Offer(agent=agent, snapshot=snapshot, bodies=bodies if is_stocked else {})
 
 
 def receipt(key: str, body: str = "hello", scope: str = "test") -> Receipt:

@@ -57,7 +57,7 @@ def test_long_text() -> None:
     assert found.skill.description == "a bc[31m"
 
 
-UNUSABLE = {
+UNUSABLE: dict[str, tuple[str | bytes, str]] = {
     "no head": ("# Foo\n", "error 1 there is no front matter"),
     "empty": ("", "error 1 there is no front matter"),
     "no end": (HEAD, "error 1 the front matter has no end"),

@@ -1,5 +1,6 @@
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -168,7 +169,7 @@ def test_what_has_not_changed_is_not_read(tmp_path: Path) -> None:
     assert shelf.books(place)[0] is before
 
 
-CHANGES = {
+CHANGES: dict[str, Callable[[Path], object]] = {
     "written": lambda place: skill(place, "a", body="other"),
     "same size": lambda place: skill(place, "a", body="# Heading\n\nDo us.\n"),
     "added": lambda place: skill(place, "b"),

@@ -97,12 +97,11 @@ async def test_stocked(tmp_path: Path) -> None:
     offer = skills.offer("main")
     assert offer is not None
     assert whole.snapshot == offer.snapshot
-    assert whole.bodies is not None
     assert (first / "SKILL.md").read_bytes() in whole.bodies.values()
     skill(tmp_path, "one", body="other")
     part = await skills.stocked("main")
     assert [ref.name for ref in part.snapshot.skills] == ["two"]
-    assert set(part.bodies or ()) == {ref.blob for ref in part.snapshot.skills}
+    assert set(part.bodies) == {ref.blob for ref in part.snapshot.skills}
 
 
 @pytest.fixture(autouse=True)

@@ -128,7 +128,7 @@ def check(
             click.echo(f"{problem.place}: {problem.severity}: {problem.message}; {problem.remedy}")
         click.echo(f"skills {count}, errors {errors}, warnings {len(problems) - errors}")
     if errors:
-        sys.exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _found(agent: str | None, state: Path | None, config: Path | None) -> "Page":

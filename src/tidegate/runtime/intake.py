@@ -155,7 +155,7 @@ class Intake:
         return await self._store.cancel_run(run)
 
     async def _admit(self, admission: Admission) -> Admitted:
-        """Admit with the present skills of the agent; their bytes are read only where the store lacks them."""
+        """Admit with the present skills of the agent; bytes are read only of those that the store lacks."""
         if self._skills is None:
             return await self._store.admit(admission)
         head = self._store.session(admission.key) if admission.key else None
@@ -164,8 +164,12 @@ class Intake:
         with suppress(SnapshotMissing):
             return await self._store.admit(offered)
         async with self._stocking:  # one reads them, the others find what it has stored
-            with suppress(SnapshotMissing):
+            try:
                 return await self._store.admit(offered)
+            except SnapshotMissing as missing:
+                stocked = await self._skills.stocked(agent, missing.blobs)
+            with suppress(SnapshotMissing):  # unless another one has gone meanwhile with its last session
+                return await self._store.admit(msgspec.structs.replace(admission, skills=stocked))
             stocked = await self._skills.stocked(agent)
             return await self._store.admit(msgspec.structs.replace(admission, skills=stocked))
 

@@ -39,9 +39,8 @@ class Library:
             return ""
         told = self._catalogs.get((head.snapshot, max_bytes))
         if told is None:
-            skills = {
-                ref.name: await self._description(ref) for ref in await self._store.skills(head.snapshot)
-            }
+            refs = await self._store.skills(head.snapshot)
+            skills = {ref.name: await self._description(head.agent, ref) for ref in refs}
             told = catalog.tell(skills, max_bytes)
             self._catalogs.put((head.snapshot, max_bytes), told)
         return told
@@ -60,7 +59,10 @@ class Library:
         """Return where the skill of an agent lies now; nothing if it has gone."""
         return self._skills.folder(agent, name)
 
-    async def _description(self, ref: SkillRef) -> str:
+    async def _description(self, agent: str, ref: SkillRef) -> str:
+        known = self._skills.description(agent, ref)  # the same bytes say the same
+        if known is not None:
+            return known
         try:
             read = await self._read(ref)
         except ToolFailed:

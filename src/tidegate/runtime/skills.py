@@ -6,7 +6,7 @@ changed is taken over once two looks in a row find the same, so that half of a c
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +27,7 @@ from tidegate.store.port import Offer
 T = TypeVar("T")
 
 LOOK_EVERY_S = 0.4
-SLOW_LOOK_EVERY_S = 0.7  # where a look takes long
+SLOW_LOOK_EVERY_S = 0.5  # where a look takes long
 LOOK_SHARE = 100  # looks take at most this part of the time, above the first and up to the second pause
 SETTLE_S = 0.1  # between two looks at what is changing,
 SETTLE_TIMES = 3  # so often at most
@@ -73,13 +73,25 @@ class Skills:
         choice = self._choices.get(agent)
         return Offer(agent=agent, snapshot=choice.snapshot) if choice is not None else None
 
-    async def stocked(self, agent: str) -> Offer:
-        """Return the offer with the bytes of every skill; one that is just being changed is left out of it."""
-        return await self._in_thread(partial(_stocked, agent, self.choice(agent)))
+    async def stocked(self, agent: str, wanted: Collection[BlobHash] | None = None) -> Offer:
+        """Return the offer with the bytes of the wanted blobs, by default of all.
+
+        A skill that is just being changed, so that its bytes cannot be had, is left out of the offer.
+        """
+        return await self._in_thread(partial(_stocked, agent, self.choice(agent), wanted))
+
+    def description(self, agent: str, ref: SkillRef) -> str | None:
+        """Return the description of a skill of an agent if it is there with the very bytes of *ref*."""
+        listing = self.choice(agent).used.get(ref.name)
+        return (
+            listing.book.skill.description
+            if listing and listing.book.hash == ref.blob and listing.book.skill
+            else None
+        )
 
     def folder(self, agent: str, name: str) -> Path | None:
         """Return where a skill of an agent lies; nothing if it is not there any more."""
-        listing = self.choice(agent).used(name)
+        listing = self.choice(agent).used.get(name)
         return Path(listing.book.path) if listing else None
 
     async def _settle(self) -> None:
@@ -100,13 +112,17 @@ class Skills:
         return await anyio.to_thread.run_sync(work, limiter=self._limiter)
 
 
-def _stocked(agent: str, choice: Choice) -> Offer:
+def _stocked(agent: str, choice: Choice, wanted: Collection[BlobHash] | None) -> Offer:
     bodies: dict[BlobHash, bytes] = {}
     refs: list[SkillRef] = []
     for listing in choice.listings:
         name = listing.book.hash
-        body = shelf.body_of(listing.place, listing.book) if listing.is_used and name else None
-        if body is not None and name is not None:
+        if name is None or not listing.is_used:
+            continue
+        if wanted is None or name in wanted:
+            body = shelf.body_of(listing.place, listing.book)
+            if body is None:
+                continue
             bodies[name] = body
-            refs.append(SkillRef(listing.name, name))
+        refs.append(SkillRef(listing.name, name))
     return Offer(agent=agent, snapshot=snapshot_of(refs), bodies=bodies)

@@ -47,12 +47,16 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
     agent: str
     snapshot: Snapshot
-    #: the bytes of every blob of the snapshot; they are needed only where the store does not have the snapshot
-    bodies: Mapping[BlobHash, bytes] | None = None
+    #: the bytes of blobs; needed are only those that the store does not have
+    bodies: Mapping[BlobHash, bytes] = {}
 
 
 class SnapshotMissing(Exception):
-    """The store does not have the snapshot that was offered without its bytes."""
+    """The store needs the bytes of some blobs of the snapshot that was offered."""
+
+    def __init__(self, blobs: frozenset[BlobHash]) -> None:
+        super().__init__(f"{len(blobs)} blobs are missing")
+        self.blobs = blobs
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,7 +189,7 @@ class Store(Protocol):
         conversation gets them between two turns; any other session keeps those of its birth.
 
         Raises:
-            SnapshotMissing: The offer needs its bytes; nothing was written.
+            SnapshotMissing: The offer lacks bytes that the store needs; nothing was written.
             SessionFinished: The session is ephemeral and completed or archived.
             AgentMismatch: The session belongs to another agent than the one that was named.
             KeyReused, AlreadyDone: The receipt is known with another body; its session has been deleted.

@@ -15,17 +15,20 @@ def adopt(tx: Tx, offer: Offer) -> str | None:
     """Return the name of a snapshot that a session can refer to, and store what is missing of it.
 
     Raises:
-        SnapshotMissing: It is not stored, and the offer has no bytes; nothing was written.
+        SnapshotMissing: The offer lacks bytes that are not stored; nothing was written.
     """
     snapshot = offer.snapshot
     if not snapshot.skills:
         return None
     if tx.one("snapshot", hash=snapshot.name) is None:
-        if offer.bodies is None:
-            raise SnapshotMissing
+        wanted = {skill.blob for skill in snapshot.skills} - offer.bodies.keys()
+        missing = frozenset(blob for blob in wanted if tx.one("blob", hash=blob) is None)
+        if missing:
+            raise SnapshotMissing(missing)
         tx.run("snapshot_born", hash=snapshot.name)
         for skill in snapshot.skills:
-            blobs.keep(tx, skill.blob, offer.bodies[skill.blob])
+            if skill.blob in offer.bodies:
+                blobs.keep(tx, skill.blob, offer.bodies[skill.blob])
             tx.run("snapshot_skill_born", snapshot=snapshot.name, name=skill.name, blob=skill.blob)
     return snapshot.name
 

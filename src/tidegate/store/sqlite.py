@@ -116,8 +116,8 @@ class SqliteStore:
 
     async def admit(self, admission: Admission) -> Admitted:
         """Accept a piece of work."""
-        offered = admission.skills.bodies if admission.skills else None
-        size = _size(admission.bodies) + sum(map(len, (offered or {}).values()))
+        offered = admission.skills.bodies.values() if admission.skills else ()
+        size = _size(admission.bodies) + sum(map(len, offered))
         return await self.writer.write(partial(runs.admit, admission=admission), size=size)
 
     async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:

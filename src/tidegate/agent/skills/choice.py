@@ -1,6 +1,6 @@
 """Which skills an agent has: of several with one name the first, as many as may be, those that it is allowed."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -44,9 +44,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
     snapshot: Snapshot = Snapshot(())
 
-    def used(self, name: str) -> Listing | None:
-        """Return the skill of a name, if it is used."""
-        return next((one for one in self.listings if one.is_used and one.name == name), None)
+    #: those that are used, by name
+    used: Mapping[str, Listing] = {}
 
 
 def choose(shelf: Shelf, places: Sequence[Place], allowed: Collection[str] | None) -> Choice:
@@ -63,7 +62,8 @@ def choose(shelf: Shelf, places: Sequence[Place], allowed: Collection[str] | Non
     problems += [_unknown(name) for name in sorted(allowed or ()) if name not in first]
     refs = [SkillRef(one.name, one.book.hash) for one in listings if one.is_used and one.book.hash]
     order = sorted(listings, key=lambda one: (one.name, not one.is_used))
-    return Choice(listings=tuple(order), problems=tuple(problems), snapshot=snapshot_of(refs))
+    used = {one.name: one for one in order if one.is_used}
+    return Choice(listings=tuple(order), problems=tuple(problems), snapshot=snapshot_of(refs), used=used)
 
 
 def _found(shelf: Shelf, places: Sequence[Place]) -> Iterator[Listing]:

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from house import House
@@ -39,13 +40,26 @@ async def test_what_a_snapshot_holds(house: House) -> None:
 
 async def test_bytes_are_asked_for(house: House) -> None:
     """An offer without bytes is enough where the store has the snapshot; else nothing is written."""
-    with pytest.raises(SnapshotMissing):
+    with pytest.raises(SnapshotMissing) as missing:
         await house.store.admit(offer(key="a", skills=offered(SET, is_stocked=False)))
+    assert missing.value.blobs == set(offered(SET).bodies)
     assert house.store.session("a") is None
     assert await shared(house.store) == (0, 0, 0, 0)
     await house.store.admit(offer(key="a", skills=offered(SET)))
     again = await house.store.admit(offer(key="b", skills=offered(SET, is_stocked=False)))
     assert again.session.snapshot == offered(SET).snapshot.name
+
+
+async def test_only_missing_bytes_are_needed(house: House) -> None:
+    """Of a changed set the store needs the bytes of what it does not have, and says which."""
+    await house.store.admit(offer(key="a", skills=offered(SET)))
+    wanted = offered(SET | {"two": "changed!"})
+    new = next(ref.blob for ref in wanted.snapshot.skills if ref.name == "two")
+    with pytest.raises(SnapshotMissing) as missing:
+        await house.store.admit(offer(key="b", skills=msgspec.structs.replace(wanted, bodies={})))
+    assert missing.value.blobs == {new}
+    await house.store.admit(offer(key="b", skills=msgspec.structs.replace(wanted, bodies={new: b"changed!"})))
+    assert await shared(house.store) == (2, 3, SIZE + 8, 4)
 
 
 async def test_no_skills(house: House) -> None:
