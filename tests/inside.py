@@ -17,11 +17,14 @@ from tidegate.domain.entry import Entry, User
 from tidegate.domain.policy import DEFAULTS, Policies
 from tidegate.domain.run import Lane, Origin, Run
 from tidegate.domain.session import PolicyName, Session
+from tidegate.domain.spawn import SpawnLimits
 from tidegate.runtime.bus import Bus, Piece
 from tidegate.runtime.intake import Intake
 from tidegate.runtime.lanes import Lane as Slots
 from tidegate.runtime.runner import Runner
+from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
+from tidegate.runtime.tools.spawn import spawn_tool
 from tidegate.store.port import Admission, Birth
 from tidegate.store.sqlite import SqliteStore
 
@@ -108,11 +111,13 @@ class Inside:
 
 
 @asynccontextmanager
-async def inside(
+async def inside(  # noqa: PLR0913 - each is optional
     folder: Path,
     model: Model | None = None,
     *,
     tools: Sequence[Tool] | None = None,
+    limits: SpawnLimits | None = None,
+    slots: int = 4,
     budget: Budget | None = None,
     policies: Policies = DEFAULTS,
 ) -> AsyncIterator[Inside]:
@@ -120,16 +125,20 @@ async def inside(
     clock = ManualClock()
     registry = Registry()
     store = await SqliteStore.open(folder, clock, policies, registry)
+    bus = Bus(registry)
+    intake = Intake(store, bus)
+    budget = budget or Budget()
+    rights = Rights(may_spawn=[], max_tokens=budget.max_tokens, max_runtime_ms=budget.max_runtime_ms)
+    subagents = Subagents(store, intake, {"main": rights}, limits or SpawnLimits(), clock)
     agent = Agent(
         name="main",
         model=model or OfflineModel(),
         instructions="",
-        tools=ToolBox(offline_tools() if tools is None else tools),
-        budget=budget or Budget(),
+        tools=ToolBox([spawn_tool(subagents), *(offline_tools() if tools is None else tools)]),
+        budget=budget,
         max_prompt_bytes=400_000,
     )
-    bus = Bus(registry)
-    runner = Runner(store, bus, {"main": agent}, Slots(4), clock)
+    runner = Runner(store, bus, {"main": agent}, {lane: Slots(slots) for lane in Lane}, clock)
     sweeper = Sweeper(store, clock, policies, 60_000)
     for listener in (runner.on_commit, sweeper.on_commit, bus.on_commit):
         store.listen(listener)
@@ -137,7 +146,7 @@ async def inside(
     try:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(runner.serve())
-            yield Inside(clock, store, bus, Intake(store, bus), runner, sweeper)
+            yield Inside(clock, store, bus, intake, runner, sweeper)
             serving.cancel()
     finally:
         await store.close()

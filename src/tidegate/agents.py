@@ -1,10 +1,12 @@
 """Builds the agents of a configuration: for each its model, its tools and what one of its runs may spend."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 
-from tidegate.agent.loop import Agent, no_skills
+import msgspec
+
+from tidegate.agent.loop import Agent
 from tidegate.agent.model import Model
 from tidegate.agent.offline import OfflineModel, offline_tools
 from tidegate.agent.prompt import BYTES_PER_TOKEN
@@ -20,8 +22,10 @@ from tidegate.runtime.library import Library
 
 
 @asynccontextmanager
-async def built(config: Config, library: Library) -> AsyncIterator[Mapping[str, Agent]]:
-    """Build every agent by its name; the clients of their models are closed in the end.
+async def built(
+    config: Config, library: Library, tools: Sequence[Tool]
+) -> AsyncIterator[Mapping[str, Agent]]:
+    """Build every agent by its name, with *tools* beside its own; the clients of their models are closed in the end.
 
     Raises:
         ConfigError: A model needs what is not installed; an agent names a tool that does not exist.
@@ -31,7 +35,9 @@ async def built(config: Config, library: Library) -> AsyncIterator[Mapping[str, 
         for model in models.values():
             if isinstance(model, RemoteModel):
                 stack.push_async_callback(model.aclose)
-        yield {name: _agent(name, config, models, library) for name in config.agents}
+        every = [*tools, skill_tool(library)]
+        agents = [_agent(name, config, models, every) for name in config.agents]
+        yield {agent.name: _told(agent, library) for agent in agents}
 
 
 def _models(config: Config) -> Mapping[str, Model]:
@@ -49,21 +55,26 @@ def _models(config: Config) -> Mapping[str, Model]:
     }
 
 
-def _agent(name: str, config: Config, models: Mapping[str, Model], library: Library) -> Agent:
+def _told(agent: Agent, library: Library) -> Agent:
+    """Let an agent that can read skills be told of them."""
+    can_read = any(spec.name == SKILL_TOOL for spec in agent.tools.specs)
+    return msgspec.structs.replace(agent, catalog=library.catalog) if can_read else agent
+
+
+def _agent(name: str, config: Config, models: Mapping[str, Model], tools: Sequence[Tool]) -> Agent:
     agent = config.agents[name]
     model = models.get(agent.model or config.model.name) or next(iter(models.values()))
-    known = offline_tools() if isinstance(model, OfflineModel) else []
-    tools = _tools(name, agent, [*known, skill_tool(library)])
     return Agent(
         name=name,
         model=model,
         instructions=agent.instructions,
-        tools=ToolBox(tools),
+        tools=ToolBox(
+            _tools(name, agent, [*tools, *(offline_tools() if isinstance(model, OfflineModel) else [])])
+        ),
         budget=Budget(
             max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
         ),
         max_prompt_bytes=(config.model.context_window - config.model.reserve) * BYTES_PER_TOKEN,
-        catalog=library.catalog if any(tool.spec.name == SKILL_TOOL for tool in tools) else no_skills,
     )
 
 

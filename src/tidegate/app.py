@@ -201,7 +201,7 @@ def _stop_signal() -> asyncio.Event:
 
 async def _drain(built: Gateway, running: asyncio.Task[None]) -> None:
     """Close the door and give what runs its time to end; what does not goes on after the next start."""
-    _log.info("stopping", running=built.inside.runner.lane.taken)
+    _log.info("stopping", running=built.inside.runner.running)
     built.health.is_ready = False
     built.inside.intake.close()
     built.inside.runner.stop()

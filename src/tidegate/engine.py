@@ -6,6 +6,7 @@ The gateway serves it, the soak drives it; both run the same code. It holds the 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,15 +17,19 @@ from tidegate.agent.skills.reach import reaches
 from tidegate.agents import built
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
-from tidegate.config import Config
+from tidegate.config import Config, Runs
 from tidegate.domain import policy
+from tidegate.domain.run import Lane as LaneName
+from tidegate.domain.spawn import SpawnLimits
 from tidegate.runtime.bus import Bus
-from tidegate.runtime.intake import Intake
+from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.library import Library
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.skills import Skills
+from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
+from tidegate.runtime.tools.spawn import spawn_tool
 from tidegate.store import lock
 from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
@@ -66,14 +71,19 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         stack.push_async_callback(store.close)
         skills = Skills(reaches(config, folder.workspace(state)), registry)
         await skills.load()
-        agents = await stack.enter_async_context(built(config, Library(store, skills, registry)))
+        library = Library(store, skills, registry)
         bus = Bus(registry)
-        bounds = config.runs
-        intake = Intake(store, bus, skills=skills, max_queued=bounds.queue, max_open=bounds.session_queue)
+        intake = Intake(
+            store,
+            bus,
+            skills=skills,
+            bounds=Bounds(config.runs.queue, config.runs.session_queue),
+            interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
+        )
+        subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
+        agents = await stack.enter_async_context(built(config, library, [spawn_tool(subagents)]))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
-        lane = Lane(config.runs.slots)
-        registry.add("running", lambda: lane.taken, lane.slots)
-        runner = Runner(store, bus, agents, lane, clock)
+        runner = Runner(store, bus, agents, _lanes(config.runs, registry), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         for listening in (runner.on_commit, sweeper.on_commit, bus.on_commit):
@@ -93,3 +103,26 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             sweeper=sweeper,
             broken=broken,
         )
+
+
+def _lanes(runs: Runs, registry: Registry) -> Mapping[LaneName, Lane]:
+    lanes = {
+        LaneName.INTERACTIVE: Lane(runs.slots),
+        LaneName.CRON: Lane(runs.cron_slots),
+        LaneName.SUBAGENT: Lane(runs.subagent_slots),
+    }
+    for name, lane in lanes.items():
+        registry.add(f"running_{name}", partial(getattr, lane, "taken"), lane.slots)
+    return lanes
+
+
+def _rights(config: Config) -> Mapping[str, Rights]:
+    return {
+        name: Rights(may_spawn=agent.may_spawn, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms)
+        for name, agent in config.agents.items()
+    }
+
+
+def _limits(config: Config) -> SpawnLimits:
+    limits = config.subagents
+    return SpawnLimits(depth=limits.depth, children=limits.children, descendants=limits.descendants)

@@ -11,7 +11,7 @@
     │   │                     │   ApprovalNotFound
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
     │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost
-    │   ├── TooLarge         413
+    │   ├── SpawnRefused, TooLarge (413)
     │   └── WrongHost        421
     ├── Unavailable          repeat later
     │   ├── LimitReached     429  ├── QueueFull, SessionBusy, TooManySessions, ReceiptsFull,
@@ -181,6 +181,12 @@ class FenceLost(Conflict):
     """The run has been taken over or closed; this writer may no longer write to it."""
 
     code = "fence_lost"
+
+
+class SpawnRefused(Refused):
+    """No further sub-agent may be born here."""
+
+    code = "spawn_refused"
 
 
 class TooLarge(Refused):

@@ -3,7 +3,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
 
-from tidegate.agent.loop import DENIED, EXPIRED, NAME_CHARS, UNFIT, Agent, OverBudget, Undecided, run
+from tidegate.agent.loop import DENIED, EXPIRED, NAME_CHARS, UNFIT, Agent, OverBudget, Paused, run
 from tidegate.agent.model import Answer, Delta, Model, Prompt, ToolCall, ToolSpec
 from tidegate.agent.tools import INTERRUPTED, Caller, Tool, ToolBox, interrupted
 from tidegate.domain.approval import MAX_ARGUMENT_BYTES, Question, Verdict
@@ -206,7 +206,7 @@ def test_a_call_waits_for_a_person() -> None:
     paper = Paper(Verdict.UNDECIDED)
     model = Script(Answer(text="", calls=[call("1"), call("2", "free", "x")]))
     last = asyncio.run(run(agent(model, tool("t", asks=True), tool("free")), paper, [QUESTION], 0, Usage()))
-    assert last == Undecided(questions=[ASK])
+    assert last == Paused(questions=[ASK])
     assert paper.asked == [(ASK, True)]
     assert paper.steps[1:] == [Step(bodies=[Result(tool="free", call_id="2", text="X")])]
 

@@ -27,7 +27,9 @@ def call(tool: str, arguments: str) -> Result:
     """Call one of the offline tools."""
     box = ToolBox(offline_tools())
     caller = Caller(session=SessionId("s"), run=RunId("r"), agent="main")
-    return asyncio.run(box.call(ToolCall(call_id="c", tool=tool, arguments=arguments), caller))
+    result = asyncio.run(box.call(ToolCall(call_id="c", tool=tool, arguments=arguments), caller))
+    assert isinstance(result, Result)
+    return result
 
 
 @pytest.mark.parametrize(

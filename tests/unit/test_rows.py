@@ -11,12 +11,12 @@ from tidegate.store import rows
 
 SESSION = (
     *("S", "k", "cron", "archived", "timed_out", "P", "job:x:failed", "main", "title"),
-    *(1, 2, 3, None, None, 6, "deleted", 7, 5, 99, 1, 12, 13, 14, "snap"),
+    *(1, 2, 3, None, None, 6, "deleted", 7, 5, 99, 1, 12, 13, 14, 15, "R", 1, "snap"),
 )
 RUN = (
     *(4, "R", "S", "cron", "firing", "done", "failed", "why", 3, 2, 10, 20, 5, 100, 101, 102),
     b'[{"t":"user"}]',
-    15,
+    *(15, 16, 17),
 )
 BODIES = st.binary(min_size=1, max_size=60)
 
@@ -47,6 +47,9 @@ def test_a_session() -> None:
         version=12,
         waiting_at=13,
         waited_ms=14,
+        max_runtime_ms=15,
+        root=SessionId("R"),
+        depth=1,
         snapshot="snap",
     )
 
@@ -70,6 +73,8 @@ def test_a_run() -> None:
         started_at=101,
         finished_at=102,
         waited_ms=15,
+        max_tokens=16,
+        children_tokens=17,
     )
     assert rows.prompt_of(RUN) == b'[{"t":"user"}]'
 

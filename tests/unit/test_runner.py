@@ -255,7 +255,7 @@ async def slots_are_free(here: Inside) -> None:
     """See that nothing holds a slot, once the tasks that are about to end have ended."""
     for _ in range(100):
         await asyncio.sleep(0)
-    assert here.runner.lane.taken == 0
+    assert here.runner.running == 0
 
 
 async def decide(here: Inside, decision: Decision) -> None:

@@ -36,7 +36,9 @@ def call(body: str, place: Path | None, **arguments: object) -> Result:
     box = ToolBox([skill_tool(OneSkill(body, place))])
     text = msgspec.json.encode({"name": "foo"} | arguments).decode()
     caller = Caller(session=SessionId("S"), run=RunId("R"), agent="main")
-    return asyncio.run(box.call(ToolCall(call_id="1", tool="skill", arguments=text), caller))
+    found = asyncio.run(box.call(ToolCall(call_id="1", tool="skill", arguments=text), caller))
+    assert isinstance(found, Result)
+    return found
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tidegate.agent.tools import (
     MAX_ERROR_CHARS,
     MAX_RESULT_BYTES,
     Caller,
+    Later,
     Tool,
     ToolBox,
     ToolFailed,
@@ -26,11 +27,21 @@ CALL = ToolCall(call_id="c1", tool="probe", arguments='{"n":1}')
 
 
 def probe(
-    run: Callable[[str, Caller], Awaitable[str]], *, deadline_s: float = 20.0, is_idempotent: bool = False
+    run: Callable[[str, Caller], Awaitable[str | Later]],
+    *,
+    deadline_s: float = 20.0,
+    is_idempotent: bool = False,
 ) -> ToolBox:
     """Return a box with one tool, named as in `CALL`."""
     shape = ToolSpec(name="probe", description="a probe", parameters={"type": "object"})
     return ToolBox([Tool(spec=shape, run=run, deadline_s=deadline_s, is_idempotent=is_idempotent)])
+
+
+def called(box: ToolBox, call: ToolCall) -> Result:
+    """Call a tool and return its result."""
+    result = asyncio.run(box.call(call, CALLER))
+    assert isinstance(result, Result)
+    return result
 
 
 def answering(text: str) -> Callable[[str, Caller], Awaitable[str]]:
@@ -64,13 +75,13 @@ def test_a_result_names_its_call() -> None:
         return f"got {arguments}"
 
     expected = Result(tool="probe", call_id="c1", text='got {"n":1}')
-    assert asyncio.run(probe(run).call(CALL, CALLER)) == expected
+    assert called(probe(run), CALL) == expected
 
 
 def test_an_unknown_tool_is_told() -> None:
     """Calling a tool that does not exist is an error that the model can read."""
     expected = Result(tool="probe", call_id="c1", text="there is no tool 'probe'", is_error=True)
-    assert asyncio.run(ToolBox().call(CALL, CALLER)) == expected
+    assert called(ToolBox(), CALL) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,12 +95,12 @@ def test_an_unknown_tool_is_told() -> None:
 def test_an_error_becomes_a_result(error: Exception, text: str) -> None:
     """Whatever a tool raises is told to the model; a time-out of its own is not taken for the deadline."""
     expected = Result(tool="probe", call_id="c1", text=text, is_error=True)
-    assert asyncio.run(probe(raising(error)).call(CALL, CALLER)) == expected
+    assert called(probe(raising(error)), CALL) == expected
 
 
 def test_the_deadline_ends_a_call() -> None:
     """A tool that takes longer than its deadline is cancelled, and the model is told."""
-    result = asyncio.run(probe(forever, deadline_s=0.01).call(CALL, CALLER))
+    result = called(probe(forever, deadline_s=0.01), CALL)
     assert (result.text, result.is_error) == ("probe took longer than 0.01 s", True)
 
 
@@ -115,21 +126,21 @@ def test_cancellation_goes_through() -> None:
 @pytest.mark.parametrize(("extra", "is_error"), [(0, False), (1, True)])
 def test_a_result_has_a_limit(extra: int, *, is_error: bool) -> None:
     """16 MiB of UTF-8 pass; one byte more is refused, and the refusal is short."""
-    result = asyncio.run(probe(answering("é" * (MAX_RESULT_BYTES // 2) + "x" * extra)).call(CALL, CALLER))
+    result = called(probe(answering("é" * (MAX_RESULT_BYTES // 2) + "x" * extra)), CALL)
     assert result.is_error is is_error
     assert not is_error or result.text == "the result has more than 16 MiB"
 
 
 def test_an_error_is_cut() -> None:
     """However much an exception says, the model reads only its beginning."""
-    result = asyncio.run(probe(raising(ValueError("x" * 1_000_000))).call(CALL, CALLER))
+    result = called(probe(raising(ValueError("x" * 1_000_000))), CALL)
     assert len(result.text) == MAX_ERROR_CHARS
 
 
 @pytest.mark.parametrize("run", [answering("a\ud83db"), raising(ValueError("a\ud83db"))])
 def test_text_can_always_be_stored(run: Callable[[str, Caller], Awaitable[str]]) -> None:
     """Half of a surrogate pair, which UTF-8 cannot spell, is replaced; nothing is raised."""
-    assert asyncio.run(probe(run).call(CALL, CALLER)).text.endswith("a?b")
+    assert called(probe(run), CALL).text.endswith("a?b")
 
 
 def test_specs_are_what_the_model_sees() -> None:
@@ -184,15 +195,13 @@ def test_arguments_are_checked_first(arguments: str, text: str, is_error: bool) 
         return f"{reading.path}:{reading.lines}"
 
     call = ToolCall(call_id="c1", tool="probe", arguments=arguments)
-    result = asyncio.run(probe(decoded(Reading, read)).call(call, CALLER))
+    result = called(probe(decoded(Reading, read)), call)
     assert (result.text, result.is_error) == (text, is_error)
 
 
 def test_a_tool_says_what_it_cannot_do() -> None:
     """A tool's own refusal reaches the model word for word, with the remedy."""
-    result = asyncio.run(
-        probe(raising(ToolFailed("no such file", hint="list_files shows them"))).call(CALL, CALLER)
-    )
+    result = called(probe(raising(ToolFailed("no such file", hint="list_files shows them"))), CALL)
     assert result == Result(
         tool="probe", call_id="c1", text="no such file; list_files shows them", is_error=True
     )

@@ -2,23 +2,24 @@
 
 The transcript is the checkpoint: whatever the loop decides on is kept, durably, before it goes on, so that a loop that
 was killed goes on from the last thing kept. A call that a person has to allow ends the loop until the person has
-decided; it then starts again, by the same path as after a crash. It does not know who keeps.
+decided, and so does one whose result comes later; it then starts again, by the same path as after a crash. It does not
+know who keeps.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from tidegate.agent.model import Answer, Delta, Model, ToolCall
 from tidegate.agent.prompt import build, catalog_bytes, open_calls, with_catalog
 from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
-from tidegate.agent.tools import Caller, ToolBox, failed, interrupted
+from tidegate.agent.tools import Caller, Later, ToolBox, failed, interrupted
 from tidegate.domain.approval import MAX_ARGUMENT_BYTES, Question, Verdict
 from tidegate.domain.budget import Budget
-from tidegate.domain.entry import Assistant, Body, Call, Notice
+from tidegate.domain.entry import Assistant, Body, Call, Notice, Result
 from tidegate.domain.run import Step, Usage
 from tidegate.errors import ModelFailed, Refused
 from tidegate.ids import SessionId
@@ -56,8 +57,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     catalog: Callable[[SessionId, int], Awaitable[str]] = no_skills
 
 
-class Undecided(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a loop that cannot go on before a person has decided on these calls."""
+class Paused(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a loop that cannot go on before a person has decided on these calls, or before results come."""
 
     questions: Sequence[Question]
 
@@ -81,7 +82,7 @@ class Journal(Protocol):
 
 async def run(
     agent: Agent, journal: Journal, history: Sequence[Body], steps: int, usage: Usage
-) -> Step | Undecided | None:
+) -> Step | Paused | None:
     """Work until the model has answered; *steps* and *usage* are what the run took before an interruption.
 
     The last step is returned, not kept: whoever closes the run keeps both at once. Nothing comes back where the
@@ -95,11 +96,11 @@ async def run(
     bodies = list(history)
     calls, are_new = open_calls(bodies), False
     while True:
-        results, questions = await _settle(agent, journal, calls, are_new=are_new)
-        if results:
-            bodies += await journal.keep(Step(bodies=results))
-        if questions:
-            return Undecided(questions=questions)
+        settled = await _settle(agent, journal, calls, are_new=are_new)
+        if settled.results:
+            bodies += await journal.keep(Step(bodies=settled.results))
+        if len(settled.results) < len(calls):
+            return Paused(questions=settled.questions)
         if _is_answered(bodies):
             return None
         over = agent.budget.spent(steps, usage)
@@ -127,32 +128,37 @@ async def _equipped(agent: Agent, session: SessionId) -> Agent:
     )
 
 
-async def _settle(
-    agent: Agent, journal: Journal, calls: Sequence[ToolCall], *, are_new: bool
-) -> tuple[list[Body], list[Question]]:
-    """Call what may be called; return the results, in the order of the calls, and what a person has to decide."""
+class _Settled(NamedTuple):
+    """What became of some calls: results, in the order of the calls, and what a person has to decide."""
+
+    results: list[Body]
+    questions: list[Question]
+
+
+async def _settle(agent: Agent, journal: Journal, calls: Sequence[ToolCall], *, are_new: bool) -> _Settled:
+    """Call what may be called. A call with neither result nor question gets its result later."""
     verdicts = [await _verdict(agent, journal, call, is_new=are_new) for call in calls]
     judged = list(zip(calls, verdicts, strict=True))
     made = iter(
         await _call_all(agent, journal.caller, [call for call, found in judged if found is Verdict.GO])
     )
-    results: list[Body] = []
-    questions: list[Question] = []
+    settled = _Settled([], [])
     for call, found in judged:
         match found:
             case Verdict.GO:
-                results.append(next(made))
+                result = next(made)
+                settled.results.extend([] if isinstance(result, Later) else [result])
             case Verdict.UNDECIDED:
-                questions.append(_question(call))
+                settled.questions.append(_question(call))
             case Verdict.UNKNOWN:
-                results.append(interrupted(call))
+                settled.results.append(interrupted(call))
             case Verdict.DENIED:
-                results.append(failed(call, DENIED))
+                settled.results.append(failed(call, DENIED))
             case Verdict.EXPIRED:
-                results.append(failed(call, EXPIRED))
+                settled.results.append(failed(call, EXPIRED))
             case Verdict.UNFIT:
-                results.append(failed(call, UNFIT))
-    return results, questions
+                settled.results.append(failed(call, UNFIT))
+    return settled
 
 
 async def _verdict(agent: Agent, journal: Journal, call: ToolCall, *, is_new: bool) -> Verdict:
@@ -178,7 +184,7 @@ async def _ask(agent: Agent, journal: Journal, bodies: Sequence[Body]) -> Answer
     raise ModelFailed("the model's answer has no end")
 
 
-async def _call_all(agent: Agent, caller: Caller, calls: Sequence[ToolCall]) -> list[Body]:
+async def _call_all(agent: Agent, caller: Caller, calls: Sequence[ToolCall]) -> list[Result | Later]:
     """Call the tools side by side; results come in the order of the calls."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(agent.tools.call(call, caller)) for call in calls]

@@ -36,10 +36,15 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     #: what follows it, exactly
     argument: str
-    #: what the latest call of this turn answered
-    result: Result | None
+    #: what the calls of this turn answered, by their ids
+    results: Mapping[str, Result]
     #: the id that a new call gets
     call_id: str
+
+    @property
+    def result(self) -> Result | None:
+        """What the latest call of this turn answered."""
+        return next(reversed([*self.results.values()]), None)
 
     def call(self, tool: str, **arguments: object) -> ToolCall:
         """Ask for a tool to be called."""
@@ -50,7 +55,9 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Something the model obeys; `obey` answers a text, a call, or nothing if the argument is malformed."""
 
     usage: str
-    obey: Callable[[Turn], str | ToolCall | None]
+    obey: Callable[[Turn], str | ToolCall | Sequence[ToolCall] | None]
+    #: it tells by itself what went wrong in a call
+    reads_errors: bool = False
 
 
 class OfflineModel:
@@ -65,7 +72,7 @@ class OfflineModel:
         """Yield the answer in a few deltas, then whole."""
         reply = _reply(prompt.bodies)
         text = reply if isinstance(reply, str) else ""
-        calls = () if isinstance(reply, str) else (reply,)
+        calls = () if isinstance(reply, str) else (reply,) if isinstance(reply, ToolCall) else reply
         size = max(1, -(-len(text) // PIECES))
         for start in range(0, len(text), size):
             yield Delta(text=text[start : start + size])
@@ -89,11 +96,11 @@ def offline_tools() -> list[Tool]:
     ]
 
 
-def _reply(bodies: Sequence[Body]) -> str | ToolCall:
+def _reply(bodies: Sequence[Body]) -> str | ToolCall | Sequence[ToolCall]:
     turn = _turn(bodies)
-    if turn.result is not None and turn.result.is_error:
-        return turn.result.text
     command = COMMANDS.get(turn.command)
+    if turn.result is not None and turn.result.is_error and not (command and command.reads_errors):
+        return turn.result.text
     if command is None:
         return _introduce(turn.message)
     reply = command.obey(turn)
@@ -108,7 +115,7 @@ def _turn(bodies: Sequence[Body]) -> Turn:
         message=user.text,
         command=match[1] if match else "",
         argument=(match[2] or "") if match else "",
-        result=next((body for body in reversed(bodies[start + 1 :]) if isinstance(body, Result)), None),
+        results={body.call_id: body for body in bodies[start + 1 :] if isinstance(body, Result)},
         # compaction shortens a transcript, so that its length alone could name two calls alike
         call_id=f"offline-{user.at}-{len(bodies)}",
     )
@@ -150,6 +157,24 @@ def _skill(turn: Turn) -> str | ToolCall | None:
     return turn.call("skill", name=argument) if argument else None
 
 
+def _spawn(turn: Turn) -> str | Sequence[ToolCall] | None:
+    match = re.fullmatch(r"\s*([1-9][0-9]{0,2})\s+(\S.*)", turn.argument, re.DOTALL)
+    if not turn.results and match:
+        calls = [turn.call("spawn_agent", task=match[2], label=f"{at}") for at in range(1, int(match[1]) + 1)]
+        return [
+            msgspec.structs.replace(call, call_id=f"{call.call_id}-{at}") for at, call in enumerate(calls, 1)
+        ]
+    by_label = {call_id.rpartition("-")[2]: result for call_id, result in turn.results.items()}
+    lines = (_told(label, by_label[label]) for label in sorted(by_label, key=int))
+    return "\n".join(lines) or None
+
+
+def _told(label: str, result: Result) -> str:
+    """Return what became of a sub-agent, in one line: its result, or what went wrong in brackets."""
+    what, _, reason = result.text.partition(": ")
+    return f"{label}: {what} ({reason})" if result.is_error else f"{label}: {result.text}"
+
+
 #: what the model obeys, by the word after the slash
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
@@ -157,6 +182,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "big": Command(usage="/big BYTES", obey=_big),
         "sleep": Command(usage="/sleep SECONDS", obey=_sleep),
         "skill": Command(usage="/skill NAME", obey=_skill),
+        "spawn": Command(usage="/spawn N TASK", obey=_spawn, reads_errors=True),
     }
 )
 

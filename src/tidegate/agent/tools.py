@@ -5,13 +5,15 @@ argument included, becomes a result that the model can read; only a cancelled ru
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 import msgspec
 
 from tidegate.agent.model import ToolCall, ToolSpec
 from tidegate.domain.entry import Result
+from tidegate.domain.run import Lease
 from tidegate.errors import Refused
 from tidegate.ids import RunId, SessionId
 
@@ -34,6 +36,19 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     session: SessionId
     run: RunId
     agent: str
+    #: of the run's lease
+    fence: int = 0
+    #: the call that is being made; empty between calls
+    call_id: str = ""
+
+    @property
+    def lease(self) -> Lease:
+        """The right to write to the run, as long as it lasts."""
+        return Lease(run=self.run, session=self.session, fence=self.fence)
+
+
+class Later(msgspec.Struct, frozen=True):
+    """Instead of a result: it will be written to the transcript by somebody else, once it is there."""
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +56,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 
     spec: ToolSpec
     #: takes the JSON text of the arguments; what it raises is told to the model, a `ToolFailed` word for word
-    run: Callable[[str, Caller], Awaitable[str]]
+    run: Callable[[str, Caller], Awaitable[str | Later]]
     #: calling it twice is as good as calling it once, so a crash may repeat it
     is_idempotent: bool = False
     #: a person has to allow each call
@@ -60,12 +75,12 @@ def spec(name: str, description: str, arguments: type[msgspec.Struct]) -> ToolSp
 
 
 def decoded(
-    arguments: type[Args], run: Callable[[Args, Caller], Awaitable[str]]
-) -> Callable[[str, Caller], Awaitable[str]]:
+    arguments: type[Args], run: Callable[[Args, Caller], Awaitable[str | Later]]
+) -> Callable[[str, Caller], Awaitable[str | Later]]:
     """Return *run* as a `Tool` has it: the JSON text is decoded and checked first."""
     decoder = msgspec.json.Decoder(arguments)
 
-    async def checked(text: str, caller: Caller) -> str:
+    async def checked(text: str, caller: Caller) -> str | Later:
         return await run(decoder.decode(text or "{}"), caller)
 
     return checked
@@ -96,14 +111,23 @@ class ToolBox:
         """Whether a person has to allow each call."""
         return name in self._tools and self._tools[name].asks
 
-    async def call(self, call: ToolCall, caller: Caller) -> Result:
+    def only(self, names: Collection[str]) -> "ToolBox":
+        """Return a box with those of the tools that are named."""
+        return ToolBox([tool for name, tool in self._tools.items() if name in names])
+
+    @property
+    def names(self) -> AbstractSet[str]:
+        """What the tools are called."""
+        return self._tools.keys()
+
+    async def call(self, call: ToolCall, caller: Caller) -> Result | Later:
         """Call a tool under its deadline and answer a result, whatever happens in it."""
         tool = self._tools.get(call.tool)
         if tool is None:
             return failed(call, f"there is no tool {call.tool!r}")
         try:
             async with asyncio.timeout(tool.deadline_s) as deadline:
-                text = await tool.run(call.arguments, caller)
+                answer = await tool.run(call.arguments, msgspec.structs.replace(caller, call_id=call.call_id))
         except msgspec.DecodeError as error:
             return failed(call, f"wrong arguments: {error}")
         except ToolFailed as error:
@@ -112,7 +136,7 @@ class ToolBox:
             if deadline.expired():
                 return failed(call, f"{call.tool} took longer than {tool.deadline_s:g} s")
             return failed(call, f"{call.tool} failed: {type(error).__name__}: {error}")
-        return _result(call, text)
+        return answer if isinstance(answer, Later) else _result(call, answer)
 
 
 def failed(call: ToolCall, text: str) -> Result:

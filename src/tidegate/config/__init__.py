@@ -23,6 +23,7 @@ from tidegate.config.tree import (
     Model,
     Runs,
     Store,
+    Subagents,
     Sweep,
 )
 from tidegate.errors import ConfigError
@@ -38,6 +39,7 @@ __all__ = [
     "Model",
     "Runs",
     "Store",
+    "Subagents",
     "Sweep",
     "config_home",
     "effective",
@@ -138,6 +140,7 @@ def effective(config: Config) -> dict[str, object]:
         "sweep": written(config.sweep),
         "runs": written(config.runs),
         "approvals": written(config.approvals),
+        "subagents": written(config.subagents),
     }
 
 

@@ -21,6 +21,7 @@ from tidegate.config.tree import (
     Model,
     Runs,
     Store,
+    Subagents,
     Sweep,
 )
 
@@ -39,6 +40,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "sweep": Sweep,
         "runs": Runs,
         "approvals": Approvals,
+        "subagents": Subagents,
     }
 )
 
@@ -77,6 +79,12 @@ def _agents(table: Table, folder: Path) -> Mapping[str, Agent]:
             raise WrongError(("agents", name), None, "this is no name for an agent", hint)
     names = sorted(table, key=lambda name: name != "main")
     agents = {name: section(Agent, table[name], ("agents", name), folder) for name in names}
+    for name, agent in agents.items():
+        for other in agent.may_spawn:
+            if other not in agents:
+                raise WrongError(
+                    ("agents", name), "may_spawn", f"there is no agent {other!r}", suggestion(other, agents)
+                )
     return MappingProxyType(agents or {"main": Agent()})
 
 

@@ -96,6 +96,10 @@ class Agent(Section, frozen=True, kw_only=True):
     instructions: str = ""
     #: names of tools; None is all
     tools: tuple[str, ...] | None = None
+    #: what a busy session does with a new message
+    busy: Literal["queue", "interrupt"] = "queue"
+    #: names of the agents that it may ask, beside one like itself
+    may_spawn: tuple[str, ...] = ()
     #: the folder that its files are in; None is `folder.workspace`
     workspace: Path | None = None
     #: folders of skills, whose word counts after the workspace's and before the user's
@@ -129,8 +133,10 @@ class Sweep(Section, frozen=True, kw_only=True):
 class Runs(Section, frozen=True, kw_only=True):
     """How many runs there may be."""
 
-    #: interactive runs at a time
+    #: interactive runs at a time, runs of jobs and hooks, runs of sub-agents
     slots: Annotated[int, Meta(ge=1, le=10_000)] = 32
+    cron_slots: Annotated[int, Meta(ge=1, le=10_000)] = 8
+    subagent_slots: Annotated[int, Meta(ge=1, le=10_000)] = 16
     #: queued runs a lane
     queue: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
     #: queued runs a session
@@ -144,6 +150,16 @@ class Approvals(Section, frozen=True, kw_only=True):
     expire_after_ms: Annotated[int, Meta(ge=SECOND_MS, le=365 * DAY_MS)] = DAY_MS
 
 
+class Subagents(Section, frozen=True, kw_only=True):
+    """How far a tree of sub-agents may grow; finished ones do not count."""
+
+    depth: Annotated[int, Meta(ge=0, le=8)] = 2
+    #: of one parent
+    children: Annotated[int, Meta(ge=1, le=1_000)] = 5
+    #: of one root
+    descendants: Annotated[int, Meta(ge=1, le=10_000)] = 25
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; `agents` is never empty and begins with ``main`` if that is one of them."""
 
@@ -155,6 +171,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sweep: Sweep = Sweep()
     runs: Runs = Runs()
     approvals: Approvals = Approvals()
+    subagents: Subagents = Subagents()
 
 
 def _key_of_variable(name: str) -> str:

@@ -13,6 +13,10 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int = 2_000_000
     max_runtime_ms: int = 30 * MINUTE_MS
 
+    def within(self, max_tokens: int) -> "Budget":
+        """Return this budget with no more than *max_tokens*."""
+        return msgspec.structs.replace(self, max_tokens=min(self.max_tokens, max_tokens))
+
     def spent(self, steps: int, usage: Usage) -> str | None:
         """Say which limit the run has used up, or nothing while it may ask the model again."""
         if steps >= self.max_steps:

@@ -141,8 +141,9 @@ def _conversation_step(session: Session, policy: Policy) -> Due:
 def _deadline(session: Session, policy: Policy) -> Due:
     """Return the date from birth; a pin does not stop it."""
     dates = []
-    if policy.max_runtime_ms is not None:
-        dates.append(session.created_at + policy.max_runtime_ms + _respite_ms(session, policy))
+    limits = [limit for limit in (policy.max_runtime_ms, session.max_runtime_ms) if limit is not None]
+    if limits:
+        dates.append(session.created_at + min(limits) + _respite_ms(session, policy))
     if policy.stall_after_ms is not None and session.running_at is not None:
         dates.append(max(session.updated_at, session.running_at) + policy.stall_after_ms)
     return Due(min(dates), DueTo.COMPLETED) if dates else NEVER

@@ -89,6 +89,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: int | None
     #: how long it has waited for a person
     waited_ms: int = 0
+    #: what it may spend of its parent's budget; None is its agent's budget
+    max_tokens: int | None = None
+    #: what its children have spent
+    children_tokens: int = 0
+
+    @property
+    def spent(self) -> Usage:
+        """What the run and the tree below it have taken; what children took counts as read."""
+        return msgspec.structs.replace(
+            self.usage, input_tokens=self.usage.input_tokens + self.children_tokens
+        )
 
     @property
     def lease(self) -> Lease:

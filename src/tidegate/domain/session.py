@@ -102,6 +102,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     waiting_at: int | None = None
     #: how long this turn, or this ephemeral session, has waited for a person before
     waited_ms: int = 0
+    #: its own limit, where that is below the policy's
+    max_runtime_ms: int | None = None
+    #: the top of the tree it stands in, and how far below it; None for a top
+    root: SessionId | None = None
+    depth: int = 0
     #: the name of the snapshot of its skills; None while it has none
     snapshot: str | None = None
 

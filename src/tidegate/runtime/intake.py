@@ -1,7 +1,7 @@
 """The one door: every piece of work becomes a run here, whoever asks for it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing, suppress
 from typing import NamedTuple
 
@@ -28,6 +28,13 @@ class Seen(NamedTuple):
     entry: Entry | None
 
 
+class Bounds(NamedTuple):
+    """How many runs may be queued in a lane, and open in a session."""
+
+    max_queued: int = 1_000
+    max_open: int = 100
+
+
 class Intake:
     """Makes runs, and waits for their ends."""
 
@@ -37,25 +44,36 @@ class Intake:
         bus: Bus,
         *,
         skills: Skills | None = None,
-        max_queued: int = 1_000,
-        max_open: int = 100,
+        bounds: Bounds = Bounds(),  # noqa: B008 - it never changes
+        interrupted: Collection[str] = (),
     ) -> None:
         self._store = store
         self._bus = bus
         self._skills = skills
         self._stocking = asyncio.Lock()
-        #: how many runs may be queued in a lane, and open in a session
-        self._bounds = {"max_queued": max_queued, "max_open": max_open}
+        self._bounds = bounds._asdict()
+        #: agents whose sessions a new message interrupts
+        self._interrupted = frozenset(interrupted)
         self._is_closed = False
 
     def close(self) -> None:
         """Take nothing more."""
         self._is_closed = True
 
-    async def message(
-        self, key: str, text: str, agent: str, *, is_named: bool, receipt: Receipt | None
+    async def message(  # noqa: PLR0913 - a message and what is said about it
+        self,
+        key: str,
+        text: str,
+        agent: str,
+        *,
+        is_named: bool,
+        receipt: Receipt | None,
+        interrupts: bool | None = None,
     ) -> Admitted:
-        """Accept a person's message; an unknown key becomes a chat."""
+        """Accept a person's message; an unknown key becomes a chat.
+
+        In a busy session it waits its turn or takes it, as it says or else as its agent is used to.
+        """
         birth = Birth(policy=PolicyName.CHAT, agent=agent)
         return await self.submit(
             Admission(
@@ -66,6 +84,7 @@ class Intake:
                 origin=Origin.MESSAGE,
                 bodies=[User(text=text)],
                 receipt=receipt,
+                interrupts=interrupts,
             )
         )
 
@@ -83,7 +102,7 @@ class Intake:
             raise Stopping(retry_after_s=5)
         for body in admission.bodies:
             check_text(body.text)
-        admission = msgspec.structs.replace(admission, **self._bounds)
+        admission = msgspec.structs.replace(admission, interrupts=self._interrupts(admission), **self._bounds)
         for _ in range(ROOM_TRIES):
             try:
                 return await self._admit(admission)
@@ -132,7 +151,7 @@ class Intake:
             Stopping: The gateway stops before the run has begun.
         """
         with self._bus.subscribe(run.session) as subscription:
-            while (found := self._store.run(run.id)) and found.state in {RunState.QUEUED, RunState.RUNNING}:
+            while (found := self._store.run(run.id)) and self._goes_on(found):
                 if self._is_closed and found.state is RunState.QUEUED:
                     raise Stopping("the gateway stops; the message is kept and answered after the next start")
                 is_worth_a_look = False
@@ -144,6 +163,13 @@ class Intake:
                     yield event
                     if isinstance(event, Ended) and self._is_closed:
                         raise Stopping("the gateway stops; the run goes on after the next start")
+
+    def _goes_on(self, run: Run) -> bool:
+        """Whether a run gets on without a person."""
+        if run.state is not RunState.WAITING:
+            return run.state is not RunState.DONE
+        session = self._store.session_by_id(run.session)
+        return session is not None and session.waiting_at is None
 
     async def text(self, entry: Entry) -> str:
         """Return the whole text of an entry, wherever it lies."""
@@ -172,6 +198,11 @@ class Intake:
                 return await self._store.admit(msgspec.structs.replace(admission, skills=stocked))
             stocked = await self._skills.stocked(agent)
             return await self._store.admit(msgspec.structs.replace(admission, skills=stocked))
+
+    def _interrupts(self, admission: Admission) -> bool:
+        if admission.interrupts is None:
+            return admission.origin is Origin.MESSAGE and admission.birth.agent in self._interrupted
+        return admission.interrupts
 
     async def _make_room(self) -> bool:
         idle = await self._store.idle_longest()

@@ -14,7 +14,7 @@ from structlog.contextvars import bound_contextvars
 
 from tidegate import log
 from tidegate.agent import loop
-from tidegate.agent.loop import Agent, Undecided
+from tidegate.agent.loop import Agent, Paused
 from tidegate.agent.model import Delta
 from tidegate.agent.prompt import open_calls
 from tidegate.agent.tools import Caller, interrupted
@@ -23,7 +23,7 @@ from tidegate.domain.approval import Question, Verdict
 from tidegate.domain.entry import Assistant, Body, Call, System, User
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.run import Lease, Run, Step
-from tidegate.domain.session import Outcome
+from tidegate.domain.session import Kind, Outcome
 from tidegate.errors import FenceLost, LimitReached, ModelFailed, StorageFailed, TidegateError, Unavailable
 from tidegate.ids import RunId, SessionId
 from tidegate.runtime.bell import ring_or
@@ -41,17 +41,17 @@ _log = log.get("runner")
 
 
 class Runner:
-    """Carries out the runs of the interactive lane."""
+    """Carries out the runs of every lane, people's first."""
 
     def __init__(
         self,
         store: Store,
         bus: Bus,
         agents: Mapping[str, Agent],
-        lane: Lane,
+        lanes: Mapping[LaneName, Lane],
         clock: Clock,
     ) -> None:
-        self.lane = lane
+        self.lanes = lanes
         self._store = store
         self._bus = bus
         self._agents = agents
@@ -67,7 +67,7 @@ class Runner:
             while not self._is_stopping:
                 self._bell.clear()
                 while claimed := await self._claim():
-                    self.lane.take(claimed.session.kind)
+                    self.lanes[claimed.run.lane].take(claimed.session.kind)
                     tasks.create_task(self._carry_out(claimed))
                 await ring_or(self._bell, POLL_S)
 
@@ -85,11 +85,24 @@ class Runner:
             if scope is not None:
                 scope.reschedule(asyncio.get_running_loop().time())
 
+    @property
+    def running(self) -> int:
+        """How many runs are being carried out."""
+        return sum(lane.taken for lane in self.lanes.values())
+
     async def _claim(self) -> Claimed | None:
-        if self._is_stopping or not self.lane.has_room:
-            return None
+        """Take the next run: a person's, if there is one and a slot for it."""
+        for name in LaneName:
+            lane = self.lanes[name]
+            if lane.has_room and not self._is_stopping:
+                claimed = await self._claim_in(name, with_api=lane.has_room_for_api)
+                if claimed is not None:
+                    return claimed
+        return None
+
+    async def _claim_in(self, lane: LaneName, *, with_api: bool) -> Claimed | None:
         try:
-            return await self._store.claim(LaneName.INTERACTIVE, with_api=self.lane.has_room_for_api)
+            return await self._store.claim(lane, with_api=with_api)
         except Unavailable as error:
             _log.warning("claim_failed", error=str(error))
             return None
@@ -103,7 +116,7 @@ class Runner:
             _log.info("run_taken_over", run=run.id)
         finally:
             self._scopes.pop(run.id, None)
-            self.lane.give(session.kind)
+            self.lanes[run.lane].give(session.kind)
             self._bell.set()
 
     async def _attempt(self, claimed: Claimed) -> None:
@@ -112,7 +125,7 @@ class Runner:
         try:
             async with asyncio.timeout(self._seconds_left(claimed)) as self._scopes[run.id]:
                 step = await self._loop(claimed)
-                if isinstance(step, Undecided):
+                if isinstance(step, Paused):
                     await _until_written(lambda: self._store.wait(run.lease, step.questions))
                     return
                 ending = Ending(outcome=Outcome.OK, step=step)
@@ -133,20 +146,33 @@ class Runner:
             )
         )
 
-    async def _loop(self, claimed: Claimed) -> Step | Undecided | None:
+    async def _loop(self, claimed: Claimed) -> Step | Paused | None:
         current = self._store.run(claimed.run.id)
         if current is None or current.fence != claimed.run.fence:
             raise FenceLost  # closed in the very commit that claimed it, before there was a task to stop
+        agent = self._agent_of(claimed)
+        run = claimed.run
+        history = _without_lost_calls(await self._history(run.session, agent.max_prompt_bytes), run)
+        caller = Caller(session=run.session, run=run.id, agent=agent.name, fence=run.fence)
+        journal = RunJournal(self._store, self._bus, run.lease, caller)
+        return await loop.run(agent, journal, history, run.steps, run.spent)
+
+    def _agent_of(self, claimed: Claimed) -> Agent:
+        """Return the agent of a run; a sub-agent has no tool that one above it has not, and its share of tokens."""
         agent = self._agents.get(claimed.session.agent)
         if agent is None:
             raise ModelFailed(
                 f"there is no agent {claimed.session.agent!r} any more", hint="add it to the config"
             )
-        run = claimed.run
-        history = _without_lost_calls(await self._history(run.session, agent.max_prompt_bytes), run)
-        caller = Caller(session=run.session, run=run.id, agent=agent.name)
-        journal = RunJournal(self._store, self._bus, run.lease, caller)
-        return await loop.run(agent, journal, history, run.steps, run.usage)
+        tools, session = agent.tools, claimed.session
+        while session.kind is Kind.SUBAGENT and session.parent is not None:
+            above = self._store.session_by_id(session.parent)
+            if above is None or above.agent not in self._agents:
+                break
+            tools, session = tools.only(self._agents[above.agent].tools.names), above
+        limit = claimed.run.max_tokens
+        budget = agent.budget if limit is None else agent.budget.within(limit)
+        return msgspec.structs.replace(agent, tools=tools, budget=budget)
 
     async def _history(self, session: SessionId, max_bytes: int) -> Sequence[Body]:
         """Read the end of the transcript; what models and users said is read whole, what tools answered is not."""

@@ -12,12 +12,12 @@ from tidegate.domain.approval import (
     Question,
     Verdict,
 )
-from tidegate.domain.run import Lease, Run, RunState
+from tidegate.domain.run import Lease, Run
 from tidegate.domain.session import Session
-from tidegate.errors import AlreadyDecided, ApprovalNotFound, FenceLost, TooManyApprovals
-from tidegate.ids import ApprovalId, RunId, ulid
-from tidegate.store import rows, sessions
-from tidegate.store.runs import held
+from tidegate.errors import AlreadyDecided, ApprovalNotFound, TooManyApprovals
+from tidegate.ids import ApprovalId, ulid
+from tidegate.store import rows, sessions, waits
+from tidegate.store.lease import held
 from tidegate.store.tx import Tx
 
 MAX_PENDING = 1_000
@@ -25,22 +25,14 @@ MAX_ALWAYS = 1_000
 
 
 def wait(tx: Tx, lease: Lease, questions: Sequence[Question]) -> Run:
-    """Put questions to a person and let the run wait for the answers."""
+    """Put questions to a person and let the run wait, for the answers and for its children."""
     held(tx, lease)
     session = sessions.by_id(tx, lease.session)
     _check_room(tx, ApprovalState.PENDING, MAX_PENDING - len(questions))
     expires_at = tx.now + sessions.rules_of(tx, session).max_wait_ms
     for question in questions:
         _ask(tx, lease, session, question, expires_at)
-    row = tx.one("run_waits", id=lease.run)
-    if row is None:
-        raise FenceLost
-    run = rows.run(row)
-    sessions.change(tx, session, "waits", running_at=None, waiting_at=tx.now)
-    tx.effects.waiting.append(run)
-    if not tx.one("approvals_pending_of_run", run=lease.run):
-        _resume(tx, lease.run)
-    return run
+    return waits.begin(tx, lease)
 
 
 def verdict(tx: Tx, lease: Lease, question: Question, *, is_new: bool) -> Verdict:
@@ -108,23 +100,9 @@ def _close(tx: Tx, approval: Approval, state: ApprovalState) -> Approval:
     row = tx.one("approval_decided", id=approval.id, state=state, now=tx.now, expires_at=tx.now + kept_ms)
     if row is None:
         raise ApprovalNotFound
-    if approval.state is ApprovalState.PENDING and not tx.one("approvals_pending_of_run", run=approval.run):
-        _resume(tx, approval.run)
+    if approval.state is ApprovalState.PENDING:
+        waits.go_on(tx, approval.run)
     return rows.approval(row)
-
-
-def _resume(tx: Tx, run_id: RunId) -> None:
-    """Queue a waiting run again, by the same path as after a crash; its clock goes on."""
-    row = tx.one("run_by_id", id=run_id)
-    run = rows.run(row) if row else None
-    if run is None or run.state is not RunState.WAITING:
-        return
-    session = sessions.by_id(tx, run.session)
-    waited_ms = max(0, tx.now - (tx.now if session.waiting_at is None else session.waiting_at))
-    tx.run("run_resumed", id=run.id, waited_ms=waited_ms)
-    waited_in_all_ms = session.waited_ms + waited_ms
-    sessions.change(tx, session, "resumed", waiting_at=None, waited_ms=waited_in_all_ms, since_at=tx.now)
-    tx.effects.queued.add(run.lane)
 
 
 def _check_room(tx: Tx, state: ApprovalState, room: int) -> None:

@@ -7,8 +7,19 @@ rows, not the number of rows.
 from tidegate.store.tx import Reads
 
 TYPES = (
-    *("entry", "segment", "run", "child", "blob", "chunk", "reference", "trim", "approval"),
-    *("snapshot", "skill"),
+    "entry",
+    "segment",
+    "run",
+    "child",
+    "blob",
+    "chunk",
+    "reference",
+    "trim",
+    "approval",
+    "spawn",
+    "wait",
+    "snapshot",
+    "skill",
 )
 
 

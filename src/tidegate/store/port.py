@@ -19,6 +19,7 @@ from tidegate.domain.entry import Body, Entry
 from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef, Snapshot
+from tidegate.domain.spawn import SpawnLimits
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
@@ -32,6 +33,25 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     parent: SessionId | None = None
     #: a parent's children are grouped by themselves; jobs name their group
     cap_group: str | None = None
+    #: a limit of its own, where that is below the policy's
+    max_runtime_ms: int | None = None
+    #: instead of the beginning of its first message
+    title: str | None = None
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks for a child, and how far that may go: the call of a running run."""
+
+    lease: Lease
+    call_id: str
+    tool: str
+    label: str
+    #: the call waits for the result, else it comes as a run of the parent
+    waits: bool
+    limits: SpawnLimits
+    #: what the parent's agent may spend in one run, and the child's
+    max_tokens: int
+    child_max_tokens: int
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +91,10 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     bodies: Sequence[Body]
     receipt: Receipt | None = None
+    #: what is open in a conversation ends as interrupted instead of going first; None is no
+    interrupts: bool | None = None
+    #: for a sub-agent: the call that asks for it
+    order: Order | None = None
     #: what a new session gets, and a conversation whose skills have changed since; None: they stay as they are
     skills: Offer | None = None
     #: how many runs may be queued in the lane, and open in the session
@@ -184,8 +208,9 @@ class Store(Protocol):
     async def admit(self, admission: Admission) -> Admitted:
         """Accept a piece of work: a queued run that holds its message until it is claimed.
 
-        An unknown key becomes a session; an archived conversation is restored first. With a known receipt nothing is
-        done and the earlier run comes back. A new session has the skills that are offered for its agent; a
+        An unknown key becomes a session; an archived conversation is restored first. If it interrupts, the open runs of
+        a conversation and the children that they wait for are closed in the same transaction. With a known receipt
+        nothing is done and the earlier run comes back. A new session has the skills that are offered for its agent; a
         conversation gets them between two turns; any other session keeps those of its birth.
 
         Raises:
@@ -195,6 +220,8 @@ class Store(Protocol):
             KeyReused, AlreadyDone: The receipt is known with another body; its session has been deleted.
             QueueFull, SessionBusy, TooManySessions, ReceiptsFull: A bound was met; nothing was written.
             TooLarge: A text has more than 16 MiB.
+            SpawnRefused: A tree of sub-agents is as large as it may be, or has nothing left to spend.
+            FenceLost: The run that asks for a child may not write any more.
         """
 
     async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:

@@ -49,7 +49,10 @@ def session(row: Row) -> Session:
         version=row[20],
         waiting_at=row[21],
         waited_ms=row[22],
-        snapshot=row[23],
+        max_runtime_ms=row[23],
+        root=row[24],
+        depth=row[25],
+        snapshot=row[26],
     )
 
 
@@ -72,6 +75,8 @@ def run(row: Row) -> Run:
         started_at=row[14],
         finished_at=row[15],
         waited_ms=row[17],
+        max_tokens=row[18],
+        children_tokens=row[19],
     )
 
 

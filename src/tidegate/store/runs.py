@@ -1,17 +1,12 @@
 """Work, from the door to its end; the transactions behind the first half of the port."""
 
-from collections.abc import Sequence
-
-import msgspec
-
 from tidegate.clock import DAY_MS, day
-from tidegate.domain.entry import Assistant, Body, Call, Entry, User
+from tidegate.domain.entry import Assistant, Call, Entry, User
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.session import Outcome, Session, State
 from tidegate.errors import (
     AgentMismatch,
     AlreadyDone,
-    FenceLost,
     KeyReused,
     QueueFull,
     ReceiptsFull,
@@ -19,10 +14,10 @@ from tidegate.errors import (
     SessionBusy,
     SessionFinished,
 )
-from tidegate.ids import RunId, SessionId, ulid
-from tidegate.store import blobs, rows, sessions, snapshots, transcript, turns
+from tidegate.ids import RunId, SessionId
+from tidegate.store import queue, rows, sessions, snapshots, spawns, transcript, turns
+from tidegate.store.lease import held
 from tidegate.store.port import Admission, Admitted, Claimed, Ending
-from tidegate.store.rows import Row
 from tidegate.store.tx import Tx
 
 RECEIPT_MS = DAY_MS
@@ -35,25 +30,15 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
     repeat = _repeat_of(tx, admission)
     if repeat is not None:
         return repeat
+    tokens = spawns.check(tx, admission.order) if admission.order else 0
     queued = tx.one("queued_in_lane", lane=admission.lane)
     if queued and queued[0] >= admission.max_queued:
         raise QueueFull(f"{queued[0]} runs are queued in the lane {admission.lane}")
     session = _session_for(tx, admission)
-    bodies = [blobs.spill(tx, session.id, body)[0] for body in admission.bodies]
-    row = tx.one(
-        "run_born",
-        id=ulid(tx.now),
-        session=session.id,
-        lane=admission.lane,
-        origin=admission.origin,
-        created_at=tx.now,
-        prompt=msgspec.json.encode(bodies),
-    )
-    if row is None:
-        raise RunNotFound
-    run = rows.run(row)
+    run = queue.enqueue(tx, session, admission.lane, admission.origin, admission.bodies)
+    if admission.order is not None:
+        spawns.record(tx, admission.order, session, run, tokens)
     _keep_receipt(tx, admission, run)
-    tx.effects.queued.add(admission.lane)
     return Admitted(run=run, session=session)
 
 
@@ -96,7 +81,7 @@ def finish(tx: Tx, lease: Lease, ending: Ending) -> Run:
     session = turns.notice(tx, sessions.by_id(tx, lease.session), lease.run, ending.notice)
     session = turns.close(tx, session, row, ending.outcome, ending.error)
     turns.end_turn(tx, session, ending.outcome, "finished")
-    return tx.effects.closed[0]
+    return _run(tx, lease.run)
 
 
 def cancel_run(tx: Tx, run_id: RunId) -> Run:
@@ -109,7 +94,7 @@ def cancel_run(tx: Tx, run_id: RunId) -> Run:
         return run
     session = turns.close(tx, sessions.by_id(tx, run.session), row, Outcome.CANCELLED)
     turns.end_turn(tx, session, Outcome.CANCELLED, "cancelled")
-    return tx.effects.closed[0]
+    return _run(tx, run.id)
 
 
 def cancel_session(tx: Tx, session_id: SessionId) -> Session:
@@ -117,6 +102,7 @@ def cancel_session(tx: Tx, session_id: SessionId) -> Session:
     session = sessions.by_id(tx, session_id)
     if session.policy.is_conversation:
         turns.cancel_children(tx, session, "cancelled")
+        session = sessions.by_id(tx, session_id)
         return turns.end_conversation_turn(tx, session, Outcome.CANCELLED, "cancelled")
     return turns.complete(tx, session, Outcome.CANCELLED, "cancelled") if session.is_live else session
 
@@ -129,18 +115,6 @@ def recover(tx: Tx) -> int:
     count = tx.run("runs_recovered")
     tx.effects.queued.update(Lane)
     return count
-
-
-def held(tx: Tx, lease: Lease) -> Row:
-    """Return the row of a run that a lease still holds.
-
-    Raises:
-        FenceLost: The run has been taken over or closed, or it waits.
-    """
-    row = tx.one("run_by_id", id=lease.run)
-    if row is None or row[5] != RunState.RUNNING or row[8] != lease.fence:
-        raise FenceLost
-    return row
 
 
 def _append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:
@@ -167,7 +141,18 @@ def _append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:
     return appended.entries
 
 
+def _run(tx: Tx, run_id: RunId) -> Run:
+    row = tx.one("run_by_id", id=run_id)
+    if row is None:
+        raise RunNotFound(f"there is no run {run_id!r}")
+    return rows.run(row)
+
+
 def _repeat_of(tx: Tx, admission: Admission) -> Admitted | None:
+    if admission.order is not None:
+        child = spawns.repeat_of(tx, admission.order)
+        row = tx.one("first_run", session=child.id) if child else None
+        return Admitted(run=rows.run(row), session=child, is_repeat=True) if child and row else None
     receipt = admission.receipt
     found = receipt and tx.one("receipt", scope=receipt.scope, key=receipt.key, now=tx.now)
     if not receipt or not found:
@@ -203,21 +188,19 @@ def _session_for(tx: Tx, admission: Admission) -> Session:
     if row is None:
         sessions.check_room(tx, admission.birth.policy)
         snapshot = snapshots.adopt(tx, admission.skills) if admission.skills else None
-        return sessions.create(tx, admission.key, admission.birth, _title(admission.bodies), snapshot)
+        return sessions.create(tx, admission.key, admission.birth, _title(admission), snapshot)
     session = rows.session(row)
     if admission.agent_is_named and session.agent != admission.birth.agent:
         raise AgentMismatch(f"session {session.key!r} belongs to agent {session.agent!r}")
     if not session.policy.is_conversation and not session.is_live:
         raise SessionFinished(f"session {session.key!r} is finished; it takes no more messages")
+    if admission.interrupts and session.policy.is_conversation:
+        session = turns.end_conversation_turn(tx, session, Outcome.INTERRUPTED, "interrupted")
     if len(tx.all("open_runs", session=session.id)) >= admission.max_open:
         raise SessionBusy(f"session {session.key!r} has {admission.max_open} messages waiting")
     if session.state is State.ARCHIVED:
         sessions.check_room(tx, session.policy)
-    session = _with_skills(tx, session, admission)
-    if session.state is State.ARCHIVED:
-        session = sessions.change(tx, session, "continued", state=State.ACTIVE, since_at=tx.now)
-    turn_at = tx.now if session.turn_at is None else session.turn_at
-    return sessions.change(tx, session, "admitted", turn_at=turn_at, updated_at=tx.now)
+    return queue.reopen(tx, _with_skills(tx, session, admission))
 
 
 def _with_skills(tx: Tx, session: Session, admission: Admission) -> Session:
@@ -230,8 +213,9 @@ def _with_skills(tx: Tx, session: Session, admission: Admission) -> Session:
     return sessions.adopt(tx, session, snapshots.adopt(tx, offer))
 
 
-def _title(bodies: Sequence[Body]) -> str:
-    text = next((body.text for body in reversed(bodies) if isinstance(body, User)), "")
+def _title(admission: Admission) -> str:
+    said = (body.text for body in reversed(admission.bodies) if isinstance(body, User))
+    text = admission.birth.title or next(said, "")
     words = "".join(mark if mark.isprintable() else " " for mark in text[:400]).split()
     return " ".join(words)[:TITLE_CHARS]
 

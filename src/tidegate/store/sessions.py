@@ -50,6 +50,7 @@ def check_room(tx: Tx, name: PolicyName) -> None:
 def create(tx: Tx, key: str | None, birth: Birth, title: str, snapshot: str | None = None) -> Session:
     """Create a session whose first turn starts now; from birth it has the date of its next step."""
     session_id = SessionId(ulid(tx.now))
+    parent = by_id(tx, birth.parent) if birth.parent else None
     unborn = Session(
         id=session_id,
         key=key or f"{birth.policy.kind}:{session_id}",
@@ -72,6 +73,9 @@ def create(tx: Tx, key: str | None, birth: Birth, title: str, snapshot: str | No
         bytes=0,
         pinned=False,
         version=1,
+        max_runtime_ms=birth.max_runtime_ms,
+        root=None if parent is None else parent.root or parent.id,
+        depth=0 if parent is None else parent.depth + 1,
         snapshot=snapshot,
     )
     born = _dated(tx, unborn)

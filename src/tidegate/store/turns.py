@@ -11,7 +11,7 @@ from tidegate.domain.entry import Body, Notice
 from tidegate.domain.run import Run, RunState
 from tidegate.domain.session import Outcome, PolicyName, Session, State
 from tidegate.ids import RunId
-from tidegate.store import rows, sessions, transcript
+from tidegate.store import rows, sessions, spawns, transcript
 from tidegate.store.rows import Row
 from tidegate.store.tx import Tx
 
@@ -28,22 +28,24 @@ def bodies_of(prompt: bytes | None) -> list[Body]:
 def close(tx: Tx, session: Session, row: Row, outcome: Outcome, error: str = "") -> Session:
     """Close one open run and raise its fence; the session's turn is left to `end_turn` or `complete`.
 
-    Nobody is asked any more on behalf of a run that waited; the session comes back without its wait, which whoever
-    writes the turn's end writes too.
+    Nobody is asked any more on behalf of a run that waited, and the children that it waited for are cancelled.
     """
-    session = transcript.append(tx, session, RunId(row[1]), bodies_of(rows.prompt_of(row))).session
-    closed = tx.one("run_closed", id=row[1], outcome=outcome, error=error, now=tx.now)
+    run = rows.run(row)
+    session = transcript.append(tx, session, run.id, bodies_of(rows.prompt_of(row))).session
+    for child in tx.all("spawns_awaited", run=run.id):
+        _complete_tree(tx, sessions.by_id(tx, child[0]), Outcome.CANCELLED, "cancelled")
+        session = sessions.by_id(tx, session.id)
+    closed = tx.one("run_closed", id=run.id, outcome=outcome, error=error, now=tx.now)
     if closed is not None:
         tx.effects.closed.append(rows.run(closed))
-    if rows.run(row).state is not RunState.WAITING:
-        return session
-    tx.run("approvals_closed", run=row[1], now=tx.now, expires_at=tx.now + KEEP_DECIDED_MS)
-    return msgspec.structs.replace(session, waiting_at=None)
+    if tx.run("approvals_closed", run=run.id, now=tx.now, expires_at=tx.now + KEEP_DECIDED_MS):
+        session = sessions.change(tx, session, "closed", waiting_at=None)
+    return session
 
 
 def close_all(tx: Tx, session: Session, outcome: Outcome, error: str = "") -> Session:
     """Close every open run of a session."""
-    for row in tx.all("open_runs", session=session.id):
+    while (row := tx.one("open_runs", session=session.id)) is not None:
         session = close(tx, session, row, outcome, error)
     return session
 
@@ -79,11 +81,11 @@ def complete(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session
 
 def _complete_tree(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session:
     cancel_children(tx, session, reason)
-    session = close_all(tx, session, outcome)
+    session = close_all(tx, sessions.by_id(tx, session.id), outcome)
     group = session.cap_group
     if group and session.policy is PolicyName.CRON:
         group = f"{group}:{'ok' if outcome is Outcome.OK else 'failed'}"
-    return sessions.change(
+    session = sessions.change(
         tx,
         session,
         reason,
@@ -94,6 +96,8 @@ def _complete_tree(tx: Tx, session: Session, outcome: Outcome, reason: str) -> S
         running_at=None,
         cap_group=group,
     )
+    spawns.deliver(tx, session, outcome)
+    return session
 
 
 def end_conversation_turn(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session:

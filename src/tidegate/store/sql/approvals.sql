@@ -54,9 +54,12 @@ SELECT * FROM approvals WHERE state = :state AND id < :before ORDER BY id DESC L
 SELECT * FROM approvals WHERE session = :session AND id < :before AND (:state IS NULL OR state = :state)
 ORDER BY id DESC LIMIT :limit;
 
--- The run waits for a person; its fence is raised, since nobody may write to it meanwhile.
+-- The run waits for a person or for children; its fence is raised, since nobody may write to it meanwhile.
 -- name: run_waits
 UPDATE runs SET state = 'waiting', fence = fence + 1 WHERE id = :id AND state = 'running' RETURNING *;
 
 -- name: run_resumed
-UPDATE runs SET state = 'queued', waited_ms = waited_ms + :waited_ms WHERE id = :id AND state = 'waiting' RETURNING *;
+UPDATE runs SET state = 'queued' WHERE id = :id AND state = 'waiting';
+
+-- name: run_waited
+UPDATE runs SET waited_ms = waited_ms + :waited_ms WHERE id = :id;

@@ -68,3 +68,15 @@ SELECT count(*) FROM trims t WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.
 -- name: orphans_approval
 SELECT count(*) FROM approvals a WHERE (a.session IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = a.session))
 OR (a.state = 'pending' AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = a.run AND r.state = 'waiting'));
+
+-- Also a debt of a child that has ended, and one to a run that has ended and will not wait for it.
+-- name: orphans_spawn
+SELECT count(*) FROM spawns p
+WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = p.child AND s.state IN ('created', 'active'))
+   OR (p.waits AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = p.run AND r.state <> 'done'));
+
+-- A run that waits for nothing would wait for ever.
+-- name: orphans_wait
+SELECT count(*) FROM runs r WHERE r.state = 'waiting'
+AND NOT EXISTS (SELECT 1 FROM approvals a WHERE a.run = r.id AND a.state = 'pending')
+AND NOT EXISTS (SELECT 1 FROM spawns p WHERE p.run = r.id AND p.waits);

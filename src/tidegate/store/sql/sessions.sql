@@ -9,10 +9,10 @@ SELECT * FROM sessions WHERE id = :id;
 -- name: session_born
 INSERT INTO sessions (
     id, key, policy, state, parent, cap_group, agent, title,
-    created_at, updated_at, since_at, turn_at, due_at, due_to, snapshot
+    created_at, updated_at, since_at, turn_at, due_at, due_to, max_runtime_ms, root, depth, snapshot
 ) VALUES (
     :id, :key, :policy, :state, :parent, :cap_group, :agent, :title,
-    :created_at, :updated_at, :since_at, :turn_at, :due_at, :due_to, :snapshot
+    :created_at, :updated_at, :since_at, :turn_at, :due_at, :due_to, :max_runtime_ms, :root, :depth, :snapshot
 );
 
 -- A transition: everything that may change but the key.
