@@ -95,11 +95,16 @@ async def talk(here: Engine, numbers: Sequence[int]) -> None:
             tasks.create_task(client())
 
 
-async def stored(state: Path, sessions: int, *, has_skills: bool) -> Cost:
-    """Have sessions in a new store and return what they left."""
+def prepared(state: Path, *, has_skills: bool) -> Path:
+    """Make a state folder, with skills or without, and return it."""
     state.mkdir()
     if has_skills:
         write_skills(state / "workspace" / "skills", SKILLS, SET_BYTES // SKILLS)
+    return state
+
+
+async def stored(state: Path, sessions: int, *, has_skills: bool) -> Cost:
+    """Have sessions in a prepared folder and return what they left."""
     async with opened(state, has_skills=has_skills) as here:
         await talk(here, range(sessions))
         tallies = here.store.tallies()
@@ -180,7 +185,9 @@ def main() -> None:
     compile_bytecode()
     with folder(options.dir) as place:
         costs = {
-            (count, has): asyncio.run(stored(place / f"{count}-{has}", count, has_skills=has))
+            (count, has): asyncio.run(
+                stored(prepared(place / f"{count}-{has}", has_skills=has), count, has_skills=has)
+            )
             for count in (1, sessions)
             for has in (False, True)
         }

@@ -55,6 +55,13 @@ def test_long_text() -> None:
     found = read('---\nname: foo\ndescription: "a\\tb\\u202ec\\e[31m"\n---\nx')
     assert found.skill is not None
     assert found.skill.description == "a bc[31m"
+    found = read(HEAD + 'license: "a\\e[2Jb"\nmetadata:\n  "k\\e": "v\\e"\nallowed-tools: ["t\\e"]\n---\nx')
+    assert found.skill is not None
+    assert (found.skill.license, found.skill.metadata, found.skill.allowed_tools) == (
+        "a[2Jb",
+        {"k": "v"},
+        ("t",),
+    )
 
 
 UNUSABLE: dict[str, tuple[str | bytes, str]] = {

@@ -203,6 +203,11 @@ def test_a_place_that_comes_later(tmp_path: Path) -> None:
     assert len(shelf) == 1
 
 
+def test_a_named_place_that_is_not_there(tmp_path: Path) -> None:
+    """A folder that the configuration names and that is not there is told."""
+    assert told(chosen(tmp_path / "gone")) == [f"warning {tmp_path.name}/gone this folder is not there"]
+
+
 def test_the_bytes_of_a_book(tmp_path: Path) -> None:
     """The bytes are those that were hashed; once the file is another one there are none."""
     folder = skill(tmp_path, "a")

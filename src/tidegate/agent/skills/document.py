@@ -100,7 +100,7 @@ class _Review:
         return folder if is_name(folder) else ""
 
     def _description(self) -> str:
-        text = " ".join(self._one("description").split())
+        text = self._one("description")
         if not text:
             remedy = "say in one or two sentences what the skill does and when to use it"
             self._note(Severity.ERROR, "description", "there is no description", remedy)
@@ -108,12 +108,12 @@ class _Review:
             message = f"the description has {len(text):,} characters; the rest is not shown"
             remedy = f"use at most {MAX_DESCRIPTION_CHARS:,}"
             self._note(Severity.ERROR, "description", message, remedy)
-        return "".join(mark for mark in text[:MAX_DESCRIPTION_CHARS] if mark.isprintable())
+        return text[:MAX_DESCRIPTION_CHARS]
 
     def _metadata(self) -> Mapping[str, str]:
         value = self._value("metadata")
         if isinstance(value, Mapping):
-            return value
+            return {_line(key): _line(text) for key, text in value.items()}
         if value != "":
             self._warn("metadata", "metadata is not text by key", "write `key: value` lines below it")
         return {}
@@ -121,9 +121,9 @@ class _Review:
     def _tools(self) -> Iterable[str]:
         value = self._value("allowed-tools")
         if isinstance(value, str):
-            return value.replace(",", " ").split()
+            return _line(value).replace(",", " ").split()
         if isinstance(value, tuple):
-            return value
+            return map(_line, value)
         self._warn(
             "allowed-tools", "allowed-tools is no list of names", "write the names with spaces between"
         )
@@ -132,7 +132,7 @@ class _Review:
     def _one(self, key: str) -> str:
         value = self._value(key)
         if isinstance(value, str):
-            return value.strip()
+            return _line(value)
         self._warn(key, f"{key} is no text", "write one text")
         return ""
 
@@ -146,3 +146,8 @@ class _Review:
         line = self._fields.get(key, _MISSING).line
         problem = Problem(severity=severity, path=self._path, line=line, message=message, remedy=remedy)
         self.problems.append(problem)
+
+
+def _line(text: str) -> str:
+    """Return a text as one line that can be shown anywhere: what a terminal would obey is left out."""
+    return "".join(mark for mark in " ".join(text.split()) if mark.isprintable())

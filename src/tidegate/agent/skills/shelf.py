@@ -16,7 +16,7 @@ import msgspec
 
 from tidegate.agent.skills import confined, document
 from tidegate.agent.skills.confined import OutsideError
-from tidegate.agent.skills.place import Place
+from tidegate.agent.skills.place import Place, Source
 from tidegate.domain.skill import Problem, Severity, Skill
 from tidegate.ids import BlobHash
 
@@ -122,7 +122,10 @@ def _names(place: Place) -> tuple[list[str], tuple[Problem, ...]]:
             listed = list(islice(entries, MAX_LISTED))
         confined.inside(place.folder, place.root)
     except (FileNotFoundError, NotADirectoryError):
-        return [], ()
+        if place.source is not Source.AGENT:
+            return [], ()
+        remedy = "correct `skills` in the configuration, or create it"
+        return [], (_problem(place.folder, "this folder is not there", remedy, Severity.WARNING),)
     except (OSError, RuntimeError) as error:
         message, remedy = _explained(error, "let the gateway read it, or take it away")
         return [], (_problem(place.folder, message, remedy),)
