@@ -3,12 +3,26 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from tidegate.domain.entry import Assistant, Body, User
 from tidegate.domain.run import Lane, Lease, Origin, Run, Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef, snapshot_of
+from tidegate.domain.spawn import SpawnLimits
 from tidegate.ids import BlobHash, SessionId
-from tidegate.store.port import Admission, Admitted, Birth, Claimed, Move, Offer, Receipt, Settled, Store
+from tidegate.store.port import (
+    Admission,
+    Admitted,
+    Birth,
+    Claimed,
+    Move,
+    Offer,
+    Order,
+    Receipt,
+    Settled,
+    Store,
+)
 
 LANES = {
     PolicyName.CHAT: Lane.INTERACTIVE,
@@ -55,6 +69,22 @@ def offered(skills: Mapping[str, str], *, agent: str = "main", is_stocked: bool 
     snapshot = snapshot_of(SkillRef(name, blob) for name, blob in hashes.items())
     bodies = {hashes[name]: text for name, text in texts.items()}
     return Offer(agent=agent, snapshot=snapshot, bodies=bodies if is_stocked else {})
+
+
+def order(lease: Lease, call_id: str) -> Admission:
+    """Return a piece of work that a call of a running run asks a child for, and waits for."""
+    asked = Order(
+        lease=lease,
+        call_id=call_id,
+        tool="spawn_agent",
+        label=call_id,
+        waits=True,
+        limits=SpawnLimits(depth=3, children=3, descendants=5),
+        max_tokens=10_000_000,
+        child_max_tokens=1_000_000,
+    )
+    admission = offer(PolicyName.SUBAGENT, parent=lease.session, text=f"task {call_id}")
+    return msgspec.structs.replace(admission, order=asked)
 
 
 def receipt(key: str, body: str = "hello", scope: str = "test") -> Receipt:

@@ -33,6 +33,7 @@ from tidegate.engine import Engine, engine
 from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
+from tidegate.runtime.nightly import Nightly
 
 LAG_EVERY_S = 1.0
 # Served on every address, a gateway is found on this one from its own machine.
@@ -47,6 +48,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     instance: Instance
     token: str
     inside: Engine
+    nightly: Nightly
     health: Health
     metrics: Metrics
     server: Server
@@ -69,6 +71,7 @@ async def serve(
             services = [
                 tasks.create_task(built.inside.sweeper.serve()),
                 tasks.create_task(built.inside.skills.serve()),
+                tasks.create_task(built.nightly.serve()),
                 tasks.create_task(_watch_lag(built.metrics)),
                 tasks.create_task(_until_broken(built.inside.broken)),
             ]
@@ -97,6 +100,8 @@ async def gateway(
         instance = await _instance(inside, listener)
         inside.held.describe(f"{instance.url}, process {os.getpid()}, instance {instance.id}")
         status = Status(store, sweeper, registry, instance, clock)
+        nightly = Nightly(store, clock, config.backup)
+        status.nightly = nightly
         metrics = Metrics(store, sweeper, status, registry)
         store.listen(metrics.on_commit)
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
@@ -128,6 +133,7 @@ async def gateway(
                 instance=instance,
                 token=token,
                 inside=inside,
+                nightly=nightly,
                 health=health,
                 metrics=metrics,
                 server=server(app, tls=_tls(config)),

@@ -19,6 +19,16 @@ Counts = Mapping[str, Mapping[str, int]]
 Side = Literal["left", "right"]
 
 
+class Backup(TypedDict):
+    """How the nightly backups stand."""
+
+    enabled: bool
+    next_at: str | None
+    last_at: str | None
+    last_bytes: int | None
+    failure: str | None
+
+
 class Status(TypedDict):
     """The status, as far as people see it."""
 
@@ -34,6 +44,7 @@ class Status(TypedDict):
     orphans: Mapping[str, int]
     overdue: int
     holds_deletes: bool
+    backup: Backup
 
 
 @click.command()
@@ -80,10 +91,22 @@ def _show(found: Status) -> None:
     _line("storage", ", ".join(f"{part} {print_size(size)}" for part, size in found["storage"].items()))
     _line("overdue", str(found["overdue"]))
     _line("orphans", ", ".join(f"{name} {count}" for name, count in found["orphans"].items() if count) or "0")
+    _line("backup", _backup(found["backup"]))
     if found["holds_deletes"]:
-        _line("held", "the clock is in doubt, so nothing is deleted; `tidegate sweep --confirm` trusts it")
+        _line("held", "the clock is in doubt, or the store was restored, so nothing is deleted;")
+        _line("", "`tidegate sweep --confirm` lets it go on")
     click.echo()
     count_table(found["sessions"])
+
+
+def _backup(found: Backup) -> str:
+    if not found["enabled"]:
+        return "off"
+    last = (
+        f"last {found['last_at']}, {print_size(found['last_bytes'] or 0)}" if found["last_at"] else "none yet"
+    )
+    failure = f"; failed: {found['failure']}" if found["failure"] else ""
+    return f"{last}, next {found['next_at']}{failure}"
 
 
 def _line(name: str, value: str) -> None:

@@ -17,6 +17,7 @@ from tidegate.config.tree import (
     LIFECYCLE_KEYS,
     Agent,
     Approvals,
+    Backup,
     Config,
     Gateway,
     Lifecycle,
@@ -33,6 +34,7 @@ __all__ = [
     "LIFECYCLE_KEYS",
     "Agent",
     "Approvals",
+    "Backup",
     "Config",
     "Gateway",
     "Lifecycle",
@@ -141,6 +143,7 @@ def effective(config: Config) -> dict[str, object]:
         "runs": written(config.runs),
         "approvals": written(config.approvals),
         "subagents": written(config.subagents),
+        "backup": written(config.backup),
     }
 
 

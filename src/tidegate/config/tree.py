@@ -130,6 +130,24 @@ class Sweep(Section, frozen=True, kw_only=True):
     interval_ms: Annotated[int, Meta(ge=SECOND_MS, le=HOUR_MS)] = 60 * SECOND_MS
 
 
+class Backup(Section, frozen=True, kw_only=True):
+    """A verified copy of the store, once a night."""
+
+    enabled: bool = True
+    #: local time, ``HH:MM``
+    at: str = "03:30"
+    #: how many of them
+    keep: Annotated[int, Meta(ge=1, le=1_000)] = 7
+    #: None is ``backups/`` in the state folder
+    folder: Path | None = None
+
+    @property
+    def minutes(self) -> int:
+        """The time as minutes after midnight."""
+        hour, _, minute = self.at.partition(":")
+        return int(hour) * 60 + int(minute)
+
+
 class Runs(Section, frozen=True, kw_only=True):
     """How many runs there may be."""
 
@@ -172,6 +190,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     runs: Runs = Runs()
     approvals: Approvals = Approvals()
     subagents: Subagents = Subagents()
+    backup: Backup = Backup()
 
 
 def _key_of_variable(name: str) -> str:

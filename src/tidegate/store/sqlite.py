@@ -26,6 +26,7 @@ from tidegate.store import (
     file,
     lists,
     orphans,
+    replacement,
     retention,
     rows,
     runs,
@@ -89,6 +90,7 @@ class SqliteStore:
         path = folder / NAME
         publish: list[Callable[[Effects], None]] = []
         try:
+            replacement.settle(path)
             _look_first(path)
             path.touch(mode=0o600)  # the log gets the mode of the main file
             connection = open_writer(path)

@@ -33,19 +33,6 @@ GROUP BY r.session HAVING count(*) > 1 LIMIT 5;
 SELECT (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM runs),
        (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM usage_daily);
 
--- name: doctor_tallies
-SELECT t.label || ' ' || t.state FROM tallies t LEFT JOIN (
-    SELECT policy, state, count(*) AS count, sum(bytes) AS bytes FROM sessions GROUP BY policy, state
-) s ON s.policy = t.label AND s.state = t.state
-WHERE t.family = 'session' AND (t.count <> coalesce(s.count, 0) OR t.bytes <> coalesce(s.bytes, 0)) LIMIT 5;
-
--- name: doctor_counts
-SELECT t.family FROM tallies t WHERE t.count <> CASE t.family
-    WHEN 'blob' THEN (SELECT count(*) FROM blobs)
-    WHEN 'reference' THEN (SELECT count(*) FROM session_blobs) + (SELECT count(*) FROM snapshot_skills)
-    WHEN 'snapshot' THEN (SELECT count(*) FROM snapshots)
-    ELSE t.count END LIMIT 5;
-
 -- name: doctor_snapshots
 SELECT hash FROM snapshots WHERE hash > :after ORDER BY hash LIMIT :limit;
 
@@ -58,3 +45,6 @@ WHERE g.rowid > :after ORDER BY g.rowid LIMIT :limit;
 
 -- name: doctor_blobs
 SELECT hash FROM blobs WHERE hash > :after ORDER BY hash LIMIT :limit;
+
+-- name: doctor_blob_sessions
+SELECT s.key FROM session_blobs r JOIN sessions s ON s.id = r.session WHERE r.hash = :hash LIMIT 5;
