@@ -27,7 +27,7 @@ from tidegate.store.port import Offer
 T = TypeVar("T")
 
 LOOK_EVERY_S = 0.4
-SLOW_LOOK_EVERY_S = 0.5  # where a look takes long
+SLOW_LOOK_EVERY_S = 0.6  # where a look takes long
 LOOK_SHARE = 100  # looks take at most this part of the time, above the first and up to the second pause
 SETTLE_S = 0.1  # between two looks at what is changing,
 SETTLE_TIMES = 3  # so often at most

@@ -28,6 +28,8 @@ SETTLED_NS = 100_000_000
 
 Signature = tuple[int, ...]
 
+_FILE_BELOW = os.sep + FILE
+
 
 class Book(msgspec.Struct, frozen=True, kw_only=True):
     """What one folder holds: a skill with the hash and the size of its SKILL.md, or only problems."""
@@ -48,7 +50,7 @@ class _Held(NamedTuple):
 class _Listed(NamedTuple):
     signature: Signature
     is_settled: bool
-    names: list[str]
+    paths: list[str]
     problems: tuple[Problem, ...]
 
 
@@ -74,10 +76,9 @@ class Shelf:
         held: dict[str, _Held] = {}
         is_same = [one[2:] for one in listed.values()] == [one[2:] for one in self._listed.values()]
         for place in self._places.values():
-            for name in listed[place.folder].names:
-                path = f"{place.folder}{os.sep}{name}"
+            for path in listed[place.folder].paths:
                 before = self._held.get(path)
-                signature = _signature(f"{path}{os.sep}{FILE}")
+                signature = _signature(path + _FILE_BELOW)
                 if before is None or before.signature != signature or not before.is_settled:
                     held[path] = _read(place, Path(path), signature)
                     is_same = is_same and before is not None and before.book == held[path].book
@@ -93,12 +94,12 @@ class Shelf:
         before = self._listed.get(place.folder)
         if before is not None and before.signature == signature and before.is_settled:
             return before
-        return _Listed(signature, _is_settled(signature), *_names(place))
+        return _Listed(signature, _is_settled(signature), *_folders(place))
 
     def books(self, place: Place) -> list[Book]:
         """Return what lies in a place, by the name of the folder, as it was last looked at."""
-        names = self._listed[place.folder].names if place.folder in self._listed else []
-        return [self._held[f"{place.folder}{os.sep}{name}"].book for name in names]
+        paths = self._listed[place.folder].paths if place.folder in self._listed else []
+        return [self._held[path].book for path in paths]
 
     def problems(self, place: Place) -> tuple[Problem, ...]:
         """Return what is wrong with a place as a whole."""
@@ -115,8 +116,8 @@ def body_of(place: Place, book: Book) -> bytes | None:
     return data if hashlib.sha256(data).hexdigest() == book.hash else None
 
 
-def _names(place: Place) -> tuple[list[str], tuple[Problem, ...]]:
-    """List the folders of a place; one that is not there has none."""
+def _folders(place: Place) -> tuple[list[str], tuple[Problem, ...]]:
+    """Return the paths of the folders of a place, and what is wrong with it; one that is not there has none."""
     try:
         with os.scandir(place.folder) as entries:
             listed = list(islice(entries, MAX_LISTED))
@@ -139,7 +140,7 @@ def _names(place: Place) -> tuple[list[str], tuple[Problem, ...]]:
         message = f"there are {len(names):,} folders{' or more' if len(listed) == MAX_LISTED else ''}; "
         message += f"the first {MAX_FOLDERS:,} by name are looked at"
         problems.append(_problem(place.folder, message, "take away what is not needed"))
-    return names[:MAX_FOLDERS], tuple(problems)
+    return [f"{place.folder}{os.sep}{name}" for name in names[:MAX_FOLDERS]], tuple(problems)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
