@@ -18,6 +18,7 @@ import msgspec
 from tidegate import folder, log
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
+from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.live import Live
@@ -34,6 +35,7 @@ from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
 from tidegate.runtime.nightly import Nightly
+from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
 
 LAG_EVERY_S = 1.0
 # Served on every address, a gateway is found on this one from its own machine.
@@ -82,7 +84,11 @@ async def serve(
             await built.inside.store.remember("started_in_ms", str(SystemClock().monotonic() - started))
             folder.leave_card(state, _card(built, config_path))
             announce(built)
+            supervisor = Supervisor()
+            supervisor.tell(READY)
+            services.append(tasks.create_task(_show_life(supervisor)))
             await stop.wait()
+            supervisor.tell(STOPPING)
             await _drain(built, running)
             built.server.should_exit = True
             await serving
@@ -167,11 +173,11 @@ async def _instance(inside: Engine, listener: socket.socket) -> Instance:
     host, port = listener.getsockname()[:2]
     host = NEARBY.get(host, host)
     scheme = "https" if _tls(config) else "http"
-    is_offline = config.model.provider == "offline"
+    model = next(iter(inside.agents.values())).model.name
     return Instance(
         id=ulid(clock.now()),
         url=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}",
-        model="offline, not an LLM" if is_offline else config.model.name,
+        model="offline, not an LLM" if model == OFFLINE else model,
         started_at=clock.now(),
         boots=boots,
     )
@@ -223,6 +229,13 @@ async def _until_broken(broken: "asyncio.Future[None]") -> None:
     except StorageFailed as error:
         _log.critical("storage_failed", error=str(error))
         raise
+
+
+async def _show_life(supervisor: Supervisor) -> None:
+    """Let the loop itself say that it turns, for as long as somebody wants to hear it."""
+    while supervisor.patience_s:
+        supervisor.tell(ALIVE)
+        await asyncio.sleep(supervisor.patience_s / 3)
 
 
 async def _watch_lag(metrics: Metrics) -> None:

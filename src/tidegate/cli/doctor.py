@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -119,10 +119,8 @@ def _living(folder: Path) -> "Living | None":
     from tidegate.store.doctor import Living  # noqa: PLC0415
 
     try:
-        status = Client(folder).request("GET", "/api/status")
+        status = cast("dict[str, Any]", Client(folder).get("/api/status"))
     except TidegateError:
-        return None
-    if not isinstance(status, dict):
         return None
     containers = {name: (gauge["entries"], gauge["limit"]) for name, gauge in status["containers"].items()}
     return Living(containers, status["shares_reads"], status["holds_deletes"])

@@ -1,22 +1,17 @@
 """``tidegate status``: how the running gateway is, in one look."""
 
 import json
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypedDict, cast
+from typing import TypedDict, cast
 
 import click
 
 from tidegate.cli.client import Client
 from tidegate.cli.options import json_option, state_option
+from tidegate.cli.table import Counts, count_table
 from tidegate.clock import SECOND_MS
 from tidegate.units import print_size, print_span
-
-WIDE = 4_096  # columns of what is no terminal, so that nothing is cut there
-
-Counts = Mapping[str, Mapping[str, int]]
-Side = Literal["left", "right"]
 
 
 class Backup(TypedDict):
@@ -57,30 +52,6 @@ def status(state: Path | None, *, as_json: bool) -> None:
         click.echo(json.dumps(found))
     else:
         _show(cast("Status", found))
-
-
-def table(columns: Mapping[str, Side], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; nothing in a cell is taken for markup."""
-    from rich.console import Console  # noqa: PLC0415 - only tables need it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, side in columns.items():
-        shown.add_column(name, justify=side, overflow="fold")
-    for row in rows:
-        shown.add_row(*map(Text, row))
-    Console(width=None if sys.stdout.isatty() else WIDE).print(shown)
-
-
-def count_table(counts: Counts, printed: Callable[[int], str] = str) -> None:
-    """Print a number for each kind and state of sessions."""
-    states = list(next(iter(counts.values())))
-    rows = [
-        [kind, *(printed(count) if count else "·" for count in found.values())]
-        for kind, found in counts.items()
-    ]
-    table({"kind": "left", **dict.fromkeys(states, "right")}, rows)
 
 
 def _show(found: Status) -> None:

@@ -13,7 +13,7 @@ import apsw
 from tidegate.bounded import LruCache, Registry
 from tidegate.clock import Clock
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
-from tidegate.domain.entry import Body, Entry, text_bytes
+from tidegate.domain.entry import Body, Entry, opaque_of, text_bytes
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
@@ -395,4 +395,4 @@ def _head_size(session: Session) -> int:
 
 
 def _size(bodies: Sequence[Body]) -> int:
-    return sum(text_bytes(body) for body in bodies)
+    return sum(text_bytes(body) + len(opaque_of(body)) for body in bodies)
