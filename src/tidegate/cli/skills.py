@@ -13,7 +13,8 @@ import click
 
 from tidegate.cli.client import Client
 from tidegate.cli.options import config_option, json_option, state_option
-from tidegate.cli.status import table
+from tidegate.cli.table import Side, table
+from tidegate.cli.text import plain
 from tidegate.config import find, read, state_folder
 from tidegate.errors import AgentNotFound, NotFound, StorageFailed, Unavailable
 from tidegate.folder import WORKSPACE
@@ -75,7 +76,14 @@ def list_(agent: str | None, state: Path | None, config: Path | None, *, as_json
         [skill["name"], _standing(skill), skill["source"], print_size(skill["bytes"]), skill["description"]]
         for skill in cast("list[Skill]", found["skills"])
     ]
-    table({"name": "left", "": "left", "source": "left", "size": "right", "description": "left"}, rows)
+    columns: dict[str, Side] = {
+        "name": "left",
+        "": "left",
+        "source": "left",
+        "size": "right",
+        "description": "left",
+    }
+    table(columns, rows, spare=("size", "source"))
 
 
 @skills.command()
@@ -234,4 +242,4 @@ def _show(skill: Skill) -> None:
 
 def _line(name: str, value: str) -> None:
     if value:
-        click.echo(f"{name:<10}{value}")
+        click.echo(f"{name:<10}{plain(value)}")
