@@ -27,6 +27,7 @@ from tidegate.edge.openai import OpenAI
 from tidegate.edge.runs import Runs
 from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
+from tidegate.edge.skills import SkillList
 from tidegate.edge.status import Instance, Status
 from tidegate.edge.sweep import Sweep
 from tidegate.engine import Engine, engine
@@ -71,6 +72,7 @@ async def serve(
             stop = _stop_signal()
             services = [
                 tasks.create_task(built.inside.sweeper.serve()),
+                tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(_watch_lag(built.metrics)),
                 tasks.create_task(_until_broken(built.inside.broken)),
@@ -120,6 +122,7 @@ async def gateway(
             Approvals(store),
             Blobs(store),
             Sweep(sweeper),
+            SkillList(inside.skills, inside.agents),
             Live(store, inside.bus),
             OpenAI(inside.intake, inside.agents, instance.started_at),
             status,
