@@ -96,6 +96,8 @@ class Agent(Section, frozen=True, kw_only=True):
     instructions: str = ""
     #: names of tools; None is all
     tools: tuple[str, ...] | None = None
+    #: what a busy session does with a new message
+    busy: Literal["queue", "interrupt"] = "queue"
     #: names of the agents that it may ask, beside one like itself
     may_spawn: tuple[str, ...] = ()
     #: the folder that its files are in; None is `folder.workspace`

@@ -34,7 +34,17 @@ MOVES = (
     ("completed", "deleted"),
     ("archived", "deleted"),
 )
-REASONS = ("created", "claimed", "finished", "cancelled", "due", "asked", "continued", "restored")
+REASONS = (
+    "created",
+    "claimed",
+    "finished",
+    "cancelled",
+    "due",
+    "asked",
+    "continued",
+    "restored",
+    "interrupted",
+)
 HISTOGRAMS = {
     "commit_seconds": "Time of one group commit.",
     "sweep_seconds": "Time of one sweep.",
