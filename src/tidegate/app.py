@@ -20,6 +20,7 @@ from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
+from tidegate.edge.hooks import HookDoor
 from tidegate.edge.live import Live
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
@@ -67,6 +68,7 @@ async def serve(
             stop = _stop_signal()
             services = [
                 tasks.create_task(built.inside.sweeper.serve()),
+                tasks.create_task(built.inside.postman.serve()),
                 tasks.create_task(_watch_lag(built.metrics)),
                 tasks.create_task(_until_broken(built.inside.broken)),
             ]
@@ -107,6 +109,7 @@ async def gateway(
             Sessions(store, inside.intake, inside.agents),
             Runs(store, inside.intake),
             Approvals(store),
+            HookDoor(inside.hooks, clock, registry),
             Blobs(store),
             Sweep(sweeper),
             Live(store, inside.bus),

@@ -44,7 +44,9 @@ def secret(text: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if prefix != PREFIX or not MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES:
-        raise ValueError(f"a secret is {PREFIX} and the base64 of {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes")
+        raise ValueError(
+            f"a secret is {PREFIX} and the base64 of {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes"
+        )
     return key
 
 

@@ -59,7 +59,9 @@ def _part(match: re.Match[str]) -> Part:
     if match[1] is None:
         raise ValueError(f"the brace at character {match.start() + 1} stands alone; write it twice")
     if not _PATH.fullmatch(match[1]):
-        raise ValueError(f"{match[0][:80]!r} is no field; write {{{WHOLE}}} or a path such as {{issue.title}}")
+        raise ValueError(
+            f"{match[0][:80]!r} is no field; write {{{WHOLE}}} or a path such as {{issue.title}}"
+        )
     return Field(() if match[1] == WHOLE else tuple(match[1].split(".")))
 
 

@@ -18,13 +18,16 @@ from tidegate.config.tree import (
     Agent,
     Approvals,
     Config,
+    Egress,
     Gateway,
+    Hook,
     Lifecycle,
     Model,
     Runs,
     Store,
     Subagents,
     Sweep,
+    Webhook,
 )
 from tidegate.errors import ConfigError
 
@@ -34,13 +37,16 @@ __all__ = [
     "Agent",
     "Approvals",
     "Config",
+    "Egress",
     "Gateway",
+    "Hook",
     "Lifecycle",
     "Model",
     "Runs",
     "Store",
     "Subagents",
     "Sweep",
+    "Webhook",
     "effective",
     "example",
     "find",
@@ -135,6 +141,9 @@ def effective(config: Config) -> dict[str, object]:
         "runs": written(config.runs),
         "approvals": written(config.approvals),
         "subagents": written(config.subagents),
+        "egress": written(config.egress),
+        "hooks": {name: written(hook) for name, hook in config.hooks.items()},
+        "webhooks": {name: written(webhook) for name, webhook in config.webhooks.items()},
     }
 
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
+from tidegate.config import hooks
 from tidegate.config.place import Keys
 from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
 from tidegate.config.tree import (
@@ -16,13 +17,16 @@ from tidegate.config.tree import (
     Agent,
     Approvals,
     Config,
+    Egress,
     Gateway,
+    Hook,
     Lifecycle,
     Model,
     Runs,
     Store,
     Subagents,
     Sweep,
+    Webhook,
 )
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
@@ -41,6 +45,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "runs": Runs,
         "approvals": Approvals,
         "subagents": Subagents,
+        "egress": Egress,
     }
 )
 
@@ -58,6 +63,10 @@ def build(document: Table, folder: Path) -> Config:
             parts[name] = _agents(table_of(value, at), folder)
         elif name == "lifecycle":
             parts[name] = _lifecycle(table_of(value, at), folder)
+        elif name == "hooks":
+            parts[name] = hooks.named(Hook, table_of(value, at), at, folder)
+        elif name == "webhooks":
+            parts[name] = hooks.named(Webhook, table_of(value, at), at, folder)
         elif name in _SECTIONS:
             parts[name] = section(_SECTIONS[name], value, at, folder)
         else:
@@ -66,7 +75,7 @@ def build(document: Table, folder: Path) -> Config:
 
 
 def _refuse(name: str, value: object) -> None:
-    hint = suggestion(name, [*_SECTIONS, "agents", "lifecycle"])
+    hint = suggestion(name, [*_SECTIONS, "agents", "lifecycle", "hooks", "webhooks"])
     if isinstance(value, dict | list):
         raise WrongError((name,), None, "there is no such section", hint)
     raise WrongError((), name, "a key stands in a section", hint)
@@ -121,6 +130,7 @@ def check(config: Config) -> None:
     _check_store(config.store)
     _check_model(config.model)
     _check_key(config.model)
+    hooks.check(config)
 
 
 def _check_names(gateway: Gateway) -> None:

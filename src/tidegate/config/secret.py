@@ -18,7 +18,10 @@ def read(place: str, variables: Sequence[str], files: Sequence[Path]) -> Sequenc
         ConfigError: One is missing, or is none.
     """
     return [
-        *(_secret(_of_variable(place, name), f"{place} secret_env: the value of {name!r}") for name in variables),
+        *(
+            _secret(_of_variable(place, name), f"{place} secret_env: the value of {name!r}")
+            for name in variables
+        ),
         *(_secret(_of_file(place, path), f"{place} secret_file: {str(path)!r}") for path in files),
     ]
 

@@ -15,7 +15,7 @@ from tidegate.edge import openai_errors, wire
 from tidegate.errors import BadRequest, Forbidden, NotAuthorized, TidegateError, WrongHost
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
-OPEN_PREFIX = "/ui/"
+OPEN_PREFIXES = ("/ui/", "/hooks/")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 TOKEN_PARAMETERS = frozenset({"token", "access_token", "api_key", "key"})
 
@@ -60,7 +60,7 @@ class Guard:
                 "a token does not belong into a URL", hint="send it as Authorization: Bearer TOKEN"
             )
         path = scope["path"]
-        if path not in OPEN_PATHS and not path.startswith(OPEN_PREFIX):
+        if path not in OPEN_PATHS and not path.startswith(OPEN_PREFIXES):
             self._check_token(headers.get("authorization", ""))
 
     def _check_token(self, authorization: str) -> None:

@@ -48,3 +48,7 @@ WHERE g.rowid > :after ORDER BY g.rowid LIMIT :limit;
 
 -- name: doctor_blobs
 SELECT hash FROM blobs WHERE hash > :after ORDER BY hash LIMIT :limit;
+
+-- name: doctor_outbox
+SELECT 'to ' || target || ': ' || id FROM outbox WHERE state = 'pending' AND expires_at < :before
+ORDER BY expires_at LIMIT 5;
