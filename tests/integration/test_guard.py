@@ -7,7 +7,13 @@ import pytest
 from gateway_process import TOKEN, WAIT_S, GatewayProcess, error_of, refused_start
 
 ANY = "0.0.0.0"  # noqa: S104 - it is refused
-OPEN = {("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/ui/{file}"), ("POST", "/hooks/{name}")}
+OPEN = {
+    ("GET", "/"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/ui/{file}"),
+    ("POST", "/hooks/{name}"),
+}
 
 
 @pytest.fixture(scope="module")
