@@ -24,6 +24,7 @@ from tidegate.edge.hooks import HookDoor
 from tidegate.edge.live import Live
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
+from tidegate.edge.outbox import OutboxPage
 from tidegate.edge.runs import Runs
 from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
@@ -110,6 +111,7 @@ async def gateway(
             Runs(store, inside.intake),
             Approvals(store),
             HookDoor(inside.hooks, clock, registry),
+            OutboxPage(store),
             Blobs(store),
             Sweep(sweeper),
             Live(store, inside.bus),
