@@ -20,11 +20,18 @@ from tidegate.agent.prompt import open_calls
 from tidegate.agent.tools import Caller, interrupted
 from tidegate.clock import Clock
 from tidegate.domain.approval import Question, Verdict
-from tidegate.domain.entry import Assistant, Body, Call, System, User
+from tidegate.domain.entry import Assistant, Body, Call, System, User, opaque_of
 from tidegate.domain.run import Lane as LaneName
-from tidegate.domain.run import Lease, Run, Step
+from tidegate.domain.run import Lease, Run, Step, Usage
 from tidegate.domain.session import Outcome
-from tidegate.errors import FenceLost, LimitReached, StorageFailed, TidegateError, Unavailable
+from tidegate.errors import (
+    FenceLost,
+    LimitReached,
+    ModelCut,
+    StorageFailed,
+    TidegateError,
+    Unavailable,
+)
 from tidegate.ids import RunId, SessionId
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bell import ring_or
@@ -136,7 +143,7 @@ class Runner:
             raise
         except TidegateError as failure:
             hint = f" ({failure.hint})" if failure.hint else ""
-            ending = _failed(Outcome.FAILED, failure.message + hint)
+            ending = _failed(Outcome.FAILED, failure.message + hint, _half_said(failure))
         except Exception as failure:  # noqa: BLE001 - the wall of a run: its failure must not take others down
             _log.exception("run_crashed")
             ending = _failed(Outcome.FAILED, f"internal error: {type(failure).__name__}")
@@ -161,13 +168,23 @@ class Runner:
     async def _history(self, session: SessionId, max_bytes: int) -> Sequence[Body]:
         """Read the end of the transcript; what models and users said is read whole, what tools answered is not."""
         entries = await self._store.tail(session, max_bytes)
-        return [await self._whole(entry.body) for entry in entries]
+        found: list[Body] = []
+        for entry in reversed(entries):
+            found.append(await self._whole(entry.body, max_bytes))
+            max_bytes -= len(opaque_of(found[-1]))
+        return found[::-1]
 
-    async def _whole(self, body: Body) -> Body:
-        if body.blob is None or not isinstance(body, System | User | Assistant | Call):
+    async def _whole(self, body: Body, max_bytes: int) -> Body:
+        """Return a body as it was said; a provider's own data are left out where they are above *max_bytes*."""
+        if body.blob is not None and isinstance(body, System | User | Assistant | Call):
+            text = (await self._store.blob(body.blob.hash)).decode()
+            body = cast("Body", msgspec.structs.replace(body, text=text, blob=None))
+        if not isinstance(body, Assistant | Call) or body.opaque_blob is None:
             return body
-        text = (await self._store.blob(body.blob.hash)).decode()
-        return cast("Body", msgspec.structs.replace(body, text=text, blob=None))
+        ref, opaque = body.opaque_blob, ""
+        if ref.bytes <= max_bytes:
+            opaque = (await self._store.blob(ref.hash)).decode()
+        return msgspec.structs.replace(body, opaque=opaque, opaque_blob=None)
 
     def _seconds_left(self, claimed: Claimed) -> float:
         """Return the time that the agent's budget and the session's own date leave."""
@@ -191,7 +208,7 @@ class RunJournal:
         """Append a step; on a full disk, wait until it can be."""
         entries = await _until_written(lambda: self._store.append(self._lease, step))
         self._heard = 0
-        return [entry.body for entry in entries]
+        return [_as_said(entry.body, body) for entry, body in zip(entries, step.bodies, strict=True)]
 
     async def verdict(self, question: Question, *, is_new: bool) -> Verdict:
         """Ask the store what a person has said."""
@@ -203,9 +220,25 @@ class RunJournal:
         self._heard += len(delta.text)
 
 
-def _failed(outcome: Outcome, error: str) -> Ending:
+def _failed(outcome: Outcome, error: str, step: Step | None = None) -> Ending:
     """Return the end of a run that has no answer; the reader is told why."""
-    return Ending(outcome=outcome, error=error, notice=f"{outcome.replace('_', ' ')}: {error}")
+    return Ending(outcome=outcome, step=step, error=error, notice=f"{outcome.replace('_', ' ')}: {error}")
+
+
+def _half_said(failure: TidegateError) -> Step | None:
+    """Return what was said of an answer that broke off; it was heard, so it is kept."""
+    if not isinstance(failure, ModelCut):
+        return None
+    read, written = failure.tokens
+    said = Assistant(text=failure.text, is_partial=True)
+    return Step(bodies=[said], usage=Usage(input_tokens=read, output_tokens=written), model=failure.model)
+
+
+def _as_said(kept: Body, said: Body) -> Body:
+    """Return a body as it was kept, but with all that a model said itself, so that it reads that whole."""
+    if not isinstance(kept, Assistant | Call) or not (kept.blob or kept.opaque_blob):
+        return kept
+    return msgspec.structs.replace(kept, text=said.text, blob=None, opaque=opaque_of(said), opaque_blob=None)
 
 
 def _without_lost_calls(history: Sequence[Body], run: Run) -> Sequence[Body]:

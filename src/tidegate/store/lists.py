@@ -98,5 +98,5 @@ def tallies(reads: Reads) -> Tallies:
         receipts=table["receipt", "", ""][0],
         approvals={state: table["approval", "", state][0] for state in ApprovalState},
         outbox={state: table["outbox", "", state][0] for state in DeliveryState},
-        outbox_refused=table["outbox", "", "refused"][0],
+        outbox_refused=table["outbox_refused", "", ""][0],
     )

@@ -210,7 +210,8 @@ def _title(admission: Admission) -> str:
 
 
 def _reply_seq(entries: list[Entry]) -> int | None:
-    """Return the place of the answer, if the step is one: an assistant's text without a call."""
+    """Return the place of the answer, if the step is one: an assistant's whole text without a call."""
     if any(isinstance(entry.body, Call) for entry in entries):
         return None
-    return next((entry.seq for entry in reversed(entries) if isinstance(entry.body, Assistant)), None)
+    bodies = ((entry.seq, entry.body) for entry in reversed(entries))
+    return next((seq for seq, body in bodies if isinstance(body, Assistant) and not body.is_partial), None)

@@ -13,13 +13,25 @@ import apsw
 from tidegate.bounded import LruCache, Registry
 from tidegate.clock import Clock
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
-from tidegate.domain.entry import Body, Entry, text_bytes
+from tidegate.domain.entry import Body, Entry, opaque_of, text_bytes
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
-from tidegate.store import approvals, blobs, file, lists, orphans, retention, rows, runs, sessions, transcript
+from tidegate.store import (
+    approvals,
+    blobs,
+    file,
+    lists,
+    orphans,
+    replacement,
+    retention,
+    rows,
+    runs,
+    sessions,
+    transcript,
+)
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.outbox import Outbox
@@ -78,6 +90,7 @@ class SqliteStore:
         path = folder / NAME
         publish: list[Callable[[Effects], None]] = []
         try:
+            replacement.settle(path)
             _look_first(path)
             path.touch(mode=0o600)  # the log gets the mode of the main file
             connection = open_writer(path)
@@ -377,4 +390,4 @@ def _head_size(session: Session) -> int:
 
 
 def _size(bodies: Sequence[Body]) -> int:
-    return sum(text_bytes(body) for body in bodies)
+    return sum(text_bytes(body) + len(opaque_of(body)) for body in bodies)

@@ -33,12 +33,6 @@ GROUP BY r.session HAVING count(*) > 1 LIMIT 5;
 SELECT (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM runs),
        (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM usage_daily);
 
--- name: doctor_tallies
-SELECT t.label || ' ' || t.state FROM tallies t LEFT JOIN (
-    SELECT policy, state, count(*) AS count, sum(bytes) AS bytes FROM sessions GROUP BY policy, state
-) s ON s.policy = t.label AND s.state = t.state
-WHERE t.family = 'session' AND (t.count <> coalesce(s.count, 0) OR t.bytes <> coalesce(s.bytes, 0)) LIMIT 5;
-
 -- name: doctor_entries
 SELECT id, session, seq, body, checksum FROM entries WHERE id > :after ORDER BY id LIMIT :limit;
 
@@ -52,3 +46,6 @@ SELECT hash FROM blobs WHERE hash > :after ORDER BY hash LIMIT :limit;
 -- name: doctor_outbox
 SELECT 'to ' || target || ': ' || id FROM outbox WHERE state = 'pending' AND expires_at < :before
 ORDER BY expires_at LIMIT 5;
+
+-- name: doctor_blob_sessions
+SELECT s.key FROM session_blobs r JOIN sessions s ON s.id = r.session WHERE r.hash = :hash LIMIT 5;

@@ -5,13 +5,13 @@ INSERT INTO outbox (id, target, kind, state, created_at, due_at, expires_at, bod
 VALUES (:id, :target, :kind, 'pending', :now, :now, :expires_at, :body);
 
 -- name: outbox_held
-SELECT sum(count), sum(bytes) FROM tallies WHERE family = 'outbox' AND state IN ('pending', 'dead');
+SELECT sum(count), sum(bytes) FROM tallies WHERE family = 'outbox';
 
 -- name: outbox_of_target
 SELECT count(*) FROM outbox WHERE state = 'pending' AND target = :target;
 
 -- name: outbox_refused
-UPDATE tallies SET count = count + 1 WHERE family = 'outbox' AND state = 'refused';
+UPDATE tallies SET count = count + 1 WHERE family = 'outbox_refused';
 
 -- What was given up makes room for what is new, the oldest first.
 -- name: outbox_dead_dropped

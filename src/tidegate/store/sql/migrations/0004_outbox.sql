@@ -19,7 +19,7 @@ CREATE INDEX outbox_due ON outbox (target, due_at, number) WHERE state = 'pendin
 CREATE INDEX outbox_expiry ON outbox (state, expires_at);
 
 INSERT INTO tallies (family, label, state)
-VALUES ('outbox', '', 'pending'), ('outbox', '', 'dead'), ('outbox', '', 'refused');
+VALUES ('outbox', '', 'pending'), ('outbox', '', 'dead'), ('outbox_refused', '', '');
 CREATE TRIGGER outbox_born AFTER INSERT ON outbox BEGIN
     UPDATE tallies SET count = count + 1, bytes = bytes + length(NEW.body)
     WHERE family = 'outbox' AND state = NEW.state;
