@@ -6,6 +6,7 @@ in here is bounded by `WAIT_S`.
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -22,6 +23,8 @@ class Turn:
     headers: Mapping[str, str] = field(default_factory=dict)
     #: ``hang`` waits until the client hangs up or the receiver ends, ``cut`` breaks off in the middle of the head
     how: Literal["whole", "hang", "cut"] = "whole"
+    #: sent as it stands, instead of an answer
+    raw: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +87,17 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             self.close_connection = True
             if turn.how == "hang":
                 receiver.over.wait(WAIT_S)
-            elif turn.how == "cut":
-                self.wfile.write(b"HTTP/1.1 200 O")
+            elif turn.how == "cut" or turn.raw:
+                self._write(turn.raw or b"HTTP/1.1 200 O")
             else:
                 self.send_response(turn.status)
                 for name, value in turn.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
+
+        def _write(self, data: bytes) -> None:
+            with suppress(ConnectionError):  # who is told too much hangs up
+                self.wfile.write(data)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

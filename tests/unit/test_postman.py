@@ -127,6 +127,38 @@ async def test_a_failure_is_tried_again(tmp_path: Path, turn: Turn, error: str) 
     assert first.headers["webhook-signature"] != second.headers["webhook-signature"]
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\0\xff" * 500,
+        b"HTTP/1.1 2OO OK\r\n\r\n",
+        b"HTTP/1.1 999999 ??\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 4\r\n\r\nnope",
+        b"HTTP/1.1 200 OK\r\n" + b"X-Much: " + b"x" * 300_000 + b"\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000,
+        b"HTTP/1.1 503 Later\r\nRetry-After: \xe4\xf6\r\nContent-Length: 0\r\n\r\n",
+    ],
+    ids=range(11),
+)
+async def test_no_answer_does_harm(tmp_path: Path, raw: bytes) -> None:
+    """Whatever a receiver says instead of an answer, the delivery is tried again and the postman lives."""
+    with Receiver([Turn(raw=raw)]) as receiver:
+        async with post(tmp_path, pager=receiver.url) as one:
+            await one.put()
+            assert await one.postman.deliver("pager")
+            left = await one.only()
+            assert left.state is DeliveryState.PENDING
+            assert left.error
+            assert "internal" not in left.error
+            one.until_due(left)
+            await one.postman.deliver("pager")
+            assert one.is_empty
+
+
 async def test_a_slow_receiver_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that never answers costs its time limit, not the gateway's patience."""
     monkeypatch.setattr(outbox, "LIMITS", Limits(seconds=0.2))

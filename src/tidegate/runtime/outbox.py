@@ -22,7 +22,7 @@ from tidegate.runtime.bell import ring_or
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects
 
-AT_ONCE = 4  # over all targets
+AT_ONCE = 8  # over all targets; each holds one body
 LIMITS = Limits(seconds=20.0, connect_s=10.0, silent_s=20.0, max_bytes=64 << 10)
 POLL_MS = MINUTE_MS  # a safety net, and what notices a clock that was set
 FIRST_REST_MS = 1 * SECOND_MS
@@ -67,10 +67,10 @@ class Postman:
         now = self._clock.now()
         if one.rests_until > now:
             return False
-        letter = await self._outbox.due(target, now)
-        if letter is None:
-            return False
         async with self._turns:
+            letter = await self._outbox.due(target, now)
+            if letter is None:
+                return False
             attempt = await one.send(letter)
         settled = await self._outbox.settle(letter.delivery.id, attempt)
         if settled is not None and settled.state is DeliveryState.DEAD:
@@ -135,6 +135,9 @@ class _Round:
             return judged(await self._egress.send(request, LIMITS), now)
         except (AddressRefused, UrlRefused, Unreachable) as error:
             return Attempt(reply=Reply.FAILED, error=error.message)
+        except Exception as error:  # noqa: BLE001 - the wall of an attempt: a receiver must not take the gateway down
+            _log.exception("attempt_crashed", target=self.name)
+            return Attempt(reply=Reply.FAILED, error=f"internal error: {type(error).__name__}")
 
 
 def judged(answer: Answer, now: int) -> Attempt:
