@@ -44,6 +44,11 @@ secret_env = "SECRET"
 template = "/spawn 1 /echo deep"
 tools = ["spawn_agent"]
 
+[hooks.chat_spawning]
+secret_env = "SECRET"
+session = "chat:team"
+template = "/spawn 1 /echo deep"
+
 [hooks.inherited]
 secret_env = "SECRET"
 template = "/spawn 1 /big 10"
@@ -191,6 +196,14 @@ def test_a_hook_has_tools_that_only_read(gateway: GatewayProcess) -> None:
     assert "there is no tool 'spawn_agent'" in reply(gateway, call(gateway, "spawning", {}, "msg_spawn"))
     assert reply(gateway, call(gateway, "allowed", {}, "msg_spawn")) == "1: deep"
     assert "there is no tool 'emit'" in reply(gateway, call(gateway, "inherited", {}, "msg_spawn"))
+
+
+def test_a_call_to_a_chat_reads_alone(gateway: GatewayProcess) -> None:
+    """What comes from outside has no more tools in a chat; the person there has them all, before and after."""
+    assert gateway.say("team", "/spawn 1 /echo deep")["reply"] == "1: deep"
+    response = call(gateway, "chat_spawning", {}, "msg_team")
+    assert "there is no tool 'spawn_agent'" in reply(gateway, response)
+    assert gateway.say("team", "/spawn 1 /echo deep")["reply"] == "1: deep"
 
 
 def test_a_chat_keeps_room_for_its_person(gateway: GatewayProcess) -> None:
