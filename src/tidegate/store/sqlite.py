@@ -202,6 +202,10 @@ class SqliteStore:
         """Give free pages back to the disk."""
         return await self.writer.maintain(partial(file.compact, path=self.path))
 
+    async def fold(self) -> None:
+        """Fold the log into the main file, whose size then says all there is to say; not while somebody reads."""
+        await self.writer.maintain(file.fold)
+
     async def remember(self, key: str, value: str) -> None:
         """Keep a value."""
         await self.writer.write(lambda tx: tx.run("meta_kept", key=key, value=value))
