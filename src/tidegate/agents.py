@@ -17,19 +17,22 @@ from tidegate.config.source import Source, sources
 from tidegate.config.tree import Agent as AgentConfig
 from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
+from tidegate.toolset import Toolset
 
 
 @asynccontextmanager
-async def built(config: Config, tools: Sequence[Tool]) -> AsyncIterator[Mapping[str, Agent]]:
+async def built(
+    config: Config, toolset: Toolset, tools: Sequence[Tool]
+) -> AsyncIterator[Mapping[str, Agent]]:
     """Build every agent by its name, with *tools* beside its own; the clients of their models are closed in the end.
 
     Raises:
-        ConfigError: A model needs a key that is missing or what is not installed; an agent names a tool that does not
-            exist.
+        ConfigError: A model needs a key that is missing or what is not installed; the workspace of an agent
+            cannot be used.
     """
     async with AsyncExitStack() as stack:
         models: dict[Target, RemoteModel] = {}
-        agents = {name: _agent(name, agent, config, models, tools) for name, agent in config.agents.items()}
+        agents = {name: _agent(name, config, models, toolset, tools) for name in config.agents}
         for model in models.values():
             stack.push_async_callback(model.aclose)
         yield agents
@@ -37,18 +40,19 @@ async def built(config: Config, tools: Sequence[Tool]) -> AsyncIterator[Mapping[
 
 def _agent(
     name: str,
-    agent: AgentConfig,
     config: Config,
     models: MutableMapping[Target, RemoteModel],
+    toolset: Toolset,
     tools: Sequence[Tool],
 ) -> Agent:
+    agent = config.agents[name]
     candidates = sources(config, agent)
     offline = offline_tools() if any(source.is_offline for source in candidates) else []
     return Agent(
         name=name,
         model=_model(candidates, agent, models),
         instructions=agent.instructions,
-        tools=ToolBox(_tools(name, agent, [*tools, *offline])),
+        tools=ToolBox(toolset.of(name, agent, [*tools, *offline])),
         budget=Budget(
             max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
         ),
@@ -87,16 +91,3 @@ def _target(source: Source, agent: AgentConfig) -> Target:
         max_tokens=source.reserve,
         thinking=agent.thinking,
     )
-
-
-def _tools(name: str, agent: AgentConfig, tools: list[Tool]) -> list[Tool]:
-    if agent.tools is None:
-        return tools
-    known = {tool.spec.name for tool in tools}
-    unknown = next((tool for tool in agent.tools if tool not in known), None)
-    if unknown is not None:
-        raise ConfigError(
-            f"[agents.{name}] tools: there is no tool {unknown!r}",
-            hint=f"there is: {', '.join(sorted(known)) or 'none with this model'}",
-        )
-    return [tool for tool in tools if tool.spec.name in agent.tools]

@@ -20,7 +20,6 @@ from tidegate.config import Config, Runs
 from tidegate.domain import policy
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
-from tidegate.egress import Egress, Rules, rule
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.hooks import Hook, Hooks
@@ -31,9 +30,11 @@ from tidegate.runtime.runner import Runner
 from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.tools.spawn import spawn_tool
+from tidegate.runtime.tools.status import status_tool
 from tidegate.store import lock
 from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
+from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,11 +81,13 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
-        agents = await stack.enter_async_context(built(config, [spawn_tool(subagents)]))
+        tools = [spawn_tool(subagents), status_tool(store, clock, who(config))]
+        toolset = Toolset(config, state, registry)
+        agents = await stack.enter_async_context(built(config, toolset, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
         runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock)
-        postman = Postman(store, _egress(config), _targets(config), clock)
+        postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         for listening in (runner.on_commit, sweeper.on_commit, bus.on_commit, postman.on_commit):
@@ -116,11 +119,6 @@ def _lanes(runs: Runs, registry: Registry) -> Mapping[LaneName, Lane]:
     for name, lane in lanes.items():
         registry.add(f"running_{name}", partial(getattr, lane, "taken"), lane.slots)
     return lanes
-
-
-def _egress(config: Config) -> Egress:
-    allow, deny = config.egress.allow, config.egress.deny
-    return Egress(Rules(allow=[rule(entry) for entry in allow], deny=[rule(entry) for entry in deny]))
 
 
 def _hooks(config: Config) -> Mapping[str, Hook]:

@@ -17,7 +17,9 @@ from tidegate.bounded import Registry
 from tidegate.clock import DAY_MS, HOUR_MS, SECOND_MS, ManualClock
 from tidegate.domain.outbox import Delivery, DeliveryState
 from tidegate.domain.policy import DEFAULTS
-from tidegate.egress import Egress, Limits, Rules, rule
+from tidegate.egress.address import Rules, rule
+from tidegate.egress.client import Egress
+from tidegate.egress.request import Limits
 from tidegate.runtime import outbox
 from tidegate.runtime.outbox import Postman, Target, retry_after_ms
 from tidegate.signature import Signed

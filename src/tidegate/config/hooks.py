@@ -9,9 +9,9 @@ from typing import TypeVar
 from tidegate import template
 from tidegate.config.place import Keys
 from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
-from tidegate.config.tree import Config, Hook, Webhook
-from tidegate.egress import UrlRefused
+from tidegate.config.tree import OFFLINE, OFFLINE_TOOLS, TOOLS, Config, Hook, Webhook
 from tidegate.egress import url as urls
+from tidegate.egress.url import UrlRefused
 from tidegate.errors import BadRequest
 from tidegate.ids import session_key
 
@@ -79,6 +79,10 @@ def _check_hook(at: Keys, hook: Hook, config: Config) -> None:
     if hook.agent and hook.agent not in config.agents:
         hint = suggestion(hook.agent, config.agents)
         raise WrongError(at, "agent", f"there is no agent {hook.agent[:80]!r}", hint)
+    known = [tool for tool in TOOLS if config.model.provider == OFFLINE or tool not in OFFLINE_TOOLS]
+    for tool in hook.tools or ():
+        if tool not in known:
+            raise WrongError(at, "tools", f"there is no tool {tool[:80]!r}", suggestion(tool, known))
     try:
         template.parse(hook.template)
     except ValueError as error:

@@ -29,6 +29,21 @@ LIFECYCLE_KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 
+#: the names of tools; the last ones exist with the offline model alone
+TOOLS = (
+    "list_files",
+    "read_file",
+    "write_file",
+    "edit_file",
+    "web_fetch",
+    "session_status",
+    "spawn_agent",
+    "shell",
+    "emit",
+    "wait",
+)
+OFFLINE_TOOLS = frozenset({"emit", "wait"})
+
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 Duration = Annotated[int, Meta(ge=0)]
@@ -186,6 +201,13 @@ class Approvals(Section, frozen=True, kw_only=True):
     expire_after_ms: Annotated[int, Meta(ge=SECOND_MS, le=365 * DAY_MS)] = DAY_MS
 
 
+class Egress(Section, frozen=True, kw_only=True):
+    """Where requests may go beyond the public network, and where never; addresses, networks and names."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
 class Subagents(Section, frozen=True, kw_only=True):
     """How far a tree of sub-agents may grow; finished ones do not count."""
 
@@ -194,13 +216,6 @@ class Subagents(Section, frozen=True, kw_only=True):
     children: Annotated[int, Meta(ge=1, le=1_000)] = 5
     #: of one root
     descendants: Annotated[int, Meta(ge=1, le=10_000)] = 25
-
-
-class Egress(Section, frozen=True, kw_only=True):
-    """Where requests may go beyond the public network, and where never; addresses, networks and names."""
-
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
 
 
 class Hook(Section, frozen=True, kw_only=True):
@@ -263,9 +278,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lifecycle: Mapping[str, Lifecycle] = MappingProxyType({})
     sweep: Sweep = Sweep()
     runs: Runs = Runs()
+    egress: Egress = Egress()
     approvals: Approvals = Approvals()
     subagents: Subagents = Subagents()
-    egress: Egress = Egress()
     hooks: Mapping[str, Hook] = MappingProxyType({})
     webhooks: Mapping[str, Webhook] = MappingProxyType({})
     backup: Backup = Backup()

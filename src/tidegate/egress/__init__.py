@@ -3,24 +3,5 @@
 A host is resolved once, every address it has is checked, and the connection goes to exactly the checked address,
 while the certificate and the Host header are held to the name. A redirect is a new request, checked like the first. No
 cookies, no proxy, no credentials from files or the environment. The library that speaks HTTP is imported by the first
-request.
+request; and this file imports nothing, because the configuration reads rules (`address`) and has to be quick.
 """
-
-from tidegate.egress.address import AddressRefused, Rules, rule
-from tidegate.egress.client import Answer, Egress
-from tidegate.egress.request import Limits, Request
-from tidegate.egress.unreachable import Unreachable
-from tidegate.egress.url import Url, UrlRefused
-
-__all__ = [
-    "AddressRefused",
-    "Answer",
-    "Egress",
-    "Limits",
-    "Request",
-    "Rules",
-    "Unreachable",
-    "Url",
-    "UrlRefused",
-    "rule",
-]

@@ -16,7 +16,11 @@ import msgspec
 from tidegate import log, signature
 from tidegate.clock import DAY_MS, MINUTE_MS, SECOND_MS, Clock
 from tidegate.domain.outbox import Attempt, DeliveryState, Letter, Reply
-from tidegate.egress import AddressRefused, Answer, Egress, Limits, Request, Unreachable, UrlRefused
+from tidegate.egress.address import AddressRefused
+from tidegate.egress.client import Answer, Egress
+from tidegate.egress.request import Limits, Request
+from tidegate.egress.unreachable import Unreachable
+from tidegate.egress.url import UrlRefused
 from tidegate.errors import Unavailable
 from tidegate.runtime.bell import ring_or
 from tidegate.store.port import Store
