@@ -49,6 +49,10 @@ secret_env = "SECRET"
 session = "chat:team"
 template = "/spawn 1 /echo deep"
 
+[hooks.writing]
+secret_env = "SECRET"
+template = "/write stolen.txt text"
+
 [hooks.inherited]
 secret_env = "SECRET"
 template = "/spawn 1 /big 10"
@@ -194,6 +198,8 @@ def test_a_chat_is_told(gateway: GatewayProcess) -> None:
 def test_a_hook_has_tools_that_only_read(gateway: GatewayProcess) -> None:
     """Its session cannot give tasks to others, unless its configuration names that tool; nor has a child more."""
     assert "there is no tool 'spawn_agent'" in reply(gateway, call(gateway, "spawning", {}, "msg_spawn"))
+    assert "there is no tool 'write_file'" in reply(gateway, call(gateway, "writing", {}, "msg_write"))
+    assert not list(gateway.state.rglob("stolen.txt"))
     assert reply(gateway, call(gateway, "allowed", {}, "msg_spawn")) == "1: deep"
     assert "there is no tool 'emit'" in reply(gateway, call(gateway, "inherited", {}, "msg_spawn"))
 
@@ -255,6 +261,7 @@ def test_rates(tmp_path: Path) -> None:
         ('secret_env = "SECRET"\nsession = "chat:"', "is no place for a message"),
         ('secret_env = "SECRET"\nsession = "chat:a b"', "cannot be a session key"),
         ('secret_env = "SECRET"\nsession = "chat:a"\ntools = []', "isolated session alone"),
+        ('secret_env = "SECRET"\ntools = ["shel"]', "there is no tool 'shel'"),
         ('secret_env = "SECRET"\nmax_body = "2MB"', "must be at most 1MB"),
         ('secret_env = "whsec_secret"\nrate = 0', "must be at least 1"),
         ('secret_env = "a-b"', "no name of an environment variable"),
