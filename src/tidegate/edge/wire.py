@@ -18,6 +18,7 @@ from tidegate.domain.entry import Assistant, Call, Entry, Result, role_of, text_
 from tidegate.domain.run import Run
 from tidegate.domain.session import Session
 from tidegate.errors import BadMessage, BadText, TidegateError, TooLarge, Unavailable
+from tidegate.units import exact_size
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ async def body_of(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
                 break
         else:
             return bytes(parts)
-    raise TooLarge(f"the body has more than {limit >> 20} MiB", hint="send less at once")
+    raise TooLarge(f"the body has more than {exact_size(limit)}", hint="send less at once")
 
 
 def decode(body: bytes, shape: type[T]) -> T:
