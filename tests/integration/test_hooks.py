@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -183,6 +184,23 @@ def test_a_large_body_is_refused_before_the_signature(gateway: GatewayProcess) -
         head = "POST /hooks/small HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n"
         connection.sendall(head.encode())
         assert b" 413 " in connection.recv(4096)  # nothing of it was sent
+
+
+def test_only_so_many_are_open(gateway: GatewayProcess) -> None:
+    """Sixteen callers who do not go on keep no more than sixteen places, and those only as long as they stay."""
+
+    def is_open(count: int) -> bool:
+        return bool(gateway.get("/api/status")["containers"]["hook_calls"]["entries"] == count)
+
+    head = b"POST /hooks/plain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nx"
+    with ExitStack() as stack:
+        for _ in range(16):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), WAIT_S))
+            connection.sendall(head)
+        until(lambda: is_open(16))
+        assert error_of(call(gateway, "plain", {}, "msg_17")) == (429, "rate_limited")
+    until(lambda: is_open(0))
+    assert call(gateway, "plain", {}, "msg_17").status_code == 202
 
 
 def test_a_chat_is_told(gateway: GatewayProcess) -> None:

@@ -32,7 +32,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicyName
     agent: str
     parent: SessionId | None = None
-    #: a parent's children are grouped by themselves; jobs name their group
+    #: a parent's children are grouped by themselves; jobs and hooks name their group
     cap_group: str | None = None
     #: a limit of its own, where that is below the policy's
     max_runtime_ms: int | None = None
