@@ -201,6 +201,7 @@ def test_only_so_many_are_open(gateway: GatewayProcess) -> None:
         assert error_of(call(gateway, "plain", {}, "msg_17")) == (429, "rate_limited")
     until(lambda: is_open(0))
     assert call(gateway, "plain", {}, "msg_17").status_code == 202
+    assert "Traceback" not in gateway.log.read_text()  # or strangers could fill it
 
 
 def test_a_chat_is_told(gateway: GatewayProcess) -> None:
