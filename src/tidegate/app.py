@@ -21,9 +21,11 @@ from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
+from tidegate.edge.hooks import HookDoor
 from tidegate.edge.live import Live
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
+from tidegate.edge.outbox import OutboxPage
 from tidegate.edge.runs import Runs
 from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
@@ -73,6 +75,7 @@ async def serve(
             services = [
                 tasks.create_task(built.inside.sweeper.serve()),
                 tasks.create_task(built.inside.skills.serve()),
+                tasks.create_task(built.inside.postman.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(_watch_lag(built.metrics)),
                 tasks.create_task(_until_broken(built.inside.broken)),
@@ -120,6 +123,8 @@ async def gateway(
             Sessions(store, inside.intake, inside.agents),
             Runs(store, inside.intake),
             Approvals(store),
+            HookDoor(inside.hooks, clock, registry),
+            OutboxPage(store),
             Blobs(store),
             Sweep(sweeper),
             SkillList(inside.skills, inside.agents),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidegate import folder
+from tidegate import folder, template
 from tidegate.agent.loop import Agent
 from tidegate.agent.skills.reach import reaches
 from tidegate.agent.skills.tool import skill_tool
@@ -22,10 +22,13 @@ from tidegate.config import Config, Runs
 from tidegate.domain import policy
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
+from tidegate.runtime.hooks import Hook, Hooks
 from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.library import Library
+from tidegate.runtime.outbox import Postman, Target
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.skills import Skills
 from tidegate.runtime.subagents import Rights, Subagents
@@ -39,7 +42,7 @@ from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine that is open; `serve` of runner, sweeper and skills make it go."""
+    """The parts of an engine that is open; `serve` of runner, sweeper, skills and postman make it go."""
 
     folder: Path
     clock: Clock
@@ -53,6 +56,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     intake: Intake
     runner: Runner
     sweeper: Sweeper
+    hooks: Hooks
+    postman: Postman
     broken: "asyncio.Future[None]"
 
 
@@ -88,10 +93,12 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         toolset = Toolset(config, state, registry)
         agents = await stack.enter_async_context(built(config, toolset, library, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
-        runner = Runner(store, bus, agents, _lanes(config.runs, registry), clock)
+        cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
+        runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock)
+        postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
-        for listening in (runner.on_commit, sweeper.on_commit, bus.on_commit):
+        for listening in (runner.on_commit, sweeper.on_commit, bus.on_commit, postman.on_commit):
             store.listen(listening)
         yield Engine(
             folder=state,
@@ -106,6 +113,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             intake=intake,
             runner=runner,
             sweeper=sweeper,
+            hooks=Hooks(store, intake, _hooks(config)),
+            postman=postman,
             broken=broken,
         )
 
@@ -119,6 +128,29 @@ def _lanes(runs: Runs, registry: Registry) -> Mapping[LaneName, Lane]:
     for name, lane in lanes.items():
         registry.add(f"running_{name}", partial(getattr, lane, "taken"), lane.slots)
     return lanes
+
+
+def _hooks(config: Config) -> Mapping[str, Hook]:
+    return {
+        name: Hook(
+            name=name,
+            secrets=hook.secrets(name),
+            agent=hook.agent or next(iter(config.agents)),
+            is_named=bool(hook.agent),
+            template=template.parse(hook.template),
+            chat=hook.chat,
+            max_body_bytes=hook.max_body_bytes,
+            rate=hook.rate,
+        )
+        for name, hook in config.hooks.items()
+    }
+
+
+def _targets(config: Config) -> Mapping[str, Target]:
+    return {
+        name: Target(url=webhook.url, secrets=webhook.secrets(name))
+        for name, webhook in config.webhooks.items()
+    }
 
 
 def _rights(config: Config) -> Mapping[str, Rights]:

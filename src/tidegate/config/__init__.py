@@ -21,6 +21,7 @@ from tidegate.config.tree import (
     Config,
     Egress,
     Gateway,
+    Hook,
     Lifecycle,
     Model,
     Provider,
@@ -28,6 +29,7 @@ from tidegate.config.tree import (
     Store,
     Subagents,
     Sweep,
+    Webhook,
 )
 from tidegate.errors import ConfigError
 
@@ -40,6 +42,7 @@ __all__ = [
     "Config",
     "Egress",
     "Gateway",
+    "Hook",
     "Lifecycle",
     "Model",
     "Provider",
@@ -47,6 +50,7 @@ __all__ = [
     "Store",
     "Subagents",
     "Sweep",
+    "Webhook",
     "config_home",
     "effective",
     "example",
@@ -149,6 +153,8 @@ def effective(config: Config) -> dict[str, object]:
         "egress": written(config.egress),
         "approvals": written(config.approvals),
         "subagents": written(config.subagents),
+        "hooks": {name: written(hook) for name, hook in config.hooks.items()},
+        "webhooks": {name: written(webhook) for name, webhook in config.webhooks.items()},
         "backup": written(config.backup),
     }
 

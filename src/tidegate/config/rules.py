@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
+from tidegate.config import hooks
 from tidegate.config.place import Keys
 from tidegate.config.preset import PRESETS
 from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
@@ -24,6 +25,7 @@ from tidegate.config.tree import (
     Config,
     Egress,
     Gateway,
+    Hook,
     Lifecycle,
     Model,
     Provider,
@@ -31,6 +33,7 @@ from tidegate.config.tree import (
     Store,
     Subagents,
     Sweep,
+    Webhook,
 )
 from tidegate.egress.address import rule
 
@@ -72,6 +75,10 @@ def build(document: Table, folder: Path) -> Config:
             parts[name] = _agents(table_of(value, at), folder)
         elif name == "lifecycle":
             parts[name] = _lifecycle(table_of(value, at), folder)
+        elif name == "hooks":
+            parts[name] = hooks.named(Hook, table_of(value, at), at, folder)
+        elif name == "webhooks":
+            parts[name] = hooks.named(Webhook, table_of(value, at), at, folder)
         elif name in _SECTIONS:
             parts[name] = section(_SECTIONS[name], value, at, folder)
         else:
@@ -80,7 +87,7 @@ def build(document: Table, folder: Path) -> Config:
 
 
 def _refuse(name: str, value: object) -> None:
-    hint = suggestion(name, [*_SECTIONS, "providers", "agents", "lifecycle"])
+    hint = suggestion(name, [*_SECTIONS, "providers", "agents", "lifecycle", "hooks", "webhooks"])
     if isinstance(value, dict | list):
         raise WrongError((name,), None, "there is no such section", hint)
     raise WrongError((), name, "a key stands in a section", hint)
@@ -150,6 +157,7 @@ def check(config: Config) -> None:
         _check_tools(name, agent, config)
     _check_egress(config.egress)
     _check_night(config.backup)
+    hooks.check(config)
 
 
 def _check_names(gateway: Gateway) -> None:

@@ -34,6 +34,8 @@ REFUSALS = (
     "stopping",
     "limit_reached",
     "too_large",
+    "bad_signature",
+    "rate_limited",
 )
 
 

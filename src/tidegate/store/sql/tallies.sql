@@ -24,6 +24,9 @@ SELECT '', '', count(*), 0 FROM receipts;
 -- name: recount_approval
 SELECT '', state, count(*), 0 FROM approvals GROUP BY state;
 
+-- name: recount_outbox
+SELECT '', state, count(*), coalesce(sum(length(body)), 0) FROM outbox GROUP BY state;
+
 -- name: tally_corrected
 INSERT INTO tallies (family, label, state, count, bytes) VALUES (:family, :label, :state, :number, :size)
 ON CONFLICT (family, label, state) DO UPDATE SET count = excluded.count, bytes = excluded.bytes;
