@@ -75,7 +75,7 @@ def test_what_grew_ends_with_1(
     monkeypatch.setattr(verdict, "GROWTH_BYTES", -(1 << 40))
     monkeypatch.setattr(verdict, "GROWTH_A_SESSION", -(1 << 40))
     with pytest.raises(SystemExit) as ended:
-        main.run(["soak", "--sessions", "40", "--json", "--plant-leak"])
+        main.run(["soak", "--kind", "api", "--sessions", "40", "--json", "--plant-leak"])
 
     assert 1 == ended.value.code
     assert ["resident memory"] == json.loads(capsys.readouterr().out)["grew"]
@@ -85,7 +85,10 @@ def test_what_grew_ends_with_1(
 def test_a_folder_can_be_kept(tmp_path: Path) -> None:
     """The folder that is named stays, and the doctor finds it sound."""
     line = CommandLine(tmp_path / "kept")
-    with soak(tmp_path, "--sessions", "20", "--keep", str(line.state)) as process, limited(process, LIMIT_S):
+    with (
+        soak(tmp_path, "--kind", "api", "--sessions", "20", "--keep", str(line.state)) as process,
+        limited(process, LIMIT_S),
+    ):
         process.communicate()
     assert 0 == process.returncode
     assert 0 == line.run("doctor", "--scrub").code

@@ -1,0 +1,145 @@
+"""The built-in scenario: what a gateway does all day, at an even rate, for as long as one likes.
+
+Every half hour comes a wave: turns over the API, nameless and named, chats that go on after a pause and chats that are
+taken up again from the archive, and sub-agents two deep, some of them refused. All agents have the same 22 skills.
+"""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+
+from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
+from tidegate.config import Config, Lifecycle, Sweep
+from tidegate.domain.session import PolicyName
+from tidegate.soak import shelf
+from tidegate.soak.plan import CLIENTS, Arrivals, kept_ms, littles_law
+from tidegate.soak.talk import AGENTS, Talk, talk
+
+GAP_MS = 30 * MINUTE_MS
+SESSIONS_A_WAVE = 29  # about: what comes by itself, and sub-agents
+API_TURNS = 12
+NEW_CHATS = 2
+PAUSES = (1, 6)  # waves after which a chat goes on: while it is active, and once it is archived
+NAMED_AGAIN = 1  # wave after which a named session is used again
+
+_KEPT_MS = 6 * HOUR_MS
+_IDLE_MS = HOUR_MS
+_CONVERSATION = Lifecycle(idle_after_ms=_IDLE_MS, delete_after_ms=_KEPT_MS)
+_TASK = Lifecycle(archive_after_ms=HOUR_MS, delete_after_ms=_KEPT_MS)
+# The defaults keep for a day to for ever; a soak has to see all of them go, many times over.
+LIFECYCLE = MappingProxyType(
+    {
+        PolicyName.CHAT.value: _CONVERSATION,
+        PolicyName.API_NAMED.value: _CONVERSATION,
+        PolicyName.API.value: Lifecycle(delete_after_ms=_KEPT_MS),
+        PolicyName.SUBAGENT.value: _TASK,
+    }
+)
+
+
+class Everyday(msgspec.Struct, frozen=True, kw_only=True):
+    """The built-in scenario, for so many sessions or so many days."""
+
+    wanted: int | None = None
+    days: int | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return "built-in"
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions come; about, where days are asked for."""
+        return self.wanted or self.waves * SESSIONS_A_WAVE
+
+    @property
+    def gap_ms(self) -> int:
+        """Half an hour."""
+        return GAP_MS
+
+    @property
+    def waves(self) -> int:
+        """How many waves there are; about, where sessions are asked for."""
+        if self.days is not None:
+            return self.days * DAY_MS // GAP_MS
+        return -(-(self.wanted or 1) // SESSIONS_A_WAVE)
+
+    @property
+    def clients(self) -> int:
+        """How many clients of a wave work side by side."""
+        return CLIENTS
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the gateway: the default but for its agents and what it keeps."""
+        agents = {
+            name: msgspec.structs.replace(agent, allow_skills=shelf.NAMES) for name, agent in AGENTS.items()
+        }
+        return Config(
+            agents=agents,
+            lifecycle=LIFECYCLE,
+            sweep=Sweep(interval_ms=HOUR_MS),  # it wakes for each date anyway
+        )
+
+    @property
+    def replaced(self) -> Sequence[str]:
+        """Nothing was given."""
+        return ()
+
+    def share(self, waves: int, born: int) -> float:
+        """Return how much of the sessions or the days is over."""
+        return waves / self.waves if self.days is not None else born / self.sessions
+
+    def talks(self, wave: int) -> Sequence[Talk]:
+        """Return what is said in a wave; it depends on the seed and the wave alone."""
+        chance = random.Random(self.seed << 64 | wave)  # noqa: S311 - a load that can be had again, no secret
+        turns = [talk(self.seed, wave * API_TURNS + at) for at in range(API_TURNS)]
+        return [*turns, *_trees(), *_named(wave), *_chats(wave, chance)]
+
+    def strays(self, agent: str) -> bool:
+        """Whether the firings of jobs of this agent fail on purpose."""
+        return agent != "main"
+
+    def residence_ms(self, name: PolicyName) -> int | None:
+        """Return the longest that a session is kept: a conversation goes on for some waves first."""
+        more = {PolicyName.CHAT: sum(PAUSES), PolicyName.API_NAMED: NAMED_AGAIN}.get(name, 0)
+        kept = kept_ms(self.config, name)
+        return None if kept is None else kept + more * GAP_MS
+
+    def most_stored(self, name: PolicyName, arrivals: Arrivals) -> int:
+        """Return how many sessions of a kind may be there at once."""
+        return littles_law(self.residence_ms(name), arrivals)
+
+    def furnish(self, state: Path) -> None:
+        """Write the skills into the workspace."""
+        shelf.furnish(state)
+
+
+def _trees() -> list[Talk]:
+    """Return an agent with three sub-agents that have two each, and one that asks for one more than it may have."""
+    return [Talk("tree", "/spawn 3 /spawn 2 /big 500"), Talk("refused", "/spawn 6 /echo done")]
+
+
+def _named(wave: int) -> list[Talk]:
+    waves = [at for at in (wave, wave - NAMED_AGAIN) if at >= 0]
+    return [Talk("named", f"/echo turn {at}", kind=PolicyName.API_NAMED, key=f"api:{at}") for at in waves]
+
+
+def _chats(wave: int, chance: random.Random) -> list[Talk]:
+    """Return the first messages of new chats, and later ones of chats of earlier waves."""
+    found: list[Talk] = []
+    for pause, shape in zip((0, *PAUSES), ("chat", "chat_goes_on", "chat_from_archive"), strict=True):
+        if wave < pause:
+            continue
+        for number in range(NEW_CHATS):
+            said = (
+                f"/skill {chance.choice(shelf.NAMES)}" if number else f"/echo {chance.randbytes(200).hex()}"
+            )
+            key = f"chat:{wave - pause}-{number}"
+            found.append(Talk(shape, said, kind=PolicyName.CHAT, key=key))
+    return found
