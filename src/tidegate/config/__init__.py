@@ -11,6 +11,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from tidegate.config.job import Job
+from tidegate.config.job import table as job_table
 from tidegate.config.rules import build, check
 from tidegate.config.section import WrongError, load, placed, written
 from tidegate.config.tree import (
@@ -35,6 +37,7 @@ __all__ = [
     "Approvals",
     "Config",
     "Gateway",
+    "Job",
     "Lifecycle",
     "Model",
     "Runs",
@@ -135,6 +138,7 @@ def effective(config: Config) -> dict[str, object]:
         "runs": written(config.runs),
         "approvals": written(config.approvals),
         "subagents": written(config.subagents),
+        "jobs": [job_table(job) for job in config.jobs],
     }
 
 

@@ -3,13 +3,16 @@
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from tidegate.config.place import Keys
+from tidegate.config import job as jobs
+from tidegate.config.job import Job
+from tidegate.config.place import Keys, item
 from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
 from tidegate.config.tree import (
     LIFECYCLE_KEYS,
@@ -58,6 +61,8 @@ def build(document: Table, folder: Path) -> Config:
             parts[name] = _agents(table_of(value, at), folder)
         elif name == "lifecycle":
             parts[name] = _lifecycle(table_of(value, at), folder)
+        elif name == "jobs":
+            parts[name] = _jobs(value, folder)
         elif name in _SECTIONS:
             parts[name] = section(_SECTIONS[name], value, at, folder)
         else:
@@ -66,7 +71,7 @@ def build(document: Table, folder: Path) -> Config:
 
 
 def _refuse(name: str, value: object) -> None:
-    hint = suggestion(name, [*_SECTIONS, "agents", "lifecycle"])
+    hint = suggestion(name, [*_SECTIONS, "agents", "jobs", "lifecycle"])
     if isinstance(value, dict | list):
         raise WrongError((name,), None, "there is no such section", hint)
     raise WrongError((), name, "a key stands in a section", hint)
@@ -86,6 +91,28 @@ def _agents(table: Table, folder: Path) -> Mapping[str, Agent]:
                     ("agents", name), "may_spawn", f"there is no agent {other!r}", suggestion(other, agents)
                 )
     return MappingProxyType(agents or {"main": Agent()})
+
+
+def _jobs(value: object, folder: Path) -> Sequence[Job]:
+    if not isinstance(value, list):
+        raise WrongError((), "jobs", "expected a list of tables", "write [[jobs]] above each of them")
+    found: dict[str, Job] = {}
+    for number, one in enumerate(value):
+        at: Keys = ("jobs", item(number))
+        values = {key: _text(entry) for key, entry in table_of(one, at).items()}
+        job = section(Job, values, at, folder)
+        problem = jobs.problem(job)
+        if problem is not None:
+            raise WrongError(at, problem.key, problem.what, problem.hint)
+        if job.name in found:
+            raise WrongError(at, "name", f"there is another job {job.name!r}", "give each its own name")
+        found[job.name] = job
+    return tuple(found.values())
+
+
+def _text(value: object) -> object:
+    """Return an instant as the text that TOML has it from."""
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _lifecycle(table: Table, folder: Path) -> Mapping[str, Lifecycle]:
@@ -121,6 +148,7 @@ def check(config: Config) -> None:
     _check_store(config.store)
     _check_model(config.model)
     _check_key(config.model)
+    _check_jobs(config)
 
 
 def _check_names(gateway: Gateway) -> None:
@@ -182,6 +210,13 @@ def _check_key(model: Model) -> None:
     if model.api_key_env and not _VARIABLE.fullmatch(model.api_key_env):
         hint = "write the name of the variable, never the key itself"
         raise WrongError(at, "api_key_env", "this is no name of an environment variable", hint)
+
+
+def _check_jobs(config: Config) -> None:
+    for number, job in enumerate(config.jobs):
+        if job.agent is not None and job.agent not in config.agents:
+            hint = suggestion(job.agent, config.agents)
+            raise WrongError(("jobs", item(number)), "agent", f"there is no agent {job.agent!r}", hint)
 
 
 def _is_host(text: str) -> bool:

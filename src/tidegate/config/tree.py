@@ -1,7 +1,7 @@
 """The tree of the configuration: what can be set, and what it is by default."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import force_setattr
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from tidegate.config.job import Job
 from tidegate.config.section import Section
 from tidegate.errors import ConfigError
 
@@ -166,6 +167,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     runs: Runs = Runs()
     approvals: Approvals = Approvals()
     subagents: Subagents = Subagents()
+    jobs: Sequence[Job] = ()
 
 
 def _key_of_variable(name: str) -> str:
