@@ -20,7 +20,9 @@ from tidegate.config import Config, Runs
 from tidegate.domain import policy
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.runtime import jobs
 from tidegate.runtime.bus import Bus
+from tidegate.runtime.cron import Cron
 from tidegate.runtime.intake import Intake
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.runner import Runner
@@ -33,7 +35,7 @@ from tidegate.store.sqlite import SqliteStore
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine that is open; `runner.serve` and `sweeper.serve` make it go."""
+    """The parts of an engine that is open; `runner.serve`, `sweeper.serve` and `cron.serve` make it go."""
 
     folder: Path
     clock: Clock
@@ -46,6 +48,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     intake: Intake
     runner: Runner
     sweeper: Sweeper
+    cron: Cron
     broken: "asyncio.Future[None]"
 
 
@@ -73,7 +76,11 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         runner = Runner(store, bus, agents, _lanes(config.runs, registry), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
-        for listening in (runner.on_commit, sweeper.on_commit, bus.on_commit):
+        definitions = jobs.of_config(config)
+        jobs.check(definitions, agents)
+        await store.reconcile_jobs(definitions)
+        cron = Cron(store, intake, clock)
+        for listening in (runner.on_commit, sweeper.on_commit, cron.on_commit, bus.on_commit):
             store.listen(listening)
         yield Engine(
             folder=state,
@@ -87,6 +94,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             intake=intake,
             runner=runner,
             sweeper=sweeper,
+            cron=cron,
             broken=broken,
         )
 

@@ -122,18 +122,30 @@ def _schedule_problem(job: Job) -> Problem | None:
 
 def _target_problem(job: Job) -> Problem | None:
     if not _is_key(job.session):
-        return Problem("session", f"{job.session[:80]!r} cannot be a session key", f'write "{ISOLATED}" or a key')
+        return Problem(
+            "session", f"{job.session[:80]!r} cannot be a session key", f'write "{ISOLATED}" or a key'
+        )
     way, _, name = job.deliver.partition(":")
-    is_known = {NOWHERE: job.deliver == NOWHERE, "chat": _is_key(name), "webhook": bool(_HOOK.fullmatch(name))}
+    is_known = {
+        NOWHERE: job.deliver == NOWHERE,
+        "chat": _is_key(name),
+        "webhook": bool(_HOOK.fullmatch(name)),
+    }
     if not is_known.get(way):
         return Problem(
             "deliver", f"{job.deliver[:80]!r} is no target", 'write "none", "chat:KEY" or "webhook:NAME"'
         )
     if job.session != ISOLATED:
-        for key, value in (("deliver", way != NOWHERE), ("tools", job.tools), ("max_runtime", job.max_runtime_ms)):
+        for key, value in (
+            ("deliver", way != NOWHERE),
+            ("tools", job.tools),
+            ("max_runtime", job.max_runtime_ms),
+        ):
             if value:
                 hint = f'leave it out, or set session = "{ISOLATED}"'
-                return Problem(key, "is for isolated sessions; here everything happens in the one named", hint)
+                return Problem(
+                    key, "is for isolated sessions; here everything happens in the one named", hint
+                )
     return None
 
 

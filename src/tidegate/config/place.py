@@ -40,7 +40,8 @@ def line_of(text: str, keys: Keys) -> int:
         if statement.startswith("["):
             table = _header(tree)
             if statement.startswith("[["):
-                table, arrays[table] = (*table, item(arrays[table])), arrays[table] + 1
+                arrays[table] += 1
+                table = (*table, item(arrays[table] - 1))
             reach = len(table) if keys[: len(table)] == table else _depth(tree, keys)
         elif keys[: len(table)] == table:
             reach = len(table) + _depth(tree, keys[len(table) :])

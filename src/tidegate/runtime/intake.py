@@ -1,19 +1,29 @@
 """The one door: every piece of work becomes a run here, whoever asks for it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
 
+from tidegate.domain import job as rules
 from tidegate.domain.entry import Assistant, Entry, User
+from tidegate.domain.job import Job, Plan
 from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import PolicyName
-from tidegate.errors import BadText, RunNotFound, SessionRunning, Stopping, TooLarge, TooManySessions
+from tidegate.errors import (
+    BadText,
+    JobNotFound,
+    RunNotFound,
+    SessionRunning,
+    Stopping,
+    TooLarge,
+    TooManySessions,
+)
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
-from tidegate.store.port import Admission, Admitted, Birth, Receipt, Store
+from tidegate.store.port import Admission, Admitted, Attempt, Birth, Receipt, Shot, Store
 
 MAX_MESSAGE_BYTES = 1 << 20
 ROOM_TRIES = 3
@@ -79,6 +89,53 @@ class Intake:
                 if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
                     raise
         return await self._store.admit(admission)
+
+    async def fire(self, due: Sequence[tuple[Job, Plan]]) -> list[Shot]:
+        """Carry out what is planned for jobs whose instants have come.
+
+        Raises:
+            Stopping: The gateway is stopping.
+        """
+        if self._is_closed:
+            raise Stopping(retry_after_s=5)
+        attempts = [Attempt(job=job, plan=plan, admission=self._admission(job)) for job, plan in due]
+        return await self._store.fire(attempts)
+
+    async def run_job(self, name: str) -> Admitted:
+        """Make a run of a job now, beside its schedule.
+
+        Raises:
+            JobNotFound: There is no such job.
+            JobRunning: It still runs and may not overlap.
+            Stopping: The gateway is stopping.
+            Refused, Unavailable: What the store refuses.
+        """
+        if self._is_closed:
+            raise Stopping(retry_after_s=5)
+        job = self._store.job(name)
+        if job is None:
+            raise JobNotFound(f"there is no job {name[:80]!r}")
+        return await self._store.ask_job(job, self._admission(job))
+
+    def _admission(self, job: Job) -> Admission:
+        """Return the run of a job: in a new session each time, or in the conversation that it names."""
+        definition, is_isolated = job.definition, rules.is_isolated(job.definition)
+        return Admission(
+            key=None if is_isolated else definition.session,
+            birth=Birth(
+                policy=PolicyName.CRON if is_isolated else PolicyName.CHAT,
+                agent=definition.agent or "",
+                cap_group=f"job:{job.name}" if is_isolated else None,
+                max_runtime_ms=definition.max_runtime_ms,
+                title=job.name,
+            ),
+            agent_is_named=True,
+            lane=Lane.CRON,
+            origin=Origin.FIRING,
+            bodies=[User(text=definition.prompt)],
+            max_queued=self._bounds["max_queued"],
+            max_open=self._bounds["max_open"],
+        )
 
     async def outcome(self, run: Run) -> Run:
         """Wait until a run is done or waits for somebody, and return it as it is then.

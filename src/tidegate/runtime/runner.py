@@ -158,7 +158,10 @@ class Runner:
         return await loop.run(agent, journal, history, run.steps, run.spent)
 
     def _agent_of(self, claimed: Claimed) -> Agent:
-        """Return the agent of a run; a sub-agent has no tool that one above it has not, and its share of tokens."""
+        """Return the agent of a run; a sub-agent has no tool that one above it has not, and its share of tokens.
+
+        Where a job is at the top, that holds for the tools of the job.
+        """
         agent = self._agents.get(claimed.session.agent)
         if agent is None:
             raise ModelFailed(
@@ -170,6 +173,9 @@ class Runner:
             if above is None or above.agent not in self._agents:
                 break
             tools, session = tools.only(self._agents[above.agent].tools.names), above
+        rights = self._store.job_rights(session.id, None) if session.kind is Kind.CRON else None
+        if rights is not None and rights.tools is not None:
+            tools = tools.only(rights.tools)
         limit = claimed.run.max_tokens
         budget = agent.budget if limit is None else agent.budget.within(limit)
         return msgspec.structs.replace(agent, tools=tools, budget=budget)

@@ -37,7 +37,19 @@ SELECT (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM runs),
 SELECT t.label || ' ' || t.state FROM tallies t LEFT JOIN (
     SELECT policy, state, count(*) AS count, sum(bytes) AS bytes FROM sessions GROUP BY policy, state
 ) s ON s.policy = t.label AND s.state = t.state
-WHERE t.family = 'session' AND (t.count <> coalesce(s.count, 0) OR t.bytes <> coalesce(s.bytes, 0)) LIMIT 5;
+WHERE t.family = 'session' AND (t.count <> coalesce(s.count, 0) OR t.bytes <> coalesce(s.bytes, 0))
+UNION ALL
+SELECT 'job ' || t.label || ' ' || t.state FROM tallies t WHERE t.family = 'job' AND t.count <> (
+    SELECT count(*) FROM jobs j WHERE j.origin = t.label AND j.paused = (t.state = 'paused'))
+UNION ALL
+SELECT 'firing ' || t.state FROM tallies t WHERE t.family = 'firing' AND t.count <> (
+    SELECT count(*) FROM firings f WHERE f.outcome = t.state)
+LIMIT 5;
+
+-- A job whose date has gone without a next one, though it has no end.
+-- name: doctor_jobs_dateless
+SELECT name FROM jobs WHERE (paused AND wakes_at IS NOT NULL)
+   OR (NOT paused AND (wakes_at IS NULL) <> (next_at IS NULL)) LIMIT 5;
 
 -- name: doctor_entries
 SELECT id, session, seq, body, checksum FROM entries WHERE id > :after ORDER BY id LIMIT :limit;
