@@ -20,6 +20,7 @@ from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
+from tidegate.edge.jobs import Jobs
 from tidegate.edge.live import Live
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
@@ -108,6 +109,7 @@ async def gateway(
             Sessions(store, inside.intake, inside.agents),
             Runs(store, inside.intake),
             Approvals(store),
+            Jobs(store, inside.intake, inside.jobs),
             Blobs(store),
             Sweep(sweeper),
             Live(store, inside.bus),

@@ -24,6 +24,7 @@ from tidegate.runtime import jobs
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.cron import Cron
 from tidegate.runtime.intake import Intake
+from tidegate.runtime.jobs import Jobs
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.subagents import Rights, Subagents
@@ -48,6 +49,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     intake: Intake
     runner: Runner
     sweeper: Sweeper
+    jobs: Jobs
     cron: Cron
     broken: "asyncio.Future[None]"
 
@@ -94,6 +96,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             intake=intake,
             runner=runner,
             sweeper=sweeper,
+            jobs=Jobs(store, agents, clock),
             cron=cron,
             broken=broken,
         )

@@ -112,10 +112,21 @@ class Intake:
         """
         if self._is_closed:
             raise Stopping(retry_after_s=5)
+        job = self.job(name)
+        return await self._store.ask_job(job, self._admission(job))
+
+    def job(self, name: str) -> Job:
+        """Return a job.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
         job = self._store.job(name)
         if job is None:
-            raise JobNotFound(f"there is no job {name[:80]!r}")
-        return await self._store.ask_job(job, self._admission(job))
+            raise JobNotFound(
+                f"there is no job {name[:80]!r}", hint="`tidegate jobs list` shows what there is"
+            )
+        return job
 
     def _admission(self, job: Job) -> Admission:
         """Return the run of a job: in a new session each time, or in the conversation that it names."""
