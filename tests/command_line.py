@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
+
+import pytest
 
 import tidegate
 
@@ -29,6 +33,8 @@ class CommandLine(NamedTuple):
     """The command line, with the state folder that it is used on."""
 
     state: Path
+    #: what else is in the environment of every command
+    variables: Mapping[str, str] = MappingProxyType({})
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -36,9 +42,11 @@ class CommandLine(NamedTuple):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
         return kept | {
             "XDG_CONFIG_HOME": str(self.state / "xdg"),
+            "XDG_STATE_HOME": str(self.state / "xdg"),
             "TIDEGATE_HOME": str(self.state),
             "PYTHONPATH": str(Path(tidegate.__file__).parents[1]),
             "TERM": "dumb",
+            **self.variables,
         }
 
     def run(self, *args: str | Path, stdin: bytes = b"") -> Told:
@@ -69,6 +77,16 @@ class CommandLine(NamedTuple):
 def command(*args: str | Path) -> list[str]:
     """Return how the command line is called."""
     return [sys.executable, "-m", "tidegate", *map(str, args)]
+
+
+def key_of(request: pytest.FixtureRequest) -> str:
+    """Return a session key of the test's own."""
+    return f"t:{request.node.name}"
+
+
+def timeless(text: str) -> str:
+    """Return what was printed without how long calls took."""
+    return re.sub(r" in \d+(\.\d)? s\b", " in # s", text)
 
 
 @contextmanager

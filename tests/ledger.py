@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from tidegate.domain.entry import Entry
+from tidegate.domain.entry import Entry, Result
 from tidegate.domain.run import Lane, Lease, Run, RunState
 from tidegate.domain.session import PolicyName
 from tidegate.ids import RunId, SessionId
@@ -39,6 +39,13 @@ class Promise(msgspec.Struct):
     expires_at: int
 
 
+class Debt(msgspec.Struct):
+    """A result that a child owes to a call."""
+
+    lease: Lease
+    call_id: str
+
+
 class Ledger:
     """What a store has promised so far."""
 
@@ -48,6 +55,10 @@ class Ledger:
         self.open: dict[RunId, OpenRun] = {}
         self.promises: dict[str, Promise] = {}
         self.lost: list[Lease] = []
+        #: by child
+        self.debts: dict[SessionId, Debt] = {}
+        #: calls that have got their results, by session
+        self.paid: dict[SessionId, list[str]] = {}
 
     def admitted(self, admitted: Admitted, text: str) -> None:
         """Note an accepted message."""
@@ -80,10 +91,23 @@ class Ledger:
         run.lease, run.is_waiting = None, True
         self.lost.append(lease)
 
-    def decided(self, waiting: Collection[RunId]) -> None:
-        """Note that only these runs still wait."""
+    def owes(self, child: Admitted, lease: Lease, call_id: str) -> None:
+        """Note that a child owes a result."""
+        self.debts[child.session.id] = Debt(lease, call_id)
+
+    def settle(self, store: Store) -> None:
+        """Note the results of children that have ended: each has come with the end."""
+        for child, debt in list(self.debts.items()):
+            head = store.session_by_id(child)
+            if head is None or not head.is_live:
+                self.paid.setdefault(debt.lease.session, []).append(debt.call_id)
+                del self.debts[child]
+
+    def decided(self, asked: Collection[RunId]) -> None:
+        """Note which runs still wait: those with an open question, and those that are owed a result."""
+        owed = {debt.lease.run for debt in self.debts.values()}
         for run in self.open.values():
-            run.is_waiting = run.is_waiting and run.id in waiting
+            run.is_waiting = run.is_waiting and (run.id in asked or run.id in owed)
 
     def running(self) -> list[Lease]:
         """Return the leases that are good."""
@@ -118,8 +142,11 @@ class Ledger:
             entries: list[Entry] = []
             while page := await store.entries(session, len(entries), 7):
                 entries += page
-            assert [entry.seq for entry in entries] == list(range(1, len(texts) + 1))
-            assert [await self._whole(store, entry) for entry in entries] == texts
+            assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+            results = [entry.body.call_id for entry in entries if isinstance(entry.body, Result)]
+            assert sorted(results) == sorted(self.paid.get(session, []))
+            said = [entry for entry in entries if not isinstance(entry.body, Result)]
+            assert [await self._whole(store, entry) for entry in said] == texts
 
     async def _whole(self, store: Store, entry: Entry) -> str:
         blob = entry.body.blob

@@ -69,7 +69,7 @@ class Living(RuleBasedStateMachine):
         """Return one of the sessions that may have children, or nobody."""
         heads = self.audit.heads().values()
         found = [session.id for session in heads if session.is_live or session.policy.is_conversation]
-        return pick([None, *sorted(found)], number)
+        return pick([None, *found], number)
 
     def is_full(self, name: PolicyName) -> bool:
         """Whether as many sessions of a policy live as may."""
@@ -89,10 +89,17 @@ class Living(RuleBasedStateMachine):
         return True
 
     def pending(self) -> list[Approval]:
-        """Return what waits for a person's word."""
-        return self.do(
+        """Return what waits for a person's word; not in the order of ids, which differ from run to run."""
+        found = self.do(
             self.store.approvals(state=ApprovalState.PENDING, session=None, before=None, limit=1_000)
         )
+        return sorted(found, key=lambda approval: int(approval.question.call_id))
+
+    def follow(self) -> None:
+        """Note what the last operation has ended."""
+        self.ledger.settle(self.store)
+        self.ledger.decided({approval.run for approval in self.pending()})
+        self.ledger.follow(self.store)
 
     def has_sessions(self) -> bool:
         """Whether there is any session."""

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from tidegate.domain.entry import Assistant, Body, User
 from tidegate.domain.run import Lane, Lease, Origin, Run, Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
+from tidegate.domain.spawn import SpawnLimits
 from tidegate.ids import SessionId
-from tidegate.store.port import Admission, Admitted, Birth, Claimed, Move, Receipt, Settled, Store
+from tidegate.store.port import Admission, Admitted, Birth, Claimed, Move, Order, Receipt, Settled, Store
 
 LANES = {
     PolicyName.CHAT: Lane.INTERACTIVE,
@@ -42,6 +45,22 @@ def offer(  # noqa: PLR0913 - each is optional, and tests read like sentences
         bodies=[User(text=text)],
         receipt=receipt,
     )
+
+
+def order(lease: Lease, call_id: str) -> Admission:
+    """Return a piece of work that a call of a running run asks a child for, and waits for."""
+    asked = Order(
+        lease=lease,
+        call_id=call_id,
+        tool="spawn_agent",
+        label=call_id,
+        waits=True,
+        limits=SpawnLimits(depth=3, children=3, descendants=5),
+        max_tokens=10_000_000,
+        child_max_tokens=1_000_000,
+    )
+    admission = offer(PolicyName.SUBAGENT, parent=lease.session, text=f"task {call_id}")
+    return msgspec.structs.replace(admission, order=asked)
 
 
 def receipt(key: str, body: str = "hello", scope: str = "test") -> Receipt:

@@ -33,6 +33,8 @@ from tidegate.engine import Engine, engine
 from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
+from tidegate.runtime.nightly import Nightly
+from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
 
 LAG_EVERY_S = 1.0
 # Served on every address, a gateway is found on this one from its own machine.
@@ -47,6 +49,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     instance: Instance
     token: str
     inside: Engine
+    nightly: Nightly
     health: Health
     metrics: Metrics
     server: Server
@@ -69,6 +72,7 @@ async def serve(
             services = [
                 tasks.create_task(built.inside.sweeper.serve()),
                 tasks.create_task(built.inside.cron.serve()),
+                tasks.create_task(built.nightly.serve()),
                 tasks.create_task(_watch_lag(built.metrics)),
                 tasks.create_task(_until_broken(built.inside.broken)),
             ]
@@ -79,7 +83,11 @@ async def serve(
             await built.inside.store.remember("started_in_ms", str(SystemClock().monotonic() - started))
             folder.leave_card(state, _card(built, config_path))
             announce(built)
+            supervisor = Supervisor()
+            supervisor.tell(READY)
+            services.append(tasks.create_task(_show_life(supervisor)))
             await stop.wait()
+            supervisor.tell(STOPPING)
             await _drain(built, running)
             built.server.should_exit = True
             await serving
@@ -97,6 +105,8 @@ async def gateway(
         instance = await _instance(inside, listener)
         inside.held.describe(f"{instance.url}, process {os.getpid()}, instance {instance.id}")
         status = Status(store, sweeper, registry, instance, clock)
+        nightly = Nightly(store, clock, config.backup)
+        status.nightly = nightly
         metrics = Metrics(store, sweeper, status, registry)
         store.listen(metrics.on_commit)
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
@@ -128,6 +138,7 @@ async def gateway(
                 instance=instance,
                 token=token,
                 inside=inside,
+                nightly=nightly,
                 health=health,
                 metrics=metrics,
                 server=server(app, tls=_tls(config)),
@@ -217,6 +228,13 @@ async def _until_broken(broken: "asyncio.Future[None]") -> None:
     except StorageFailed as error:
         _log.critical("storage_failed", error=str(error))
         raise
+
+
+async def _show_life(supervisor: Supervisor) -> None:
+    """Let the loop itself say that it turns, for as long as somebody wants to hear it."""
+    while supervisor.patience_s:
+        supervisor.tell(ALIVE)
+        await asyncio.sleep(supervisor.patience_s / 3)
 
 
 async def _watch_lag(metrics: Metrics) -> None:

@@ -71,7 +71,13 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
         bus = Bus(registry)
-        intake = Intake(store, bus, max_queued=config.runs.queue, max_open=config.runs.session_queue)
+        intake = Intake(
+            store,
+            bus,
+            max_queued=config.runs.queue,
+            max_open=config.runs.session_queue,
+            interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
+        )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
         agents = await stack.enter_async_context(built(config, [spawn_tool(subagents)]))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)

@@ -5,16 +5,17 @@ from house import House
 from tidegate.domain.entry import User
 from tidegate.domain.policy import DEFAULTS, Policies
 from tidegate.domain.run import Lane, Origin, RunState
-from tidegate.domain.session import DueTo, Kind, PolicyName, State
+from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, State
 from tidegate.errors import (
     AgentMismatch,
+    FenceLost,
     QueueFull,
     SessionBusy,
     SessionFinished,
     TooManySessions,
 )
 from tidegate.store.port import Admission, Birth
-from work import LANES, archive, claim, counts, fresh, head, offer, start, texts, work
+from work import LANES, archive, claim, counts, fresh, head, offer, say, start, texts, work
 
 pytestmark = pytest.mark.anyio
 
@@ -177,3 +178,26 @@ async def test_several_messages_at_once(house: House) -> None:
         bodies=[User(text=text) for text in "abc"],
     )
     assert await texts(house.store, await start(house.store, admission)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("policy", [PolicyName.CHAT, PolicyName.API_NAMED])
+async def test_an_interrupting_message_goes_first(house: House, policy: PolicyName) -> None:
+    """What is open in a conversation is closed as interrupted, said and unsaid alike kept; the message is next."""
+    running = await start(house.store, offer(policy, key="k", text="one"))
+    await say(house.store, running.run.lease, "half")
+    queued = await house.store.admit(offer(policy, key="k", text="two"))
+    admission = msgspec.structs.replace(offer(policy, key="k", text="three"), interrupts=True)
+    admitted = await house.store.admit(admission)
+    for run in (running.run, queued.run):
+        assert fresh(house.store, run).outcome is Outcome.INTERRUPTED
+    with pytest.raises(FenceLost):
+        await say(house.store, running.run.lease, "more")
+    assert (await claim(house.store)).run.id == admitted.run.id
+    assert await texts(house.store, running) == ["one", "half", "two", "three"]
+
+
+async def test_nothing_is_interrupted_in_an_ephemeral_session(house: House) -> None:
+    """A piece of work in an ephemeral session waits, whatever it wants."""
+    running = await start(house.store, offer(PolicyName.API, key="k"))
+    await house.store.admit(msgspec.structs.replace(offer(PolicyName.API, key="k"), interrupts=True))
+    assert fresh(house.store, running.run).state is RunState.RUNNING

@@ -1,47 +1,16 @@
 import json
-import os
-import pty
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from command_line import CommandLine, Process, limited
-
-DETERMINISTIC = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/"
+from command_line import CommandLine, key_of
+from terminal import terminal
 
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> CommandLine:
     """Return the command line on a folder without a gateway."""
     return CommandLine(tmp_path)
-
-
-def key_of(request: pytest.FixtureRequest) -> str:
-    """Return a session key of the test's own."""
-    return f"t:{request.node.name}"
-
-
-@contextmanager
-def terminal(line: CommandLine, *args: str) -> Iterator[tuple[Process, int]]:
-    """Run a command on a terminal of its own; yield it and the other end of the terminal."""
-    ours, theirs = pty.openpty()
-    with line.start(*args, screen=theirs) as process, limited(process):
-        os.close(theirs)
-        yield process, ours
-        process.wait()
-    os.close(ours)
-    assert process.returncode == 0
-
-
-def until(screen: int, text: str) -> str:
-    """Read the screen until *text* stands there, and return all that was read."""
-    read = b""
-    while text.encode() not in read:
-        read += os.read(screen, 4_096)
-    return read.decode()
 
 
 def test_not_running(nowhere: CommandLine) -> None:
@@ -85,91 +54,6 @@ def test_token(tidegate_up: CommandLine) -> None:
     assert tidegate_up.json("token") == {"token": token}
 
 
-def test_chat(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
-    """A message is answered, in a new session and in one that is there, and nothing else is printed."""
-    key = key_of(request)
-    for text in ("first", "secönd\n", "\x1b[31mthird"):
-        assert tidegate_up.run("chat", f"/echo {text}", "--session", key) == (0, f"{text}\n", "")
-    assert tidegate_up.json("sessions", "show", key)["session"]["entries"] == 6
-
-
-def test_chat_shows_tool_calls(tidegate_up: CommandLine) -> None:
-    """A tool call is one line beside the answer."""
-    assert tidegate_up.run("chat", "/sleep 0.1") == (0, "slept 0.1\n", '→ wait {"seconds":0.1}\n')
-
-
-def test_chat_reads_standard_input(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
-    """A message comes from standard input where it is `-` or missing; a large one comes back whole."""
-    text = DETERMINISTIC * 2_000
-    for args in ([], ["-"]):
-        told = tidegate_up.run("chat", *args, "--session", key_of(request), stdin=f"/echo {text}\n".encode())
-        assert told == (0, f"{text}\n", "")
-    assert tidegate_up.run("chat", stdin=b"").code == 2
-    assert tidegate_up.run("chat", stdin=b"\xff").err == "error: standard input is not UTF-8: byte 1\n"
-
-
-def test_chat_as_json(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
-    """With --json the answer is an object with run, session and reply."""
-    key = key_of(request)
-    answer = tidegate_up.json("chat", "/echo hi", "--session", key)
-    assert (answer["session"], answer["reply"], set(answer)) == (key, "hi", {"run", "session", "reply"})
-
-
-def test_chat_refused(tidegate_up: CommandLine) -> None:
-    """What the gateway refuses is told with its code and hint, and ends with 1."""
-    told = tidegate_up.run("chat", "hi", "--agent", "nobody", "--json")
-    assert told.code == 1
-    assert json.loads(told.err)["error"] == {
-        "code": "model_not_found",
-        "message": "there is no agent 'nobody'",
-        "hint": "there is: main",
-    }
-
-
-def test_a_cancelled_run(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
-    """A run that somebody else cancels ends the waiting with 1."""
-    key = key_of(request)
-    with tidegate_up.start("chat", "/sleep 600", "--session", key) as process, limited(process):
-        assert process.stderr is not None
-        assert process.stderr.readline().decode().startswith("→ wait")
-        assert tidegate_up.run("sessions", "cancel", key) == (0, f"cancelled {key}\n", "")
-        assert process.communicate() == (b"", b"cancelled\n")
-    assert process.returncode == 1
-
-
-def test_interrupted(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
-    """Ctrl-C cancels the run that is waited for, and ends with 130."""
-    key = key_of(request)
-    with tidegate_up.start("chat", "/sleep 600", "--session", key) as process, limited(process):
-        assert process.stderr is not None
-        process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        process.communicate()
-    assert process.returncode == 130
-    assert tidegate_up.run("chat", "/echo on", "--session", key).out == "on\n"
-
-
-def test_conversation(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
-    """On a terminal it is a conversation: Ctrl-C stops an answer, Ctrl-D ends it."""
-    with terminal(tidegate_up, "chat", "--session", key_of(request)) as (process, screen):
-        until(screen, "> ")
-        os.write(screen, b"/echo one\\two\n")
-        assert until(screen, "\n> ").count("one\\two\r\n") == 2
-        os.write(screen, b"/sleep 600\n")
-        until(screen, "→ wait")
-        process.send_signal(signal.SIGINT)
-        assert "cancelled" in until(screen, "\n> ")
-        os.write(screen, b"/echo on\n")
-        until(screen, "\non\r\n> ")
-        os.write(screen, b"\x04")
-
-
-def test_a_terminal_is_safe(tidegate_up: CommandLine) -> None:
-    """What an agent answers cannot send control sequences to a terminal."""
-    with terminal(tidegate_up, "chat", "/echo \x1b[31mred") as (_, screen):
-        assert until(screen, "red\r\n") == "�[31mred\r\n"
-
-
 def test_list(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
     """Sessions are listed newest first, filtered, page after page; people see what becomes of each."""
     key = key_of(request)
@@ -185,24 +69,6 @@ def test_list(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
     assert told.splitlines()[0].split() == ["key", "kind", "state", "entries", "size", "next", "title"]
     assert told.count("archives in 30 d") == 3
     assert tidegate_up.run("sessions", "list", "--kind", "none").code == 1
-
-
-def test_show_and_export(tidegate_up: CommandLine, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """What is shown says how large a text is; an export has each text whole."""
-    key = key_of(request)
-    tidegate_up.run("chat", "/big 70000", "--session", key)
-    whole = (DETERMINISTIC * 1_100)[:70_000]
-    shown = tidegate_up.run("sessions", "show", key).out
-    assert "68.4 KB in all" in shown
-    assert "… 2 earlier entries" in tidegate_up.run("sessions", "show", key, "--limit", "2").out
-    lines = [json.loads(line) for line in tidegate_up.run("sessions", "export", key).out.splitlines()]
-    assert [line["type"] for line in lines] == ["session", "message", "tool_call", "tool_result", "message"]
-    assert lines[3]["text"] == whole
-    target = tmp_path / "export.md"
-    told = tidegate_up.json("sessions", "export", key, "--format", "markdown", "--output", target)
-    assert told == {"path": str(target)}
-    assert f"    {whole}\n" in target.read_text()
-    assert tidegate_up.run("sessions", "export", key, "--output", tmp_path / "none/x").code == 74
 
 
 def test_actions(tidegate_up: CommandLine, request: pytest.FixtureRequest) -> None:
@@ -232,10 +98,10 @@ def test_delete_asks(tidegate_up: CommandLine, request: pytest.FixtureRequest) -
     """On a terminal a person is asked."""
     key = key_of(request)
     tidegate_up.run("chat", "/echo x", "--session", key)
-    with terminal(tidegate_up, "sessions", "delete", key) as (_, screen):
-        until(screen, "[y/N]")
-        os.write(screen, b"y\n")
-        until(screen, f"deleted {key}")
+    with terminal(tidegate_up, "sessions", "delete", key) as shown:
+        shown.until("[y/N]")
+        shown.type("y\n")
+        shown.until(f"deleted {key}")
 
 
 def test_stats_and_sweep(tidegate_up: CommandLine) -> None:

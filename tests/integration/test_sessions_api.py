@@ -109,7 +109,7 @@ def test_entries_page_through_archive_and_rows(gateway: GatewayProcess) -> None:
     assert [entry["seq"] for entry in gateway.get(path, after=22)["entries"]] == [23, 24]
     assert gateway.get(path, after=24) == {"entries": [], "next": None}
     assert set(gateway.get(path, limit=1)["entries"][0]) == {
-        "seq", "type", "role", "text", "tool", "call_id", "run", "created_at", "bytes", "blob",
+        "seq", "type", "role", "text", "tool", "call_id", "is_error", "run", "created_at", "bytes", "blob",
     }  # fmt: skip
 
 

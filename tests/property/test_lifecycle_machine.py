@@ -3,7 +3,7 @@
 import os
 
 import msgspec
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
@@ -20,12 +20,13 @@ from tidegate.errors import (
     SessionFinished,
     SessionPinned,
     SessionRunning,
+    SpawnRefused,
     TooManySessions,
     WrongState,
 )
 from tidegate.runtime import mover
 from tidegate.store.port import Admission
-from work import LANES, offer, receipt, say
+from work import LANES, offer, order, receipt, say
 
 EXAMPLES = int(100 * float(os.environ.get("TIDEGATE_EXAMPLES", "1")))
 SPANS_MS = [1, SECOND_MS, 6 * MINUTE_MS, 11 * MINUTE_MS, 2 * HOUR_MS, DAY_MS, 40 * DAY_MS]
@@ -157,7 +158,7 @@ class Lives(Living):
             notice = "" if outcome is Outcome.OK else "note"
             self.do(self.store.finish(lease, outcome, notice=notice))
             self.ledger.appended(lease, [notice] if notice else [])
-            self.ledger.follow(self.store)
+            self.follow()
 
     @precondition(Living.has_running)
     @rule(number=ANY, count=st.integers(1, 2))
@@ -173,13 +174,28 @@ class Lives(Living):
         )
         self.ledger.asked(lease)
 
+    @precondition(Living.has_running)
+    @rule(number=ANY, count=st.integers(1, 2))
+    def spawn(self, number: int, count: int) -> None:
+        """Let a run ask for children and wait for them."""
+        lease = self.lease(number)
+        for _ in range(count):
+            self.count += 1
+            try:
+                admitted = self.do(self.store.admit(order(lease, f"{self.count}")))
+            except (SpawnRefused, TooManySessions):
+                continue
+            self.ledger.admitted(admitted, f"task {self.count}")
+            self.ledger.owes(admitted, lease, f"{self.count}")
+        self.do(self.store.wait(lease, []))
+        self.ledger.asked(lease)
+
     @precondition(lambda self: bool(self.pending()))
     @rule(number=ANY, decision=st.sampled_from(Decision))
     def decide(self, number: int, decision: Decision) -> None:
         """Give a person's word; the run goes on with the last one."""
         approval = pick(self.pending(), number)
         assert self.do(self.store.decide(approval.id, decision)).state is decision.state
-        self.ledger.decided({approval.run for approval in self.pending()})
 
     @precondition(lambda self: bool(self.ledger.open))
     @rule(number=ANY, is_whole=st.booleans())
@@ -251,7 +267,7 @@ class Lives(Living):
             self.wait(span_ms - span_ms // 2)
             self.step_clock(step_ms)
             self.sweep(confirm=confirm)
-            self.ledger.follow(self.store)
+            self.follow()
             step_ms = 0
 
     @rule(span_ms=st.sampled_from(SPANS_MS))
@@ -279,7 +295,6 @@ class Lives(Living):
         assert self.sweeper.holds_deletes == (self.held_until is not None)
         assert self.held_until is None or not gone
         assert swept.deleted == len(gone)
-        self.ledger.decided({approval.run for approval in self.pending()})
         assert not self.do(self.store.due(now, 1, with_deletes=self.held_until is None))
         for session in before.values():
             self.check_swept(session, before, after, is_held=session.id in held)
@@ -300,7 +315,7 @@ class Lives(Living):
     @invariant()
     def holds(self) -> None:
         """See that all invariants of the store stand."""
-        self.ledger.follow(self.store)
+        self.follow()
         heads = self.audit.heads()
         assert heads.keys() == self.ledger.transcripts.keys()
         self.audit.check(self.store, heads)
@@ -313,4 +328,9 @@ class Lives(Living):
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None)
+TestLives.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # shared machines are slow at times
+)

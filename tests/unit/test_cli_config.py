@@ -75,10 +75,22 @@ def test_show_never_prints_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_check(tmp_path: Path) -> None:
     """A configuration that can be used is said to be; another one ends with exit code 78."""
-    assert "defaults" in run("check").stdout
+    assert run("check").stdout.splitlines() == [
+        "OK: no file, so the defaults hold",
+        "  serves 127.0.0.1:8420",
+        "  1 agent: main",
+        "  model: offline, not an LLM",
+    ]
     path = tmp_path / "x.toml"
     path.touch()
     assert json.loads(run("check", "--config", path, "--json").stdout) == {"path": str(path), "ok": True}
+    path.write_text(
+        '[model]\nprovider = "openai"\nname = "m"\napi_key_env = "TIDEGATE_TEST_NONE"\n[lifecycle.cron]\nkeep = 1\n'
+    )
+    told = run("check", "--config", path).stdout
+    assert told.startswith(f"OK: {path}\n")
+    for text in ("model: m at https://api.openai.com/v1", "changed for cron", "TIDEGATE_TEST_NONE"):
+        assert text in told
     path.write_text("[gateway]\nprot = 1\n")
     error = refusal("check", "--config", path)
     assert isinstance(error, ConfigError)

@@ -57,6 +57,9 @@ def refusal(path: Path | None) -> ConfigError:
         ("[gateway]\ntls_cert = 'c.pem'", 2, "tls_cert: tls_cert and tls_key belong together", "both"),
         ("[gateway]\ntls_key = ''", 2, "tls_key: expected the path of a file", ""),
         ("[gateway]\ntls_cert = 'a'\ntls_key = 'b'", 2, "tls_cert: '", ""),
+        ("[backup]\nat = '24:00'", 2, "at: '24:00' is no time of day", "03:30"),
+        ("[backup]\nat = 330", 2, "at: expected text in quotes, not a whole number", ""),
+        ("[backup]\nkeep = 0", 2, "keep: must be at least 1", ""),
         ("[store]\nurl = 'postgresql://u:pw@h/d'", 2, "url: PostgreSQL is not in this version", "sqlite:"),
         ("[store]\nurl = 'mysql://u:pw@h/d'", 2, "url: this store is not known", "sqlite:"),
         (

@@ -29,7 +29,7 @@ def job(**changes: object) -> Definition:
 
 
 def test_a_job_fires(tmp_path: Path) -> None:
-    """x."""
+    """X."""
 
     async def main() -> None:
         async with inside(tmp_path) as here:
@@ -40,8 +40,11 @@ def test_a_job_fires(tmp_path: Path) -> None:
             (firing,) = await history(here)
             assert firing.outcome is FiringOutcome.FIRED
             assert (firing.is_open, firing.result) == (False, "ok")
-            assert "x" == await here.texts("me")
-            print(await here.say("me", "go"))
+            session = here.store.session_by_id(run.session)
+            assert session is not None
+            assert [f"[job j, session {session.key}]\nhi"] == await here.texts("me")
+            await here.say("me", "/echo go")
+            assert "go" == (await here.texts("me"))[-1]
             assert {} == await here.store.orphans()
 
     asyncio.run(main())

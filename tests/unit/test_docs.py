@@ -1,6 +1,9 @@
 import re
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 
 from tidegate import config, errors
@@ -36,6 +39,28 @@ def test_every_exit_code_is_documented() -> None:
 def test_every_command_is_documented() -> None:
     """Each command is named somewhere."""
     assert [name for name in COMMANDS if f"tidegate {name}" not in READ] == []
+
+
+def options(command: click.Command, path: str) -> Iterator[tuple[str, str]]:
+    """Yield each subcommand and option of a command, with where it is."""
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            yield path, parameter.opts[0]
+    for name, below in command.commands.items() if isinstance(command, click.Group) else ():
+        yield path, name
+        yield from options(below, f"{path} {name}")
+
+
+def test_every_option_is_documented() -> None:
+    """Each subcommand and option stands in the page of the command line, or in the one about running it."""
+    pages = (ROOT / "docs/cli.md").read_text() + (ROOT / "docs/running.md").read_text()
+    found = [
+        option
+        for name, place in COMMANDS.items()
+        for option in options(getattr(import_module(place.module), place.attribute), name)
+    ]
+
+    assert [option for option in found if option[1] not in pages] == []
 
 
 def test_every_setting_is_documented() -> None:

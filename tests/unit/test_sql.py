@@ -6,13 +6,15 @@ import pytest
 
 import tidegate.store
 from tidegate.store.connection import open_writer
+from tidegate.store.fix import REMOVED
 from tidegate.store.migrate import migrate
 from tidegate.store.orphans import TYPES
 from tidegate.store.sql import QUERIES, migrations
+from tidegate.store.tallies import FAMILIES
 
 PACKAGE = Path(tidegate.store.__file__).parent
 FILES = sorted((PACKAGE / "sql").glob("*.sql"))
-CALLS = re.compile(r'\b(?:one|all|run|keys|_all)\(\s*"(\w+)"')
+CALLS = re.compile(r'\b(?:(?:one|all|run|keys|_all)\(\s*|QUERIES\[)"(\w+)"')
 NAMES = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -27,9 +29,9 @@ def database(tmp_path: Path) -> apsw.Connection:
 def used() -> set[str]:
     """Return the names of the queries that the package calls for."""
     sources = (path.read_text() for path in PACKAGE.glob("*.py"))
-    return {name for source in sources for name in CALLS.findall(source)} | {
-        f"orphans_{kind}" for kind in TYPES
-    }
+    families = {f"orphans_{kind}" for kind in TYPES} | {f"recount_{family}" for family in FAMILIES}
+    repairs = {f"orphans_removed_{kind}" for kind in REMOVED}
+    return {name for source in sources for name in CALLS.findall(source)} | families | repairs
 
 
 def test_every_used_name_exists() -> None:

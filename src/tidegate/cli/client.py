@@ -10,9 +10,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, NoReturn, TypedDict, cast
+from typing import NamedTuple, NoReturn, cast
 from urllib.parse import quote, urlencode, urlsplit
 
+from tidegate.cli.answer import Entry, Json, Session
 from tidegate.config import state_folder
 from tidegate.errors import TidegateError, Unavailable
 from tidegate.folder import TOKEN_VARIABLE, card, stored_token
@@ -21,47 +22,7 @@ from tidegate.ids import session_key
 TIMEOUT_S = 60.0  # longer than the gateway takes to show a sign of life in a stream
 PAGE = 200
 
-Json = dict[str, object]
 Query = Mapping[str, object]
-
-
-class Session(TypedDict):
-    """The head of a session, as far as people see it."""
-
-    key: str
-    kind: str
-    state: str
-    outcome: str | None
-    parent: str | None
-    agent: str
-    title: str
-    created_at: str
-    due_at: str | None
-    due_to: str | None
-    entries: int
-    bytes: int
-    pinned: bool
-
-
-class Blob(TypedDict):
-    """Where the whole text of an entry is."""
-
-    hash: str
-    bytes: int
-
-
-class Entry(TypedDict):
-    """An entry of a transcript."""
-
-    seq: int
-    type: str
-    role: str
-    text: str
-    tool: str | None
-    run: str | None
-    created_at: str
-    bytes: int
-    blob: Blob | None
 
 
 class Answered(TidegateError):
@@ -73,33 +34,59 @@ class Answered(TidegateError):
         vars(self).update(code=code, status=status)
 
 
-class Event(NamedTuple):
-    """A server-sent event; a sign of life has no name."""
+class NotRunning(Unavailable):
+    """No gateway is running on this folder; what was asked has not been done."""
 
-    name: str
-    data: Json
+
+class Lost(Unavailable):
+    """The connection broke; what was asked may have been done."""
+
+
+class Request(NamedTuple):
+    """What is asked of the gateway."""
+
+    method: str
+    path: str
+    query: Query | None = None
+    body: object = None
+    headers: Mapping[str, str] | None = None
+
+    @property
+    def target(self) -> str:
+        """The path with its query."""
+        known = {name: value for name, value in (self.query or {}).items() if value is not None}
+        return f"{self.path}?{urlencode(known)}" if known else self.path
 
 
 class Client:
     """Talks to the gateway of one state folder."""
 
-    def __init__(self, state: Path | None = None) -> None:
+    def __init__(self, state: Path | None = None, timeout_s: float = TIMEOUT_S) -> None:
         self.folder = state_folder(state)
+        self._timeout_s = timeout_s
+        self.find()
+
+    def find(self) -> None:
+        """Look where the gateway is; after a restart it may be elsewhere.
+
+        Raises:
+            NotRunning: No gateway is running.
+        """
         found = card(self.folder)
         if found is None:
             raise _not_running(self.folder)
         self.url = found.url
         self._token = token(self.folder)
 
-    def request(self, method: str, path: str, query: Query | None = None, body: object = None) -> object:
+    def request(self, request: Request) -> object:
         """Return the JSON that the gateway answers.
 
         Raises:
-            Unavailable: No gateway is running, or it does not answer.
+            NotRunning, Lost: No gateway is running, or it does not answer.
             Answered: It answered with an error.
         """
-        with self._open(method, path, query, body) as response:
-            answer = self._taken(response.read)
+        with self.open(request) as response:
+            answer = self.taken(response.read)
         try:
             return json.loads(answer)
         except ValueError as error:
@@ -107,15 +94,19 @@ class Client:
 
     def get(self, path: str, **query: object) -> Json:
         """Return the object at *path*."""
-        return cast("Json", self.request("GET", path, query))
+        return cast("Json", self.request(Request("GET", path, query)))
 
     def post(self, path: str, body: object = None, **query: object) -> Json:
         """Do what *path* says, and return the object after it."""
-        return cast("Json", self.request("POST", path, query, body))
+        return cast("Json", self.request(Request("POST", path, query, body)))
+
+    def delete(self, path: str) -> Json:
+        """Delete the object at *path*, and return it as it was."""
+        return cast("Json", self.request(Request("DELETE", path)))
 
     def session(self, key: str) -> Session:
         """Return the head of a session."""
-        return cast("Session", self.request("GET", session_path(key)))
+        return cast("Session", self.get(session_path(key)))
 
     def entries(self, key: str, after: int = 0) -> Iterator[Entry]:
         """Yield the entries of a session in order."""
@@ -127,8 +118,8 @@ class Client:
         """Return the text of an entry whole, wherever it lies."""
         if entry["blob"] is None:
             return entry["text"]
-        with self._open("GET", f"/api/blobs/{entry['blob']['hash']}") as response:
-            return self._taken(response.read).decode()
+        with self.open(Request("GET", f"/api/blobs/{entry['blob']['hash']}")) as response:
+            return self.taken(response.read).decode()
 
     def pages(self, path: str, name: str, query: Query, limit: int | None) -> Iterator[Json]:
         """Yield what a list holds, page after page; None is all of it."""
@@ -146,64 +137,51 @@ class Client:
             left = None if left is None else left - len(found)
 
     @contextmanager
-    def events(self, key: str, after: int) -> Iterator[Iterator[Event]]:
-        """Open the stream of a session's events; nothing that happens from now on is missed."""
-        with self._open("GET", session_path(key, "events"), {"after": after}) as response:
-            self._taken(response.readline)  # it hears us once its first line is here
-            yield self._events(response)
-
-    def _events(self, response: http.client.HTTPResponse) -> Iterator[Event]:
-        name, data = "", b""
-        while line := self._taken(response.readline):
-            field, _, value = line.rstrip(b"\r\n").partition(b":")
-            if field == b"event":
-                name = value.strip().decode()
-            elif field == b"data":
-                data += value
-            elif line.startswith(b":"):
-                yield Event("", {})
-            elif not line.strip() and data:
-                yield Event(name, json.loads(data))
-                name, data = "", b""
-        raise Unavailable("the gateway has closed the stream", hint="`tidegate status` says whether it runs")
-
-    @contextmanager
-    def _open(
-        self, method: str, path: str, query: Query | None = None, body: object = None
-    ) -> Iterator[http.client.HTTPResponse]:
-        """Send a request; the response is whole where the status is 200 or 202."""
+    def open(self, request: Request) -> Iterator[http.client.HTTPResponse]:
+        """Send a request; its answer, which is no error, is read in the block."""
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=_timeout_s(path, query))
+        connection = kind(parts.hostname or "", parts.port, timeout=self._patience_s(request))
         try:
-            response = self._send(connection, method, f"{path}{_written(query)}", body)
+            response = self._send(connection, request)
             if response.status >= http.client.BAD_REQUEST:
-                _refuse(response.status, self._taken(response.read))
+                _refuse(response.status, self.taken(response.read))
             yield response
         finally:
             connection.close()
 
-    def _send(
-        self, connection: http.client.HTTPConnection, method: str, target: str, body: object
-    ) -> http.client.HTTPResponse:
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        data = None if body is None else json.dumps(body).encode()
+    def taken(self, read: Callable[[], bytes]) -> bytes:
+        """Read from an answer.
+
+        Raises:
+            Lost: The connection broke.
+        """
         try:
-            connection.request(method, target, data, headers)
+            return read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._silent(error) from error
+
+    def _send(self, connection: http.client.HTTPConnection, request: Request) -> http.client.HTTPResponse:
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        data = None if request.body is None else json.dumps(request.body).encode()
+        try:
+            connection.request(request.method, request.target, data, headers | dict(request.headers or {}))
             return connection.getresponse()
         except ConnectionRefusedError:
             raise _not_running(self.folder) from None
         except (OSError, http.client.HTTPException) as error:
             raise self._silent(error) from error
 
-    def _taken(self, read: Callable[[], bytes]) -> bytes:
-        try:
-            return read()
-        except (OSError, http.client.HTTPException) as error:
-            raise self._silent(error) from error
+    def _patience_s(self, request: Request) -> float | None:
+        """Return how long to wait for an answer; a run or a sweep takes as long as it takes."""
+        is_long = request.path == "/api/sweep" or "wait" in (request.query or {})
+        return None if is_long else self._timeout_s
 
-    def _silent(self, error: Exception) -> Unavailable:
-        return Unavailable(f"the gateway at {self.url} does not answer: {str(error) or type(error).__name__}")
+    def _silent(self, error: Exception) -> Lost:
+        said = str(error) or type(error).__name__
+        return Lost(
+            f"the gateway at {self.url} does not answer: {said}", hint="`tidegate status` looks again"
+        )
 
 
 def token(folder: Path) -> str:
@@ -224,18 +202,8 @@ def session_path(key: str, part: str = "") -> str:
     return f"{path}/{part}" if part else path
 
 
-def _not_running(folder: Path) -> Unavailable:
-    return Unavailable(f"no gateway is running on {folder}", hint="start it: tidegate up")
-
-
-def _written(query: Query | None) -> str:
-    known = {name: value for name, value in (query or {}).items() if value is not None}
-    return f"?{urlencode(known)}" if known else ""
-
-
-def _timeout_s(path: str, query: Query | None) -> float | None:
-    """Return how long to wait for an answer; a run or a sweep takes as long as it takes."""
-    return None if path == "/api/sweep" or "wait" in (query or {}) else TIMEOUT_S
+def _not_running(folder: Path) -> NotRunning:
+    return NotRunning(f"no gateway is running on {folder}", hint="start it: tidegate up")
 
 
 def _refuse(status: int, body: bytes) -> NoReturn:

@@ -2,12 +2,12 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 
+from tidegate.cli.file import make_folder, replacing
 from tidegate.cli.options import config_option, json_option, state_option
 from tidegate.config import (
     FILE_NAME,
@@ -21,7 +21,7 @@ from tidegate.config import (
     state_folder,
 )
 from tidegate.domain.policy import Policy, policies
-from tidegate.errors import ConfigError, StorageFailed
+from tidegate.errors import ConfigError
 from tidegate.units import print_duration
 
 
@@ -66,11 +66,13 @@ def show(config: Path | None, state: Path | None, *, as_json: bool) -> None:
 def check(config: Path | None, state: Path | None, *, as_json: bool) -> None:
     """Say whether the configuration can be used; what is wrong ends with exit code 78."""
     found = find(config, state_folder(state))
-    read(found)
+    tree = read(found)
     if as_json:
         click.echo(json.dumps({"path": found and str(found), "ok": True}))
-    else:
-        click.echo(f"{found}: in order" if found else "no file: the defaults hold")
+        return
+    click.echo(f"OK: {found}" if found else "OK: no file, so the defaults hold")
+    for line in _found(tree):
+        click.echo(f"  {line}")
 
 
 @config.command()
@@ -83,26 +85,23 @@ def init(config: Path | None, state: Path | None, *, as_json: bool, force: bool)
     target = (config or state_folder(state) / FILE_NAME).absolute()
     if os.path.lexists(target) and not force:
         raise ConfigError(f"{target}: this file exists already", hint="--force replaces it")
-    try:
-        _write(target, example())
-    except OSError as error:
-        raise StorageFailed(f"{target}: cannot be written: {error.strerror}") from error
+    make_folder(target.parent)
+    with replacing(target) as file:
+        file.write(example())
     click.echo(json.dumps({"path": str(target)}) if as_json else f"wrote {target}")
 
 
-def _write(target: Path, text: str) -> None:
-    """Write the whole file, readable by its owner alone, or nothing."""
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+def _found(tree: Config) -> Iterator[str]:
+    """Yield in a few lines what a configuration sets up, and what it still needs from outside."""
+    agents, model = list(tree.agents), tree.model
+    yield f"serves {tree.gateway.host}:{tree.gateway.port}"
+    yield f"{len(agents)} agent{'s' * (len(agents) > 1)}: {', '.join(agents)}"
+    is_offline = model.provider == "offline"
+    yield "model: offline, not an LLM" if is_offline else f"model: {model.name} at {model.base_url}"
+    if tree.lifecycle:
+        yield f"lifecycle changed for {', '.join(tree.lifecycle)}"
+    if model.api_key_env and not os.environ.get(model.api_key_env):
+        yield f"note: {model.api_key_env}, which holds the key, is not set here; it must be where the gateway starts"
 
 
 def _in_effect(tree: Config) -> dict[str, object]:

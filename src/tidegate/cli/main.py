@@ -8,13 +8,17 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from types import MappingProxyType
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import click
 
 from tidegate import __version__
 from tidegate.errors import TidegateError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 INTERRUPTED = 130
 
@@ -33,10 +37,15 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "status": Place("tidegate.cli.status", "status", "Show how the gateway is."),
         "token": Place("tidegate.cli.token", "token", "Print the token."),
         "chat": Place("tidegate.cli.chat", "chat", "Talk to an agent."),
+        "approvals": Place("tidegate.cli.approvals", "approvals", "Decide on calls that wait for a person."),
         "sessions": Place("tidegate.cli.sessions", "sessions", "List, show, keep and delete sessions."),
         "sweep": Place("tidegate.cli.sweep", "sweep", "Carry out now what is due."),
         "config": Place("tidegate.cli.config", "config", "Show, check or write the configuration."),
         "doctor": Place("tidegate.cli.doctor", "doctor", "Check that what is stored is sound."),
+        "backup": Place("tidegate.cli.backup", "backup", "Copy the store into a file, verified."),
+        "restore": Place("tidegate.cli.restore", "restore", "Bring a backup back."),
+        "service": Place("tidegate.cli.service", "service", "Let the system keep the gateway running."),
+        "completion": Place("tidegate.cli.completion", "completion", "Print the completion for a shell."),
     }
 )
 
@@ -57,9 +66,21 @@ class Lazy(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or suggest one that is meant."""
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list["CompletionItem"]:
+        """Return the commands that begin like this without importing them."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only shells ask for it
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=place.summary)
+            for name, place in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; that nobody reads its output any more ends it quietly."""
@@ -87,6 +108,14 @@ def main() -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run one command and return its exit code; what went wrong is told on standard error."""
+    question = os.environ.get("_TIDEGATE_COMPLETE")
+    if question:
+        from tidegate.cli.completion import answer  # noqa: PLC0415 - only shells ask
+
+        return answer(cli, question)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show fails no command
     code = _code_of(list(args), as_json="--json" in args)
     try:
         sys.stdout.flush()
@@ -99,7 +128,7 @@ def run(args: Sequence[str]) -> int:
 
 def _code_of(args: list[str], *, as_json: bool) -> int:
     try:
-        code = cli.main(args, prog_name="tidegate", standalone_mode=False)
+        code = cli.main(args, prog_name="tidegate", standalone_mode=False, color=_color())
     except click.Abort:
         return INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
@@ -112,6 +141,11 @@ def _code_of(args: list[str], *, as_json: bool) -> int:
         _tell(error.code, error.message, error.hint, as_json=as_json)
         return error.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _color() -> bool | None:
+    """Return False where colours are not wanted; see https://no-color.org."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def _usage(error: click.ClickException) -> str:

@@ -1,25 +1,39 @@
 """``tidegate sessions``: what the running gateway keeps, and what is to become of it."""
 
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from textwrap import indent
-from typing import TextIO, cast
+from types import MappingProxyType
+from typing import cast
 
 import click
 
-from tidegate.cli.chat import call_line, folded, plain
-from tidegate.cli.client import Answered, Client, Entry, Session, session_path
+from tidegate.cli.answer import Session
+from tidegate.cli.client import Answered, Client, session_path
+from tidegate.cli.completion import session_keys
+from tidegate.cli.due import upcoming
+from tidegate.cli.export import export
 from tidegate.cli.options import json_option, state_option
-from tidegate.cli.status import Status, count_table, table
-from tidegate.cli.sweep import upcoming
-from tidegate.errors import StorageFailed
+from tidegate.cli.output import page, print_json
+from tidegate.cli.status import Status
+from tidegate.cli.table import Side, count_table, table
+from tidegate.cli.text import folded
+from tidegate.cli.transcript import Transcript, heading, state_of
 from tidegate.units import print_size
+
+COLUMNS: Mapping[str, Side] = MappingProxyType(
+    {
+        "key": "left",
+        "kind": "left",
+        "state": "left",
+        "entries": "right",
+        "size": "right",
+        "next": "left",
+        "title": "left",
+    }
+)
 
 #: what can be done to sessions, how that is told, what it means
 ACTIONS = (
@@ -30,7 +44,7 @@ ACTIONS = (
     ("cancel", "cancelled", "Close all that is open in sessions."),
 )
 
-keys_argument = click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+keys_argument = click.argument("keys", nargs=-1, required=True, metavar="KEY...", shell_complete=session_keys)
 
 
 @click.group()
@@ -56,56 +70,32 @@ def list_(state: Path | None, limit: int, *, everything: bool, as_json: bool, **
     pages = Client(state).pages("/api/sessions", "sessions", query, None if everything else limit)
     found = cast("Iterator[Session]", pages)
     if as_json:
-        click.echo(json.dumps({"sessions": list(found)}))
+        print_json({}, "sessions", found)
         return
-    columns = ("key", "kind", "state", "entries", "size", "next", "title")
-    table({name: "right" if name in {"entries", "size"} else "left" for name in columns}, map(_row, found))
+    table(COLUMNS, map(_row, found), spare=("title", "size", "entries", "kind", "state"))
 
 
 @sessions.command()
-@click.argument("key")
-@click.option(
-    "--limit", type=click.IntRange(0), default=50, show_default=True, help="How many of the last entries."
-)
+@click.argument("key", shell_complete=session_keys)
+@click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N entries.")
+@click.option("--tools", "whole_calls", is_flag=True, help="Show tool calls whole, not in a line each.")
 @state_option
 @json_option
-def show(key: str, limit: int, state: Path | None, *, as_json: bool) -> None:
-    """Show a session and the end of its transcript."""
+def show(key: str, tail: int | None, state: Path | None, *, whole_calls: bool, as_json: bool) -> None:
+    """Show a session and its transcript."""
     client = Client(state)
     head = client.session(key)
-    after = max(0, head["entries"] - limit)
-    entries = client.entries(key, after) if limit else iter(())
+    after = 0 if tail is None else max(0, head["entries"] - tail)
+    entries = iter(()) if tail == 0 else client.entries(key, after)
     if as_json:
-        click.echo(json.dumps({"session": head, "entries": list(entries)}))
+        print_json({"session": head}, "entries", entries)
         return
-    _show_head(head)
-    if after:
-        click.secho(f"\n… {after} earlier entries", dim=True)
-    for entry in entries:
-        _show_entry(entry)
+    transcript = Transcript(client, head, whole_calls=whole_calls)
+    left_out = [click.style(f"\n… {after} earlier entries\n", dim=True)] if after else []
+    page(chain(heading(head), left_out, transcript.of(entries)))
 
 
-@sessions.command()
-@click.argument("key")
-@click.option(
-    "--format", "form", type=click.Choice(["jsonl", "markdown"]), default="jsonl", show_default=True
-)
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it there.")
-@state_option
-@json_option
-def export(key: str, form: str, output: Path | None, state: Path | None, *, as_json: bool) -> None:
-    """Print a session with the whole text of each entry."""
-    client = Client(state)
-    head = client.session(key)
-    entries = (Entry({**entry, "text": client.text(entry)}) for entry in client.entries(key))
-    parts = _jsonl(head, entries) if form == "jsonl" else _markdown(head, entries)
-    if output is None:
-        for part in parts:
-            print(part)
-        return
-    with _replacing(output) as file:
-        file.writelines(f"{part}\n" for part in parts)
-    click.echo(json.dumps({"path": str(output.absolute())}) if as_json else f"wrote {output}")
+sessions.add_command(export)
 
 
 @sessions.command()
@@ -122,7 +112,7 @@ def delete(keys: Sequence[str], state: Path | None, *, yes: bool, as_json: bool)
         if not click.confirm(f"Delete {what} and everything below?", err=True):
             raise click.exceptions.Exit(1)
     client = Client(state)
-    _each(keys, "deleted", lambda key: client.request("DELETE", session_path(key)), as_json=as_json)
+    _each(keys, "deleted", lambda key: client.delete(session_path(key)), as_json=as_json)
 
 
 @sessions.command()
@@ -177,71 +167,5 @@ def _each(keys: Sequence[str], done: str, do: Callable[[str], object], *, as_jso
 
 def _row(head: Session) -> Sequence[str]:
     size = print_size(head["bytes"])
-    return (
-        head["key"],
-        head["kind"],
-        _state(head),
-        str(head["entries"]),
-        size,
-        upcoming(head),
-        folded(head["title"]),
-    )
-
-
-def _state(head: Session) -> str:
-    return head["state"] if head["outcome"] in {None, "ok"} else f"{head['state']} ({head['outcome']})"
-
-
-def _show_head(head: Session) -> None:
-    click.secho(head["key"], bold=True)
-    below = f" below {head['parent']}" if head["parent"] else ""
-    click.echo(f"{head['kind']} of {head['agent']}{below}, {_state(head)}, {upcoming(head)}")
-    click.echo(f"{head['entries']} entries, {print_size(head['bytes'])}, since {head['created_at']}")
-    if head["title"]:
-        click.echo(folded(head["title"]))
-
-
-def _show_entry(entry: Entry) -> None:
-    if entry["type"] == "tool_call":
-        click.secho(f"\n{call_line(entry)}", dim=True)
-    elif entry["type"] == "tool_result":
-        click.secho(f"← {folded(entry['text'])}", dim=True)
-    else:
-        who = entry["role"] if entry["type"] == "message" else entry["type"]
-        click.secho(f"\n{who}  {entry['created_at']}", bold=True)
-        click.echo(plain(entry["text"]))
-    if entry["blob"]:
-        click.secho(
-            f"… {print_size(entry['bytes'])} in all; `tidegate sessions export` prints them", dim=True
-        )
-
-
-def _jsonl(head: Session, entries: Iterator[Entry]) -> Iterator[str]:
-    """Yield the head and each entry as a line; each says of which type it is."""
-    for line in chain([{"type": "session", **head}], entries):
-        yield json.dumps(line, ensure_ascii=False)
-
-
-def _markdown(head: Session, entries: Iterator[Entry]) -> Iterator[str]:
-    """Yield parts of a document; what tools take and answer stands there as code."""
-    yield f"# {head['title'] or head['key']}\n\n`{head['key']}`, {head['kind']} of {head['agent']}"
-    for entry in entries:
-        who = entry["role"] if entry["type"] == "message" else entry["type"].replace("_", " ")
-        yield f"\n## {who} {entry['tool'] or ''}".rstrip()
-        yield "\n" + (indent(entry["text"], "    ") if entry["tool"] else entry["text"])
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[TextIO]:
-    """Write a file whole, readable by its owner alone, or not at all."""
-    try:
-        handle, name = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                yield file
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StorageFailed(f"{target}: cannot be written: {error.strerror}") from error
+    counted = (str(head["entries"]), size)
+    return head["key"], head["kind"], state_of(head), *counted, upcoming(head), folded(head["title"])

@@ -1,22 +1,27 @@
 """``tidegate status``: how the running gateway is, in one look."""
 
 import json
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypedDict, cast
+from typing import TypedDict, cast
 
 import click
 
 from tidegate.cli.client import Client
 from tidegate.cli.options import json_option, state_option
+from tidegate.cli.table import Counts, count_table
 from tidegate.clock import SECOND_MS
 from tidegate.units import print_size, print_span
 
-WIDE = 4_096  # columns of what is no terminal, so that nothing is cut there
 
-Counts = Mapping[str, Mapping[str, int]]
-Side = Literal["left", "right"]
+class Backup(TypedDict):
+    """How the nightly backups stand."""
+
+    enabled: bool
+    next_at: str | None
+    last_at: str | None
+    last_bytes: int | None
+    failure: str | None
 
 
 class Status(TypedDict):
@@ -34,6 +39,7 @@ class Status(TypedDict):
     orphans: Mapping[str, int]
     overdue: int
     holds_deletes: bool
+    backup: Backup
 
 
 @click.command()
@@ -48,30 +54,6 @@ def status(state: Path | None, *, as_json: bool) -> None:
         _show(cast("Status", found))
 
 
-def table(columns: Mapping[str, Side], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; nothing in a cell is taken for markup."""
-    from rich.console import Console  # noqa: PLC0415 - only tables need it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, side in columns.items():
-        shown.add_column(name, justify=side, overflow="fold")
-    for row in rows:
-        shown.add_row(*map(Text, row))
-    Console(width=None if sys.stdout.isatty() else WIDE).print(shown)
-
-
-def count_table(counts: Counts, printed: Callable[[int], str] = str) -> None:
-    """Print a number for each kind and state of sessions."""
-    states = list(next(iter(counts.values())))
-    rows = [
-        [kind, *(printed(count) if count else "·" for count in found.values())]
-        for kind, found in counts.items()
-    ]
-    table({"kind": "left", **dict.fromkeys(states, "right")}, rows)
-
-
 def _show(found: Status) -> None:
     click.echo(f"Tidegate {found['version']} is up for {print_span(found['uptime_s'] * SECOND_MS)}")
     _line("url", found["url"])
@@ -80,10 +62,22 @@ def _show(found: Status) -> None:
     _line("storage", ", ".join(f"{part} {print_size(size)}" for part, size in found["storage"].items()))
     _line("overdue", str(found["overdue"]))
     _line("orphans", ", ".join(f"{name} {count}" for name, count in found["orphans"].items() if count) or "0")
+    _line("backup", _backup(found["backup"]))
     if found["holds_deletes"]:
-        _line("held", "the clock is in doubt, so nothing is deleted; `tidegate sweep --confirm` trusts it")
+        _line("held", "the clock is in doubt, or the store was restored, so nothing is deleted;")
+        _line("", "`tidegate sweep --confirm` lets it go on")
     click.echo()
     count_table(found["sessions"])
+
+
+def _backup(found: Backup) -> str:
+    if not found["enabled"]:
+        return "off"
+    last = (
+        f"last {found['last_at']}, {print_size(found['last_bytes'] or 0)}" if found["last_at"] else "none yet"
+    )
+    failure = f"; failed: {found['failure']}" if found["failure"] else ""
+    return f"{last}, next {found['next_at']}{failure}"
 
 
 def _line(name: str, value: str) -> None:

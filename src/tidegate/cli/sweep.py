@@ -1,16 +1,13 @@
-"""``tidegate sweep``: lets the running gateway carry out at once what is due; and how a date is told."""
+"""``tidegate sweep``: lets the running gateway carry out at once what is due."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from tidegate.cli.client import Client, Session
+from tidegate.cli.client import Client
 from tidegate.cli.options import json_option, state_option
-from tidegate.units import print_span
-
-MOVES = {"completed": "times out", "archived": "archives", "deleted": "deleted"}
+from tidegate.cli.progress import waiting
 
 
 @click.command()
@@ -20,18 +17,11 @@ MOVES = {"completed": "times out", "archived": "archives", "deleted": "deleted"}
 @json_option
 def sweep(state: Path | None, *, dry_run: bool, confirm: bool, as_json: bool) -> None:
     """Carry out now what is due."""
-    swept = Client(state).post("/api/sweep", dry_run=int(dry_run), confirm=int(confirm))
+    client = Client(state)
+    with waiting("sweeping", is_shown=not as_json):
+        swept = client.post("/api/sweep", dry_run=int(dry_run), confirm=int(confirm))
     if as_json:
         click.echo(json.dumps(swept))
         return
     counts = ", ".join(f"{name} {count}" for name, count in swept.items())
     click.echo(f"would have {counts}" if dry_run else counts)
-
-
-def upcoming(head: Session) -> str:
-    """Say what becomes of a session next, and when."""
-    if head["due_at"] is None or head["due_to"] is None:
-        return "pinned" if head["pinned"] else "kept"
-    left = datetime.fromisoformat(head["due_at"]) - datetime.now(UTC)
-    left_ms = int(left.total_seconds() * 1_000)
-    return f"{MOVES[head['due_to']]} {f'in {print_span(left_ms)}' if left_ms > 0 else 'now'}"

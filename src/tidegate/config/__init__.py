@@ -19,6 +19,7 @@ from tidegate.config.tree import (
     LIFECYCLE_KEYS,
     Agent,
     Approvals,
+    Backup,
     Config,
     Gateway,
     Lifecycle,
@@ -35,6 +36,7 @@ __all__ = [
     "LIFECYCLE_KEYS",
     "Agent",
     "Approvals",
+    "Backup",
     "Config",
     "Gateway",
     "Job",
@@ -139,6 +141,7 @@ def effective(config: Config) -> dict[str, object]:
         "approvals": written(config.approvals),
         "subagents": written(config.subagents),
         "jobs": [job_table(job) for job in config.jobs],
+        "backup": written(config.backup),
     }
 
 

@@ -18,6 +18,7 @@ from tidegate.config.tree import (
     LIFECYCLE_KEYS,
     Agent,
     Approvals,
+    Backup,
     Config,
     Gateway,
     Lifecycle,
@@ -30,6 +31,7 @@ from tidegate.config.tree import (
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _URL = re.compile(
     r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?"
@@ -44,6 +46,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "runs": Runs,
         "approvals": Approvals,
         "subagents": Subagents,
+        "backup": Backup,
     }
 )
 
@@ -149,6 +152,7 @@ def check(config: Config) -> None:
     _check_model(config.model)
     _check_key(config.model)
     _check_jobs(config)
+    _check_night(config.backup)
 
 
 def _check_names(gateway: Gateway) -> None:
@@ -217,6 +221,13 @@ def _check_jobs(config: Config) -> None:
         if job.agent is not None and job.agent not in config.agents:
             hint = suggestion(job.agent, config.agents)
             raise WrongError(("jobs", item(number)), "agent", f"there is no agent {job.agent!r}", hint)
+
+
+def _check_night(backup: Backup) -> None:
+    if not _TIME.fullmatch(backup.at):
+        raise WrongError(
+            ("backup",), "at", f"{backup.at[:80]!r} is no time of day", 'write for example "03:30"'
+        )
 
 
 def _is_host(text: str) -> bool:

@@ -97,6 +97,8 @@ class Agent(Section, frozen=True, kw_only=True):
     instructions: str = ""
     #: names of tools; None is all
     tools: tuple[str, ...] | None = None
+    #: what a busy session does with a new message
+    busy: Literal["queue", "interrupt"] = "queue"
     #: names of the agents that it may ask, beside one like itself
     may_spawn: tuple[str, ...] = ()
     #: the folder that its files are in; None is `folder.workspace`
@@ -123,6 +125,24 @@ class Sweep(Section, frozen=True, kw_only=True):
     """How often at least the sweeper wakes."""
 
     interval_ms: Annotated[int, Meta(ge=SECOND_MS, le=HOUR_MS)] = 60 * SECOND_MS
+
+
+class Backup(Section, frozen=True, kw_only=True):
+    """A verified copy of the store, once a night."""
+
+    enabled: bool = True
+    #: local time, ``HH:MM``
+    at: str = "03:30"
+    #: how many of them
+    keep: Annotated[int, Meta(ge=1, le=1_000)] = 7
+    #: None is ``backups/`` in the state folder
+    folder: Path | None = None
+
+    @property
+    def minutes(self) -> int:
+        """The time as minutes after midnight."""
+        hour, _, minute = self.at.partition(":")
+        return int(hour) * 60 + int(minute)
 
 
 class Runs(Section, frozen=True, kw_only=True):
@@ -168,6 +188,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     approvals: Approvals = Approvals()
     subagents: Subagents = Subagents()
     jobs: Sequence[Job] = ()
+    backup: Backup = Backup()
 
 
 def _key_of_variable(name: str) -> str:

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from tidegate.domain.run import Lane, RunState
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import sessions_by_kind
+from tidegate.runtime.nightly import OUTCOMES
 from tidegate.store.tx import Transition
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -34,7 +35,17 @@ MOVES = (
     ("completed", "deleted"),
     ("archived", "deleted"),
 )
-REASONS = ("created", "claimed", "finished", "cancelled", "due", "asked", "continued", "restored")
+REASONS = (
+    "created",
+    "claimed",
+    "finished",
+    "cancelled",
+    "due",
+    "asked",
+    "continued",
+    "restored",
+    "interrupted",
+)
 HISTOGRAMS = {
     "commit_seconds": "Time of one group commit.",
     "sweep_seconds": "Time of one sweep.",
@@ -100,7 +111,21 @@ def _storage(reading: Reading) -> Iterator[Metric]:
     for approval_state, count in tallies.approvals.items():
         approvals.add_metric([approval_state], count)
     yield approvals
+    yield from _backups(reading)
     yield _single("receipts", "Idempotency keys of the last 24 hours.", tallies.receipts)
+
+
+def _backups(reading: Reading) -> Iterator[Metric]:
+    """Tell of the nightly ones; NaN where there was none yet."""
+    family = _counter("backups", "Nightly backups since the start.", "outcome")
+    for outcome in OUTCOMES:
+        family.add_metric([outcome], reading.backups.get(outcome, 0))
+    yield family
+    last = reading.last_backup if reading.last_backup and reading.last_backup.file else None
+    text = "The last verified nightly backup"
+    yield _single("backup_timestamp_seconds", f"{text}: when.", last.at / 1_000 if last else math.nan)
+    yield _single("backup_bytes", f"{text}: its size.", last.bytes if last else math.nan)
+    yield _single("backup_seconds", f"{text}: how long it took.", last.took_ms / 1_000 if last else math.nan)
 
 
 def _process(reading: Reading) -> Iterator[Metric]:

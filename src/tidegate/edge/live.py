@@ -132,7 +132,7 @@ def _durable(session: SessionId, entry: Entry) -> bytes:
 def _shown(event: Piece | Run | Lagged | Ended | None, key: str) -> bytes:
     match event:
         case Piece():
-            return _passing("delta", {"run": event.run, "text": event.text})
+            return _passing("delta", {"run": event.run, "at": event.at, "text": event.text})
         case Run():
             return _passing("run", wire.run_out(event, key))
         case _:

@@ -85,6 +85,8 @@ class Metrics:
                 "loop_lag_seconds": self.loop_lag_seconds,
             },
             run_seconds=self.run_seconds,
+            backups=self._status.nightly.counts if self._status.nightly else {},
+            last_backup=self._status.nightly.last if self._status.nightly else None,
         )
 
     def endpoints(self) -> list[Endpoint]:

@@ -8,6 +8,7 @@ import msgspec
 from tidegate.bounded import Gauge
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
+from tidegate.runtime.nightly import Last
 from tidegate.store.port import StorageBytes, Tallies
 from tidegate.store.tx import Transition
 
@@ -40,3 +41,6 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     #: by name: seconds
     histograms: Mapping[str, Histogram]
     run_seconds: Mapping[tuple[Lane, Outcome], Histogram]
+    #: nightly ones since the start, by outcome
+    backups: Mapping[str, int]
+    last_backup: Last | None

@@ -38,6 +38,7 @@ class Sessions:
             query.agent_name(self._agents, message.agent),
             is_named=message.agent is not None,
             receipt=query.receipt_of(request, f"messages:{key}", message),
+            interrupts=None if message.busy is None else message.busy == "interrupt",
         )
         answer = {"run": admitted.run.id, "session": key}
         if not query.flag(request, "wait"):

@@ -13,6 +13,7 @@ from tidegate.clock import Clock
 from tidegate.domain.session import Kind, PolicyName, State
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
+from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.store.port import Store, Tallies
 
@@ -37,6 +38,8 @@ class Status:
         self, store: Store, sweeper: Sweeper, registry: Registry, instance: Instance, clock: Clock
     ) -> None:
         self.instance = instance
+        #: where there is one
+        self.nightly: Nightly | None = None
         self._store = store
         self._sweeper = sweeper
         self._registry = registry
@@ -77,6 +80,7 @@ class Status:
                 gauge.name: {"entries": gauge.entries, "limit": gauge.limit} for gauge in self._registry
             },
             "shares_reads": self._shares_reads(),
+            "backup": self.nightly.report() if self.nightly else None,
             # not measured yet
             "trend": None,
             "level": None,

@@ -6,7 +6,7 @@ what one parser reads one way and another one another way is refused (RFC 8259, 
 
 import json
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -44,6 +44,8 @@ class MessageIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     text: str
     agent: str | None = None
+    #: what a busy session does with it; by default what its agent is used to
+    busy: Literal["queue", "interrupt"] | None = None
 
 
 async def body_of(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
@@ -137,6 +139,7 @@ def entry_out(entry: Entry) -> dict[str, object]:
         "text": body.text,
         "tool": tool,
         "call_id": call_id,
+        "is_error": isinstance(body, Result) and body.is_error,
         "run": body.run,
         "created_at": iso(body.at),
         "bytes": text_bytes(body),

@@ -1,6 +1,6 @@
 """The one door: every piece of work becomes a run here, whoever asks for it."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
@@ -39,21 +39,41 @@ class Seen(NamedTuple):
 class Intake:
     """Makes runs, and waits for their ends."""
 
-    def __init__(self, store: Store, bus: Bus, *, max_queued: int = 1_000, max_open: int = 100) -> None:
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        *,
+        max_queued: int = 1_000,
+        max_open: int = 100,
+        interrupted: Collection[str] = (),
+    ) -> None:
         self._store = store
         self._bus = bus
         #: how many runs may be queued in a lane, and open in a session
         self._bounds = {"max_queued": max_queued, "max_open": max_open}
+        #: agents whose sessions a new message interrupts
+        self._interrupted = frozenset(interrupted)
         self._is_closed = False
 
     def close(self) -> None:
         """Take nothing more."""
         self._is_closed = True
 
-    async def message(
-        self, key: str, text: str, agent: str, *, is_named: bool, receipt: Receipt | None
+    async def message(  # noqa: PLR0913 - a message and what is said about it
+        self,
+        key: str,
+        text: str,
+        agent: str,
+        *,
+        is_named: bool,
+        receipt: Receipt | None,
+        interrupts: bool | None = None,
     ) -> Admitted:
-        """Accept a person's message; an unknown key becomes a chat."""
+        """Accept a person's message; an unknown key becomes a chat.
+
+        In a busy session it waits its turn or takes it, as it says or else as its agent is used to.
+        """
         birth = Birth(policy=PolicyName.CHAT, agent=agent)
         return await self.submit(
             Admission(
@@ -64,6 +84,7 @@ class Intake:
                 origin=Origin.MESSAGE,
                 bodies=[User(text=text)],
                 receipt=receipt,
+                interrupts=interrupts,
             )
         )
 
@@ -81,7 +102,7 @@ class Intake:
             raise Stopping(retry_after_s=5)
         for body in admission.bodies:
             check_text(body.text)
-        admission = msgspec.structs.replace(admission, **self._bounds)
+        admission = msgspec.structs.replace(admission, interrupts=self._interrupts(admission), **self._bounds)
         for _ in range(ROOM_TRIES):
             try:
                 return await self._store.admit(admission)
@@ -216,6 +237,11 @@ class Intake:
     async def cancel(self, run: RunId) -> Run:
         """Cancel a run; idempotent."""
         return await self._store.cancel_run(run)
+
+    def _interrupts(self, admission: Admission) -> bool:
+        if admission.interrupts is None:
+            return admission.origin is Origin.MESSAGE and admission.birth.agent in self._interrupted
+        return admission.interrupts
 
     async def _make_room(self) -> bool:
         idle = await self._store.idle_longest()

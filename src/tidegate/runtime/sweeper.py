@@ -20,6 +20,7 @@ from tidegate.ids import SessionId
 from tidegate.runtime import mover
 from tidegate.runtime.bell import ring_or
 from tidegate.store.port import Move, Settled, Store
+from tidegate.store.restore import RESTORED_AT
 from tidegate.store.tx import Effects
 
 PAGE = 100
@@ -50,7 +51,8 @@ class Sweeper:
         self._clock = clock
         self._policies = policies
         self._interval_ms = interval_ms
-        self._doubt = ClockDoubt(clock.now(), clock.monotonic())
+        # On a store that was restored dates have passed meanwhile; nobody has seen yet what they would delete.
+        self._doubt = ClockDoubt(clock.now(), clock.monotonic(), is_doubted=bool(store.meta(RESTORED_AT)))
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._wakes_at = 0
@@ -92,6 +94,7 @@ class Sweeper:
             while await self._store.compact_file():
                 pass
             await self._sign()
+            await self._settle_in()
         self.on_sweep((self._clock.monotonic() - started) / 1_000)
         swept = Swept(
             completed=counts[DueTo.COMPLETED],
@@ -136,6 +139,11 @@ class Sweeper:
         if abs(now - self._signed_at) > SIGN_MS:
             self._signed_at = now
             await self._store.remember("swept_at", str(now))
+
+    async def _settle_in(self) -> None:
+        """Forget that the store was restored once nothing is held any more."""
+        if self._store.meta(RESTORED_AT) and not self.holds_deletes:
+            await self._store.remember(RESTORED_AT, "")
 
     async def _moves(self, until: int) -> Counter[str]:
         counts: Counter[str] = Counter()

@@ -30,8 +30,9 @@ def wait(tx: Tx, lease: Lease, questions: Sequence[Question]) -> Run:
     session = sessions.by_id(tx, lease.session)
     _check_room(tx, ApprovalState.PENDING, MAX_PENDING - len(questions))
     expires_at = tx.now + sessions.rules_of(tx, session).max_wait_ms
-    for question in questions:
-        _ask(tx, lease, session, question, expires_at)
+    # in the order of the calls, which ids of one millisecond would not keep
+    for question, name in zip(questions, sorted(ulid(tx.now) for _ in questions), strict=True):
+        _ask(tx, lease, session, question, ApprovalId(name), expires_at)
     return waits.begin(tx, lease)
 
 
@@ -76,7 +77,9 @@ def lapse(tx: Tx) -> int:
     return len(lapsed)
 
 
-def _ask(tx: Tx, lease: Lease, session: Session, question: Question, expires_at: int) -> None:
+def _ask(  # noqa: PLR0913, PLR0917 - a row
+    tx: Tx, lease: Lease, session: Session, question: Question, name: ApprovalId, expires_at: int
+) -> None:
     """Put one question, unless it has been put and not been acted upon."""
     digest = question.digest(session.agent)
     known = tx.one("approval_of_call", run=lease.run, call_id=question.call_id, digest=digest)
@@ -84,7 +87,7 @@ def _ask(tx: Tx, lease: Lease, session: Session, question: Question, expires_at:
         return
     tx.run(
         "approval_born",
-        id=ulid(tx.now),
+        id=name,
         session=session.id,
         run=lease.run,
         agent=session.agent,

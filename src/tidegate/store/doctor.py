@@ -12,15 +12,14 @@ from typing import NamedTuple
 import apsw
 
 from tidegate.domain.policy import OVERDUE_MS
-from tidegate.errors import Corrupt, NotFound
-from tidegate.ids import BlobHash
-from tidegate.store import blobs, orphans, rows, segments
+from tidegate.errors import NotFound
+from tidegate.store import orphans, replacement
 from tidegate.store.connection import SqliteReads, open_reader
 from tidegate.store.rows import Value
+from tidegate.store.scrub import SCRUBS, Scrub, is_older, true_tallies, whole_transcripts
 from tidegate.store.sqlite import NAME
 from tidegate.store.writer import translate
 
-PAGE = 500
 SLOW_START_MS = 10_000
 LOOK_AGAIN_S = 1.0
 
@@ -69,10 +68,12 @@ def examine(folder: Path, living: Living | None, now: int, *, scrub: bool) -> It
     Raises:
         NotFound: There is no store in the folder.
         Corrupt: The file is not a database any more.
+        Unavailable: A restore was interrupted.
     """
     path = folder / NAME
     if not path.exists():
         raise NotFound(f"there is no store in {str(folder)!r}", hint="name the state folder with --state")
+    replacement.check(path)
     try:
         connection = open_reader(path)
         try:
@@ -93,23 +94,18 @@ def _judge(patient: Patient, name: str, promise: str, check: Check) -> Finding:
             detail = _look(patient, check)
     except Skipped as reason:
         return Finding(name, promise, NOT_CHECKED, str(reason))
+    except apsw.SQLError as error:
+        if not is_older(error):
+            raise
+        return Finding(
+            name, promise, NOT_CHECKED, "the store is from an older release; the next start changes that"
+        )
     return Finding(name, promise, VIOLATED if detail else OK, detail)
 
 
 def _look(patient: Patient, check: Check) -> str:
     with patient.reads.snapshot():
         return check(patient)
-
-
-def _transcripts(patient: Patient) -> str:
-    after = ""
-    while page := patient.reads.all("doctor_transcripts", after=after, limit=PAGE):
-        for _, key, entries, cold, hot, last_hot, in_segments, last_cold in page:
-            is_whole = in_segments == last_cold == cold and hot == entries - cold
-            if not is_whole or (hot and last_hot != entries):
-                return f"the transcript of {key} has gaps"
-        after = page[-1][0]
-    return ""
 
 
 def _orphans(patient: Patient) -> str:
@@ -173,51 +169,13 @@ def _admission(_: Patient) -> str:
     raise Skipped("no budget is enforced in this version")
 
 
-def _tallies(patient: Patient) -> str:
-    return patient.keys("doctor_tallies")
-
-
-def _scrub_entries(patient: Patient) -> str:
-    after = 0
-    while page := patient.reads.all("doctor_entries", after=after, limit=PAGE):
-        for _, session, seq, body, checksum in page:
-            if rows.checksum(session, seq, body) != checksum:
-                return f"entry {seq} of session {session} is damaged"
-        after = page[-1][0]
-    return ""
-
-
-def _scrub_segments(patient: Patient) -> str:
-    after = 0
-    while page := patient.reads.all("doctor_segments", after=after, limit=10):
-        for row in page:
-            try:
-                segments.from_row(row[1:]).lines()
-            except Corrupt as error:
-                return f"session {row[1]}: {error}"
-        after = page[-1][0]
-    return ""
-
-
-def _scrub_blobs(patient: Patient) -> str:
-    after = ""
-    while page := patient.reads.all("doctor_blobs", after=after, limit=PAGE):
-        for (name,) in page:
-            try:
-                blobs.whole(patient.reads, BlobHash(name))
-            except Corrupt as error:
-                return str(error)
-        after = page[-1][0]
-    return ""
-
-
-def _scrub_pages(patient: Patient) -> str:
-    found = patient.reads.connection.execute("PRAGMA integrity_check(5)").fetchall()
-    return "" if found == [("ok",)] else "; ".join(str(row[0]) for row in found)
+def _of(look: Scrub) -> Check:
+    """Return a check that needs nothing but the store."""
+    return lambda patient: look(patient.reads)
 
 
 _CHECKS: tuple[tuple[str, str, Check], ...] = (
-    ("I1", "every transcript is whole and in order", _transcripts),
+    ("I1", "every transcript is whole and in order", _of(whole_transcripts)),
     ("I2", "nothing is orphaned", _orphans),
     ("I3", "every ephemeral session has a date", _dates),
     ("I4", "what is due is moved", _overdue),
@@ -229,11 +187,6 @@ _CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("I10", "a session has one running run at most", _single),
     ("I11", "usage outlives its session", _usage),
     ("I12", "people come first under pressure", _admission),
-    ("tallies", "the counts are what was counted", _tallies),
+    ("tallies", "the counts are what was counted", _of(true_tallies)),
 )
-_SCRUBS: tuple[tuple[str, str, Check], ...] = (
-    ("entries", "every entry matches its checksum", _scrub_entries),
-    ("segments", "every segment matches its digest", _scrub_segments),
-    ("blobs", "every blob matches its name", _scrub_blobs),
-    ("pages", "every page of the file is sound", _scrub_pages),
-)
+_SCRUBS = tuple((name, promise, _of(look)) for name, promise, look in SCRUBS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 
-from tidegate.store.connection import SqliteReads, pragma
+from tidegate.store.connection import BUSY_MS, SqliteReads, pragma
 from tidegate.store.tx import Reads
 
 SLICE_PAGES = 300
@@ -51,4 +51,9 @@ def _excess(connection: apsw.Connection) -> int:
 
 
 def _fold(connection: apsw.Connection) -> None:
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    """Fold the log in; while somebody reads (a backup, a scrub) it is left for the next time, not waited for."""
+    connection.set_busy_timeout(0)
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.set_busy_timeout(BUSY_MS)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import apsw
 
-from tidegate.errors import ConfigError, Corrupt
+from tidegate.errors import ConfigError
+from tidegate.store import backup
 from tidegate.store.connection import pragma
+from tidegate.store.scrub import verify_pages
 from tidegate.store.sql import migrations
 
 TOLERATED_AHEAD = 1
@@ -28,10 +30,19 @@ def migrate(connection: apsw.Connection, backups: Path, scripts: Sequence[str] |
     scripts = migrations() if scripts is None else scripts
     version = check_version(connection, scripts)
     if 0 < version < len(scripts):
-        back_up(connection, backups / f"before-schema-{len(scripts)}.db")
+        backups.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target = backups / f"before-schema-{len(scripts)}.db"
+        backup.copy(connection, target, backup.Rules(verify=verify_pages, is_forced=True))
+    upgrade(connection, scripts)
+    return version
+
+
+def upgrade(connection: apsw.Connection, scripts: Sequence[str] | None = None) -> None:
+    """Carry out the scripts that a database has not had yet; whoever needs a backup has taken it."""
+    scripts = migrations() if scripts is None else scripts
+    version = pragma(connection, "user_version")
     for number, script in enumerate(scripts[version:], version + 1):
         connection.execute(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT").fetchall()
-    return version
 
 
 def check_version(connection: apsw.Connection, scripts: Sequence[str] | None = None) -> int:
@@ -48,24 +59,3 @@ def check_version(connection: apsw.Connection, scripts: Sequence[str] | None = N
             hint="start the newer release that wrote it, or restore a backup from before",
         )
     return version
-
-
-def back_up(connection: apsw.Connection, target: Path) -> None:
-    """Copy the database into a file of its own and verify the copy.
-
-    Raises:
-        Corrupt: The copy does not verify; it is removed.
-    """
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    copy = apsw.Connection(str(target))
-    try:
-        with copy.backup("main", connection, "main") as backup:
-            backup.step()
-        verdict = copy.execute("PRAGMA integrity_check(1)").fetchall()
-    finally:
-        copy.close()
-    target.chmod(0o600)
-    if verdict != [("ok",)]:
-        target.unlink()
-        raise Corrupt(f"the backup before the migration does not verify: {verdict}")

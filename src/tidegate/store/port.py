@@ -75,6 +75,8 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     bodies: Sequence[Body]
     receipt: Receipt | None = None
+    #: what is open in a conversation ends as interrupted instead of going first; None is no
+    interrupts: bool | None = None
     #: for a sub-agent: the call that asks for it
     order: Order | None = None
     #: how many runs may be queued in the lane, and open in the session
@@ -208,8 +210,9 @@ class Store(Protocol):
     async def admit(self, admission: Admission) -> Admitted:
         """Accept a piece of work: a queued run that holds its message until it is claimed.
 
-        An unknown key becomes a session; an archived conversation is restored first. With a known receipt nothing is
-        done and the earlier run comes back.
+        An unknown key becomes a session; an archived conversation is restored first. If it interrupts, the open runs of
+        a conversation and the children that they wait for are closed in the same transaction. With a known receipt
+        nothing is done and the earlier run comes back.
 
         Raises:
             SessionFinished: The session is ephemeral and completed or archived.

@@ -193,6 +193,8 @@ def _session_for(tx: Tx, admission: Admission) -> Session:
         raise AgentMismatch(f"session {session.key!r} belongs to agent {session.agent!r}")
     if not session.policy.is_conversation and not session.is_live:
         raise SessionFinished(f"session {session.key!r} is finished; it takes no more messages")
+    if admission.interrupts and session.policy.is_conversation:
+        session = turns.end_conversation_turn(tx, session, Outcome.INTERRUPTED, "interrupted")
     if len(tx.all("open_runs", session=session.id)) >= admission.max_open:
         raise SessionBusy(f"session {session.key!r} has {admission.max_open} messages waiting")
     if session.state is State.ARCHIVED:

@@ -29,6 +29,7 @@ from tidegate.store import (
     jobs,
     lists,
     orphans,
+    replacement,
     retention,
     roster,
     rows,
@@ -94,6 +95,7 @@ class SqliteStore:
         path = folder / NAME
         publish: list[Callable[[Effects], None]] = []
         try:
+            replacement.settle(path)
             _look_first(path)
             path.touch(mode=0o600)  # the log gets the mode of the main file
             connection = open_writer(path)

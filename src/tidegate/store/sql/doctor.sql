@@ -33,19 +33,6 @@ GROUP BY r.session HAVING count(*) > 1 LIMIT 5;
 SELECT (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM runs),
        (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM usage_daily);
 
--- name: doctor_tallies
-SELECT t.label || ' ' || t.state FROM tallies t LEFT JOIN (
-    SELECT policy, state, count(*) AS count, sum(bytes) AS bytes FROM sessions GROUP BY policy, state
-) s ON s.policy = t.label AND s.state = t.state
-WHERE t.family = 'session' AND (t.count <> coalesce(s.count, 0) OR t.bytes <> coalesce(s.bytes, 0))
-UNION ALL
-SELECT 'job ' || t.label || ' ' || t.state FROM tallies t WHERE t.family = 'job' AND t.count <> (
-    SELECT count(*) FROM jobs j WHERE j.origin = t.label AND j.paused = (t.state = 'paused'))
-UNION ALL
-SELECT 'firing ' || t.state FROM tallies t WHERE t.family = 'firing' AND t.count <> (
-    SELECT count(*) FROM firings f WHERE f.outcome = t.state)
-LIMIT 5;
-
 -- A job whose date has gone without a next one, though it has no end.
 -- name: doctor_jobs_dateless
 SELECT name FROM jobs WHERE (paused AND wakes_at IS NOT NULL)
@@ -60,3 +47,6 @@ WHERE g.rowid > :after ORDER BY g.rowid LIMIT :limit;
 
 -- name: doctor_blobs
 SELECT hash FROM blobs WHERE hash > :after ORDER BY hash LIMIT :limit;
+
+-- name: doctor_blob_sessions
+SELECT s.key FROM session_blobs r JOIN sessions s ON s.id = r.session WHERE r.hash = :hash LIMIT 5;

@@ -1,0 +1,82 @@
+"""What the gateway answers: the shapes, as far as the command line reads them."""
+
+from typing import NamedTuple, TypedDict
+
+Json = dict[str, object]
+
+
+class Session(TypedDict):
+    """The head of a session, as far as people see it."""
+
+    id: str
+    key: str
+    kind: str
+    state: str
+    outcome: str | None
+    parent: str | None
+    agent: str
+    title: str
+    created_at: str
+    due_at: str | None
+    due_to: str | None
+    entries: int
+    bytes: int
+    pinned: bool
+
+
+class Blob(TypedDict):
+    """Where the whole text of an entry is."""
+
+    hash: str
+    bytes: int
+
+
+class Entry(TypedDict):
+    """An entry of a transcript."""
+
+    seq: int
+    type: str
+    role: str
+    text: str
+    tool: str | None
+    call_id: str | None
+    is_error: bool
+    run: str | None
+    created_at: str
+    bytes: int
+    blob: Blob | None
+
+
+class Run(TypedDict):
+    """A run, as far as a conversation needs it."""
+
+    id: str
+    session: str
+    state: str
+    outcome: str | None
+    error: str
+
+
+class Approval(TypedDict):
+    """A call that a person decides on."""
+
+    id: str
+    #: None where the call is always allowed
+    session: str | None
+    run: str | None
+    agent: str
+    tool: str
+    #: JSON, as the model wrote it
+    arguments: str
+    state: str
+    created_at: str
+    expires_at: str | None
+    decided_at: str | None
+
+
+class Event(NamedTuple):
+    """A server-sent event; a sign of life has no name, and what is not durable no id."""
+
+    name: str
+    data: Json
+    id: str = ""
