@@ -20,7 +20,6 @@ from tidegate.config import Config, Runs
 from tidegate.domain import policy
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
-from tidegate.runtime import jobs
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.cron import Cron
 from tidegate.runtime.intake import Intake
@@ -29,6 +28,7 @@ from tidegate.runtime.lanes import Lane
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
+from tidegate.runtime.tools.jobs import schedule_tool
 from tidegate.runtime.tools.spawn import spawn_tool
 from tidegate.store import lock
 from tidegate.store.lock import FolderLock
@@ -79,14 +79,16 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
-        agents = await stack.enter_async_context(built(config, [spawn_tool(subagents)]))
+        agents: dict[str, Agent] = {}
+        jobs = Jobs(store, agents, clock)
+        job_tools = {name: agent.job_tools for name, agent in config.agents.items()}
+        tools = [spawn_tool(subagents), schedule_tool(jobs, store, job_tools)]
+        agents |= await stack.enter_async_context(built(config, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
         runner = Runner(store, bus, agents, _lanes(config.runs, registry), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
-        definitions = jobs.of_config(config)
-        jobs.check(definitions, agents)
-        await store.reconcile_jobs(definitions)
+        await store.reconcile_jobs(jobs.of_config(config))
         cron = Cron(store, intake, clock)
         for listening in (runner.on_commit, sweeper.on_commit, cron.on_commit, bus.on_commit):
             store.listen(listening)
@@ -102,7 +104,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             intake=intake,
             runner=runner,
             sweeper=sweeper,
-            jobs=Jobs(store, agents, clock),
+            jobs=jobs,
             cron=cron,
             broken=broken,
         )

@@ -99,6 +99,8 @@ class Agent(Section, frozen=True, kw_only=True):
     tools: tuple[str, ...] | None = None
     #: what a busy session does with a new message
     busy: Literal["queue", "interrupt"] = "queue"
+    #: names of the tools that jobs have which it makes; None is those that only read
+    job_tools: tuple[str, ...] | None = None
     #: names of the agents that it may ask, beside one like itself
     may_spawn: tuple[str, ...] = ()
     #: the folder that its files are in; None is `folder.workspace`

@@ -57,6 +57,25 @@ class Jobs:
 
         return await self._store.alter_job(name, changed)
 
+    def of_config(self, config: Config) -> Sequence[Definition]:
+        """Return the jobs of a configuration, each with its agent.
+
+        Raises:
+            ConfigError: One names a tool that its agent has not.
+        """
+        return [self._settled(job) for job in config.jobs]
+
+    def _settled(self, job: Definition) -> Definition:
+        try:
+            return settled(job, self._agents)
+        except BadRequest as error:
+            raise ConfigError(f"[[jobs]] {job.name}: {error.message}", hint=error.hint) from None
+
+    def tools_of(self, agent: str, wanted: Sequence[str] | None, default: Sequence[str]) -> Sequence[str]:
+        """Return which tools a job that an agent makes gets: never more than the agent has itself."""
+        known = self._agents[agent].tools.names
+        return [name for name in (default if wanted is None else wanted) if name in known]
+
     def _checked(self, values: Table) -> Definition:
         try:
             definition = section(Definition, values, ("jobs",), Path())
@@ -70,25 +89,6 @@ class Jobs:
     def _check_future(self, definition: Definition) -> None:
         if definition.at and instant(definition.at) <= self._clock.now():
             raise BadRequest(f"at: {definition.at!r} is over")
-
-
-def of_config(config: Config) -> Sequence[Definition]:
-    """Return the jobs of a configuration, each with its agent."""
-    first = next(iter(config.agents))
-    return [msgspec.structs.replace(job, agent=job.agent or first) for job in config.jobs]
-
-
-def check(definitions: Sequence[Definition], agents: Mapping[str, Agent]) -> None:
-    """Refuse jobs of the configuration that name tools which there are not.
-
-    Raises:
-        ConfigError: The first one.
-    """
-    for definition in definitions:
-        try:
-            settled(definition, agents)
-        except BadRequest as error:
-            raise ConfigError(f"[[jobs]] {definition.name}: {error.message}", hint=error.hint) from None
 
 
 def settled(definition: Definition, agents: Mapping[str, Agent]) -> Definition:
