@@ -4,7 +4,7 @@ from inside import Inside
 from tidegate.clock import MINUTE_MS
 from tidegate.config.job import Job as Definition
 from tidegate.domain.job import Firing, FiringOutcome, Job
-from tidegate.domain.run import Run
+from tidegate.domain.run import Run, RunState
 from tidegate.store.port import Store
 
 EVERYTHING = 1 << 60
@@ -42,5 +42,7 @@ async def tick(here: Inside, ms: int = MINUTE_MS) -> list[Run]:
 
 async def ended(here: Inside) -> list[Run]:
     """Wait for the ends of the runs that are open, and return them."""
-    found = await here.store.runs(state=None, session=None, before=EVERYTHING, limit=1_000)
-    return [await here.intake.outcome(run) for run in found if run.outcome is None]
+    found: list[Run] = []
+    for state in (RunState.RUNNING, RunState.QUEUED, RunState.WAITING):
+        found += await here.store.runs(state=state, session=None, before=EVERYTHING, limit=1_000)
+    return [await here.intake.outcome(run) for run in {run.id: run for run in found}.values()]

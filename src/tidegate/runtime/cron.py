@@ -21,6 +21,7 @@ from tidegate.store.tx import Effects
 PAGE = 50  # jobs planned and written at a time
 LOOK_S = 30.0  # between two looks at the clock
 ROOM_S = 5.0  # between two tries to find room, unless a run ends earlier
+BREATH_S = 0.05  # in a full house, so that a few runs end before the next try
 REST_S = 1.0  # after a round that came to nothing
 
 _log = log.get("cron")
@@ -60,9 +61,12 @@ class Cron:
     async def fire_due(self) -> int:
         """Carry out what has come, page after page, as far as there is room; say how many jobs that were."""
         self._attend()
+        # after a full house there is room for a few at first, and what is planned in vain costs time
+        size = 1 if self._is_full else PAGE
         self._is_full, with_isolated, done = False, True, 0
         until = self._clock.now()
-        while page := await self._store.jobs_due(until, PAGE, with_isolated=with_isolated):
+        while page := await self._store.jobs_due(until, size, with_isolated=with_isolated):
+            size = min(PAGE, 2 * size)
             shots = await self._intake.fire([(job, await self._planned(job)) for job in page])
             done += shots.count(Shot.DONE)
             full = [job for job, shot in zip(page, shots, strict=True) if shot is Shot.FULL]
@@ -91,6 +95,7 @@ class Cron:
         """Sleep until the earliest date or a change."""
         if self._is_full:
             await ring_or(self._bell, ROOM_S)
+            await asyncio.sleep(BREATH_S)
             return
         wakes_at = self._store.next_firing()
         left_s = LOOK_S if wakes_at is None else (wakes_at - self._clock.now()) / 1_000
