@@ -39,7 +39,7 @@ def line_of(text: str, keys: Keys) -> int:
         tree = tomllib.loads(statement)
         if statement.startswith("["):
             table = _header(tree)
-            if statement.startswith("[["):
+            if statement.startswith("[[") and "".join(keys[len(table) :]).startswith("#"):
                 arrays[table] += 1
                 table = (*table, item(arrays[table] - 1))
             reach = len(table) if keys[: len(table)] == table else _depth(tree, keys)

@@ -53,9 +53,6 @@ VALUES (:job, :instant, :outcome, :count, :asked, :run, :session, :is_open, :not
 -- name: firing_open
 SELECT * FROM firings WHERE job = :job AND is_open LIMIT 1;
 
--- name: firings_open
-SELECT * FROM firings WHERE job = :job AND is_open;
-
 -- The open firing that a run belongs to: an isolated session is all its own, in any other one only its run is.
 -- name: firing_of_run
 SELECT * FROM firings WHERE session = :session AND is_open AND (isolated OR run = :run) LIMIT 1;
