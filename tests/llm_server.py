@@ -1,4 +1,6 @@
-"""A scripted OpenAI-compatible server on loopback, for tests of everything that speaks to a real provider.
+"""A scripted model server on loopback, for tests of everything that speaks to a real provider.
+
+It speaks as OpenAI does, and as Anthropic does below ``/v1/messages`` (`anthropic_words`).
 
 Each request takes the next `Reply` of the script; when the script is used up it is answered by rule:
 ``/echo TEXT`` answers TEXT, ``/call TOOL JSON`` asks for a tool and then answers its result, all else gets
@@ -7,38 +9,18 @@ Each request takes the next `Reply` of the script; when the script is used up it
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Self
 
-WAIT_S = 20.0
-PIECES = 4  # how many pieces a streamed text comes in
+import anthropic_words
+from replies import PIECES, WAIT_S, Json, Reply, pieces
+
+__all__ = ["PIECES", "WAIT_S", "LlmServer", "Reply", "Request"]
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """What one request is answered."""
-
-    text: str = ""
-    #: (call_id, tool, arguments)
-    calls: Sequence[tuple[str, str, str]] = ()
-    status: int = 200
-    #: sent as it stands, instead of a completion
-    body: str | None = None
-    content_type: str = "application/json"
-    #: by default what fits the calls
-    finish_reason: str | None = None
-    #: waited for before the last piece of the text
-    gate: threading.Event | None = None
-    #: ``cut`` ends the stream in good order but without a finish reason, ``torn`` breaks the connection,
-    #: ``hang`` says nothing more until the client hangs up
-    end: Literal["whole", "cut", "torn", "hang"] = "whole"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +73,10 @@ class LlmServer:
 
 def _by_rule(messages: list[Json]) -> Reply:
     last = messages[-1]
-    if last["role"] == "tool":
-        return Reply(text=last["content"])
-    command, _, rest = str(last["content"]).partition(" ")
+    block = last["content"][-1] if isinstance(last["content"], list) else {"text": last["content"]}
+    if last["role"] == "tool" or block.get("type") == "tool_result":
+        return Reply(text=str(block.get("text") or block.get("content")))
+    command, _, rest = str(block["text"]).partition(" ")
     if command == "/call":
         tool, _, arguments = rest.partition(" ")
         return Reply(calls=[(f"call_{len(messages)}", tool, arguments or "{}")])
@@ -129,21 +112,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_whole(self, reply: Reply) -> None:
         text = json.dumps(_completion(reply)) if reply.body is None else reply.body
-        self._send_head(reply.status, reply.content_type, "content-length", str(len(text.encode())))
+        headers = {"content-type": reply.content_type, "content-length": str(len(text.encode()))}
+        self._send_head(reply.status, headers | dict(reply.headers))
         self.wfile.write(text.encode())
         self._end(reply)
 
     def _stream(self, reply: Reply) -> None:
-        self._send_head(200, "text/event-stream", "transfer-encoding", "chunked")
-        for event in _events(reply):
-            self._send_chunk(f"data: {event}\n\n")
+        headers = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
+        self._send_head(200, headers | dict(reply.headers))
+        is_anthropic = self.path.partition("?")[0].endswith("/messages")
+        for event in anthropic_words.events(reply) if is_anthropic else _events(reply):
+            self._send_chunk(event)
         self._end(reply)
         if reply.end != "torn":
             self._send_chunk("")
 
-    def _send_head(self, status: int, content_type: str, *framing: str) -> None:
+    def _send_head(self, status: int, headers: Mapping[str, str]) -> None:
         self.send_response(status)
-        for name, value in (("content-type", content_type), framing, ("connection", "close")):
+        for name, value in {**headers, "connection": "close"}.items():
             self.send_header(name, value)
         self.end_headers()
 
@@ -158,22 +144,23 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _events(reply: Reply) -> Iterator[str]:
-    size = max(1, -(-len(reply.text) // PIECES))
-    for start in range(0, len(reply.text), size):
-        if reply.gate is not None and start + size >= len(reply.text):
-            reply.gate.wait(WAIT_S)
-        yield _event({"content": reply.text[start : start + size]})
+    for thought, _ in reply.thoughts:
+        yield _event({"reasoning_content": thought})
+    for piece in pieces(reply):
+        yield _event({"content": piece})
     for index, call in enumerate(_calls(reply)):
         yield _event({"tool_calls": [{"index": index, **call}]})
-    if reply.end == "whole":
+    if reply.trouble:
+        yield f"data: {json.dumps(reply.trouble)}\n\n"
+    elif reply.end == "whole":
         yield _event({}, _finish(reply))
-        yield json.dumps({**_head("chat.completion.chunk"), "choices": [], "usage": USAGE})
-        yield "[DONE]"
+        yield f"data: {json.dumps({**_head('chat.completion.chunk'), 'choices': [], 'usage': USAGE})}\n\n"
+        yield "data: [DONE]\n\n"
 
 
 def _event(delta: Json, finish: str | None = None) -> str:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return json.dumps({**_head("chat.completion.chunk"), "choices": [choice]})
+    return f"data: {json.dumps({**_head('chat.completion.chunk'), 'choices': [choice]})}\n\n"
 
 
 def _completion(reply: Reply) -> Json:

@@ -1,16 +1,19 @@
 """Builds the agents of a configuration: for each its model, its tools and what one of its runs may spend."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 
+from tidegate.agent.fallback import FallbackModel
 from tidegate.agent.loop import Agent
 from tidegate.agent.model import Model
 from tidegate.agent.offline import OfflineModel, offline_tools
 from tidegate.agent.prompt import BYTES_PER_TOKEN
 from tidegate.agent.remote import RemoteModel
+from tidegate.agent.target import Target
 from tidegate.agent.tools import Tool, ToolBox
 from tidegate.config import Config
+from tidegate.config.source import Source, sources
 from tidegate.config.tree import Agent as AgentConfig
 from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
@@ -21,46 +24,68 @@ async def built(config: Config, tools: Sequence[Tool]) -> AsyncIterator[Mapping[
     """Build every agent by its name, with *tools* beside its own; the clients of their models are closed in the end.
 
     Raises:
-        ConfigError: A model needs what is not installed; an agent names a tool that does not exist.
+        ConfigError: A model needs a key that is missing or what is not installed; an agent names a tool that does not
+            exist.
     """
     async with AsyncExitStack() as stack:
-        models = _models(config)
+        models: dict[Target, RemoteModel] = {}
+        agents = {name: _agent(name, agent, config, models, tools) for name, agent in config.agents.items()}
         for model in models.values():
-            if isinstance(model, RemoteModel):
-                stack.push_async_callback(model.aclose)
-        yield {name: _agent(name, agent, config, models, tools) for name, agent in config.agents.items()}
-
-
-def _models(config: Config) -> Mapping[str, Model]:
-    """Build each model that some agent names, once."""
-    model = config.model
-    if model.provider == "offline":
-        return {model.name: OfflineModel()}
-    if find_spec("pydantic_ai") is None:
-        raise ConfigError("[model] needs what is not installed", hint='pip install "tidegate[models]"')
-    key = model.api_key() or ""
-    names = {model.name} | {agent.model for agent in config.agents.values() if agent.model}
-    return {
-        name: RemoteModel(name, base_url=model.base_url, api_key=key, timeout_s=model.timeout_ms / 1_000)
-        for name in names
-    }
+            stack.push_async_callback(model.aclose)
+        yield agents
 
 
 def _agent(
-    name: str, agent: AgentConfig, config: Config, models: Mapping[str, Model], tools: Sequence[Tool]
+    name: str,
+    agent: AgentConfig,
+    config: Config,
+    models: MutableMapping[Target, RemoteModel],
+    tools: Sequence[Tool],
 ) -> Agent:
-    model = models.get(agent.model or config.model.name) or next(iter(models.values()))
+    candidates = sources(config, agent)
+    offline = offline_tools() if any(source.is_offline for source in candidates) else []
     return Agent(
         name=name,
-        model=model,
+        model=_model(candidates, agent, models),
         instructions=agent.instructions,
-        tools=ToolBox(
-            _tools(name, agent, [*tools, *(offline_tools() if isinstance(model, OfflineModel) else [])])
-        ),
+        tools=ToolBox(_tools(name, agent, [*tools, *offline])),
         budget=Budget(
             max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
         ),
-        max_prompt_bytes=(config.model.context_window - config.model.reserve) * BYTES_PER_TOKEN,
+        # what is asked of one has to fit into all
+        max_prompt_bytes=min(source.window - source.reserve for source in candidates) * BYTES_PER_TOKEN,
+    )
+
+
+def _model(
+    candidates: Sequence[Source], agent: AgentConfig, models: MutableMapping[Target, RemoteModel]
+) -> Model:
+    """Return what answers for an agent; agents that ask the same model in the same way share its client."""
+    chain: list[Model] = []
+    for source in candidates:
+        if source.is_offline:
+            chain.append(OfflineModel())
+            continue
+        target = _target(source, agent)
+        chain.append(models.setdefault(target, RemoteModel(target)))
+    return chain[0] if isinstance(chain[0], OfflineModel) else FallbackModel(chain)
+
+
+def _target(source: Source, agent: AgentConfig) -> Target:
+    missing = next((part for part in ("pydantic_ai", source.dialect) if find_spec(part) is None), None)
+    if missing:
+        raise ConfigError(
+            f"the model {source.name!r} needs what is not installed", hint='pip install "tidegate[models]"'
+        )
+    return Target(
+        name=source.name,
+        model=source.model,
+        base_url=source.base_url,
+        dialect=source.dialect,
+        api_key=source.api_key(),
+        timeout_s=source.timeout_ms / 1_000,
+        max_tokens=source.reserve,
+        thinking=agent.thinking,
     )
 
 

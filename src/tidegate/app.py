@@ -18,6 +18,7 @@ import msgspec
 from tidegate import folder, log
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
+from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.jobs import Jobs
@@ -172,11 +173,11 @@ async def _instance(inside: Engine, listener: socket.socket) -> Instance:
     host, port = listener.getsockname()[:2]
     host = NEARBY.get(host, host)
     scheme = "https" if _tls(config) else "http"
-    is_offline = config.model.provider == "offline"
+    model = next(iter(inside.agents.values())).model.name
     return Instance(
         id=ulid(clock.now()),
         url=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}",
-        model="offline, not an LLM" if is_offline else config.model.name,
+        model="offline, not an LLM" if model == OFFLINE else model,
         started_at=clock.now(),
         boots=boots,
     )

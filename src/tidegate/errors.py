@@ -24,6 +24,7 @@
         ├── FolderHeld       exit 75
         ├── StorageFailed    exit 74  ├── Corrupt
         ├── ModelFailed      the run fails, the gateway goes on
+        │                    ├── ModelBusy, ModelCut, ContextOverflow
         └── NoAnswer    503  what an OpenAI client then gets
 
 A class docstring is the default message. ``code`` and ``status`` are part of the public contract; ``edge/wire``
@@ -347,6 +348,38 @@ class ModelFailed(Broken):
     """The model did not answer."""
 
     code = "model_failed"
+
+
+class ModelBusy(ModelFailed):
+    """The model cannot be reached or has no room now; nothing of an answer has come."""
+
+    code = "model_busy"
+
+    def __init__(
+        self, message: str | None = None, *, hint: str = "", retry_after_s: float | None = None
+    ) -> None:
+        """Take what every error takes, and how long the provider wants to be left alone, if it says so."""
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class ModelCut(ModelFailed):
+    """The model broke off its answer."""
+
+    code = "model_cut"
+
+    def __init__(self, failure: ModelFailed, *, text: str, model: str, tokens: tuple[int, int]) -> None:
+        """Take why it broke off, what it had said, which model it was and the tokens it read and wrote."""
+        super().__init__(failure.message, hint=failure.hint)
+        self.text = text
+        self.model = model
+        self.tokens = tokens
+
+
+class ContextOverflow(ModelFailed):
+    """The conversation is too long for the model."""
+
+    code = "context_overflow"
 
 
 class NoAnswer(Broken):

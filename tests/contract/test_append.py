@@ -105,3 +105,13 @@ async def test_an_append_is_durable(house: House) -> None:
     await say(house.store, claimed.run.lease, "a", "b")
     await house.crash()
     assert await texts(house.store, claimed) == ["q", "a", "b"]
+
+
+async def test_a_partial_answer_is_no_reply(house: House) -> None:
+    """What a model broke off is kept and marked, and `reply_seq` stays where it was."""
+    claimed = await start(house.store, offer())
+    half = Assistant(text="half", is_partial=True)
+    (entry,) = await house.store.append(claimed.run.lease, Step(bodies=[half]))
+    assert isinstance(entry.body, Assistant)
+    assert (entry.body.text, entry.body.is_partial) == ("half", True)
+    assert fresh(house.store, claimed.run).reply_seq is None

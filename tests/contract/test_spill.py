@@ -1,13 +1,22 @@
 import pytest
 
 from house import House
-from tidegate.domain.entry import PREVIEW_CHARS, Assistant, BlobRef, Body, Result, encode
+from tidegate.domain.entry import (
+    MAX_OPAQUE_BYTES,
+    PREVIEW_CHARS,
+    Assistant,
+    BlobRef,
+    Body,
+    Call,
+    Result,
+    encode,
+)
 from tidegate.domain.run import Step
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.errors import BlobNotFound, TooLarge
 from tidegate.ids import BlobHash
 from tidegate.store.port import Store
-from work import archive, bodies, delete, offer, start, work
+from work import archive, bodies, delete, head, offer, start, work
 
 pytestmark = pytest.mark.anyio
 
@@ -130,3 +139,41 @@ async def test_no_such_blob(house: House) -> None:
     with pytest.raises(BlobNotFound):
         await house.store.blob(nothing)
     assert await house.store.blob_part(nothing, 0) == b""
+
+
+@pytest.mark.parametrize(
+    "text", ["short", "x" * 64_000, '"' * 60_000, "x" * 100_000], ids=lambda text: str(len(text))
+)
+@pytest.mark.parametrize("size", [10, MAX_OPAQUE_BYTES, MAX_OPAQUE_BYTES + 1, MIB])
+@pytest.mark.parametrize("mark", ['"', "漢"])
+async def test_what_a_provider_adds_is_spilled_too(house: House, text: str, size: int, mark: str) -> None:
+    """A provider's own data come back exactly, beside the text or from a blob; the entry stays below 64 KiB."""
+    opaque = mark * (size // len(mark.encode()))
+    claimed = await start(house.store, offer(PolicyName.API))
+    step = Step(
+        bodies=[Assistant(text=text, opaque=opaque), Call(tool="t", call_id="1", text=text, opaque=opaque)]
+    )
+    for entry in await house.store.append(claimed.run.lease, step):
+        body = entry.body
+        assert isinstance(body, Assistant | Call)
+        assert len(encode(body)) <= 65_536
+        assert await whole(house.store, body) == text
+        ref = body.opaque_blob
+        assert (await house.store.blob(ref.hash)).decode() == opaque if ref else body.opaque == opaque
+        assert (ref is None) == (len(opaque.encode()) <= MAX_OPAQUE_BYTES)
+
+
+async def test_what_a_provider_added_goes_with_its_session(house: House) -> None:
+    """The blob of a provider's own data lives as long as its session, through the archive."""
+    claimed = await start(house.store, offer(PolicyName.API))
+    body = Assistant(text="x", opaque="y" * 20_000)
+    (entry,) = await house.store.append(claimed.run.lease, Step(bodies=[body]))
+    assert isinstance(entry.body, Assistant)
+    ref = entry.body.opaque_blob
+    assert ref is not None
+    await house.store.finish(claimed.run.lease, Outcome.OK)
+    session = await archive(house.store, head(house.store, claimed))
+    assert len(await house.store.blob(ref.hash)) == 20_000
+    await delete(house.store, session)
+    with pytest.raises(BlobNotFound):
+        house.store.blob_size(ref.hash)

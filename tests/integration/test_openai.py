@@ -210,7 +210,7 @@ def test_an_anonymous_session_archives_at_once(gateway: GatewayProcess, client: 
 def test_a_failing_model_is_told(tmp_path_factory: pytest.TempPathFactory) -> None:
     """When the provider fails the answer is an error in OpenAI's shape, plain and streamed; the gateway goes on."""
     with LlmServer() as provider:
-        provider.script = [Reply(status=500, body='{"error": {"message": "out of order"}}')] * 2
+        provider.script = [Reply(status=400, body='{"error": {"message": "out of order"}}')] * 2
         config = f'[model]\nprovider = "openai"\nname = "tiny"\nbase_url = "{provider.base_url}"\n'
         state = tmp_path_factory.mktemp("failing") / "state"
         with GatewayProcess(state, config=config) as gateway, opened(gateway) as client:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asking import KEY, ask, opened, prompt
+from asking import KEY, ask, opened, prompt, target
 from llm_server import WAIT_S, LlmServer, Reply
 from tidegate.agent.model import Answer, Delta, ToolCall, ToolSpec
 from tidegate.domain.entry import Assistant, BlobRef, Body, Call, Notice, Result, Summary, System, User
@@ -30,7 +30,9 @@ def test_a_text_arrives_in_order(server: LlmServer) -> None:
     server.script = [Reply(text="high tide")]
     *deltas, answer = ask(server.base_url)
     assert deltas == [Delta(text="hig"), Delta(text="h t"), Delta(text="ide")]
-    assert answer == Answer(text="high tide", calls=[], usage=Usage(input_tokens=11, output_tokens=7))
+    assert answer == Answer(
+        text="high tide", usage=Usage(input_tokens=11, output_tokens=7), model="tiny", calls=[]
+    )
 
 
 def test_a_delta_does_not_wait_for_the_end(server: LlmServer) -> None:
@@ -194,5 +196,5 @@ def test_the_environment_is_not_asked(server: LlmServer, monkeypatch: pytest.Mon
 def test_a_key_is_optional(server: LlmServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that wants no key gets a placeholder, not the key of the environment."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    ask(server.base_url, api_key="")
+    ask(target(server.base_url, api_key=""))
     assert server.requests[0].headers["authorization"] == "Bearer none"

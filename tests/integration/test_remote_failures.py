@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asking import KEY, ask
+from asking import KEY, ask, target
 from llm_server import WAIT_S, LlmServer, Reply
 from tidegate.agent.remote import RemoteModel
 from tidegate.errors import ConfigError, ModelFailed
@@ -23,7 +23,7 @@ def server() -> Iterator[LlmServer]:
 def fail(base_url: str, *, timeout_s: float = WAIT_S) -> ModelFailed:
     """Ask one question and return how it failed, after checking what every failure promises."""
     with pytest.raises(ModelFailed) as caught:
-        ask(base_url, timeout_s=timeout_s)
+        ask(target(base_url, timeout_s=timeout_s))
     assert KEY not in caught.value.message + caught.value.hint
     assert "'tiny' at " in caught.value.message
     return caught.value
@@ -134,7 +134,7 @@ def test_a_refused_connection_is_told() -> None:
 def test_a_base_url_is_checked(base_url: str) -> None:
     """What is no HTTP URL is refused before anything is sent."""
     with pytest.raises(ConfigError):
-        RemoteModel("tiny", base_url=base_url)
+        RemoteModel(target(base_url))
 
 
 def test_a_missing_library_is_told() -> None:
@@ -143,11 +143,12 @@ def test_a_missing_library_is_told() -> None:
 import asyncio, sys
 from tidegate.agent.remote import RemoteModel
 from tidegate.agent.model import Prompt
+from tidegate.agent.target import Target
 from tidegate.errors import ModelFailed
 assert not {"pydantic_ai", "openai", "httpx2"} & sys.modules.keys()
 sys.modules["pydantic_ai"] = None
 async def main():
-    model = RemoteModel("tiny", base_url="http://127.0.0.1:1/v1")
+    model = RemoteModel(Target(name="tiny", model="tiny", base_url="http://127.0.0.1:1/v1"))
     async for _ in model.stream(Prompt(instructions="", bodies=[])):
         pass
 try:

@@ -9,6 +9,7 @@ import pytest
 from tidegate import config
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from tidegate.config.section import Section
+from tidegate.config.source import sources
 from tidegate.domain.policy import DEFAULTS, Policies, policies
 from tidegate.domain.session import PolicyName
 from tidegate.errors import ConfigError
@@ -155,30 +156,96 @@ keep = 0
     assert merged[PolicyName.HOOK] == DEFAULTS[PolicyName.HOOK]
 
 
+def key_of(model: config.Model) -> str:
+    """Return the key that a start with this model finds."""
+    (found,) = sources(config.Config(model=model), config.Agent())
+    return found.api_key()
+
+
 def test_the_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The key is the value of the named variable; without one the gateway says so."""
-    model = config.Model(api_key_env="TIDEGATE_TEST_KEY")
+    model = config.Model(provider="openai", name="m", api_key_env="TIDEGATE_TEST_KEY")
     monkeypatch.setenv("TIDEGATE_TEST_KEY", " k-1\n")
-    assert model.api_key() == "k-1"
+    assert key_of(model) == "k-1"
     monkeypatch.setenv("TIDEGATE_TEST_KEY", "")
     with pytest.raises(ConfigError, match="'TIDEGATE_TEST_KEY' is not set"):
-        model.api_key()
-    assert config.Model().api_key() is None
+        key_of(model)
+
+
+def test_the_key_that_a_provider_is_known_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its variable is looked at for the provider's own address alone, and must be set then; a local one needs none."""
+    monkeypatch.setenv("GROQ_API_KEY", "k-1")
+    monkeypatch.delenv("MISTRAL_API_KEY", raising=False)
+    assert key_of(config.Model(provider="groq", name="m")) == "k-1"
+    assert key_of(config.Model(provider="groq", name="m", base_url="http://10.0.0.7/v1")) == ""
+    assert key_of(config.Model(provider="ollama", name="m")) == ""
+    with pytest.raises(ConfigError, match="'MISTRAL_API_KEY' is not set"):
+        key_of(config.Model(provider="mistral", name="m"))
 
 
 def test_the_key_from_a_file(tmp_path: Path) -> None:
     """The key is what the file holds; a missing, empty or broken file is told without its contents."""
     path = tmp_path / "key"
-    model = config.Model(api_key_file=path)
+    model = config.Model(provider="openai", name="m", api_key_file=path)
     for data in (None, b"", b"secret\nsecret", b"secret\xff", "secrét".encode()):
         if data is not None:
             path.write_bytes(data)
         with pytest.raises(ConfigError) as caught:
-            model.api_key()
+            key_of(model)
         assert str(path) in caught.value.message
         assert "secr" not in caught.value.message + caught.value.hint
     path.write_bytes(b"k-2\n")
-    assert model.api_key() == "k-2"
+    assert key_of(model) == "k-2"
+
+
+PROVIDERS = """
+[model]
+provider = "openrouter"
+name = "anthropic/claude"
+[providers.anthropic]
+context_window = 1_000_000
+[providers.box]
+base_url = "http://127.0.0.1:9/v1"
+[providers.work]
+type = "anthropic"
+base_url = "https://work.example/v1"
+reserve = 1_000
+[agents.main]
+[agents.a]
+model = "anthropic/claude"
+fallback = "box/tiny"
+[agents.b]
+model = "x-ai/grok"
+fallback = ["work/claude", "x-ai/grok", "offline"]
+"""
+
+
+def test_where_models_are(written: Written) -> None:
+    """PROVIDER/MODEL means a provider with a section of its own, all else a model of [model]'s provider."""
+    read = config.read(written(PROVIDERS))
+    found = {
+        name: [(one.dialect.value, one.base_url, one.model) for one in sources(read, agent)]
+        for name, agent in read.agents.items()
+    }
+    router = ("openai", "https://openrouter.ai/api/v1")
+    assert found == {
+        "main": [(*router, "anthropic/claude")],
+        "a": [
+            ("anthropic", "https://api.anthropic.com", "claude"),
+            ("openai", "http://127.0.0.1:9/v1", "tiny"),
+        ],
+        "b": [
+            (*router, "x-ai/grok"),
+            ("anthropic", "https://work.example/v1", "claude"),
+            (*router, "offline"),
+        ],
+    }
+    rooms = {
+        one.name: (one.window, one.reserve) for agent in read.agents.values() for one in sources(read, agent)
+    }
+    assert rooms["work/claude"] == (128_000, 1_000)
+    assert sources(read, read.agents["a"])[0].reserve == 16_384
+    assert sources(read, read.agents["b"])[-1].is_offline
 
 
 def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +293,8 @@ def test_the_example_is_the_default(written: Written) -> None:
     assert config.read(written(config.example())) == default
     taken_in = re.sub(r"^#(?=\[|[a-z_]+ =)", "", config.example(), flags=re.MULTILINE)
     read = config.read(written(taken_in))
-    assert msgspec.structs.replace(read, lifecycle=default.lifecycle) == default
+    assert msgspec.structs.replace(read, lifecycle=default.lifecycle, providers={}) == default
+    assert read.providers == {"openai": config.Provider()}
     assert policies(read.lifecycle) == DEFAULTS
     assert set(read.lifecycle) == set(config.LIFECYCLE_KEYS)
 

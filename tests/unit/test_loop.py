@@ -198,6 +198,34 @@ def test_an_empty_answer_is_an_answer() -> None:
     assert last.bodies == [Assistant(text="")]
 
 
+def test_what_a_provider_adds_stays_with_its_answer() -> None:
+    """It is kept with the first body of the answer, and the answer counts for the model that gave it."""
+    paper = Paper()
+    model = Script(
+        Answer(text="I look", calls=[call("1")], opaque="o1", model="other"),
+        Answer(text="", calls=[call("2")], opaque="o2"),
+        Answer(text="done", opaque="o3"),
+    )
+    last = asyncio.run(run(agent(model, tool("t")), paper, [QUESTION], 0, Usage()))
+    assert paper.steps[0].bodies == [
+        Assistant(text="I look", opaque="o1"),
+        Call(tool="t", call_id="1", text="{}"),
+    ]
+    assert paper.steps[2].bodies == [Call(tool="t", call_id="2", text="{}", opaque="o2")]
+    assert isinstance(last, Step)
+    assert last.bodies == [Assistant(text="done", opaque="o3")]
+    assert [paper.steps[0].model, paper.steps[2].model] == ["other", "script"]
+
+
+def test_a_partial_answer_answers_nothing() -> None:
+    """Where the transcript ends with what a model broke off, it is asked again."""
+    model = Script(Answer(text="whole"))
+    history: list[Body] = [QUESTION, Assistant(text="half", is_partial=True)]
+    last = asyncio.run(run(agent(model), Paper(), history, 1, ONE))
+    assert isinstance(last, Step)
+    assert last.bodies == [Assistant(text="whole")]
+
+
 ASK = Question(call_id="1", tool="t", arguments="{}")
 
 

@@ -12,10 +12,10 @@ from tidegate.agent.tools import Caller, Tool
 from tidegate.clock import HOUR_MS
 from tidegate.domain.approval import ApprovalState, Decision
 from tidegate.domain.budget import Budget
-from tidegate.domain.entry import Call, Notice, Result
+from tidegate.domain.entry import Assistant, Call, Notice, Result
 from tidegate.domain.run import Lane, RunState, Usage
 from tidegate.domain.session import Outcome, PolicyName
-from tidegate.errors import ModelFailed
+from tidegate.errors import ModelCut, ModelFailed
 
 CALL = ToolCall(call_id="c1", tool="note", arguments="{}")
 
@@ -47,6 +47,38 @@ def test_a_message_is_answered(tmp_path: Path) -> None:
             assert (RunState.DONE, Outcome.OK) == (run.state, run.outcome)
             assert ["/echo hi", "hi"] == await here.texts("c")
             assert "hi" == (await here.intake.answer(run))[1]
+
+    asyncio.run(main())
+
+
+def test_a_crowd_is_claimed_in_few_commits(tmp_path: Path) -> None:
+    """What waits together starts together, up to the slots, and api sessions never take more than their half."""
+    begun: list[Prompt] = []
+    half = asyncio.Event()
+
+    async def begin(prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+        begun.append(prompt)
+        if len(begun) == 32:
+            half.set()
+        yield Delta(text="I will")
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        async with inside(tmp_path, PlayedModel(*[begin] * 40)) as here:
+            lane = here.runner.lanes[Lane.INTERACTIVE]
+            lane.slots = 64
+            groups: list[int] = []
+            here.store.writer.on_commit = lambda _, count: groups.append(count)
+            async with asyncio.TaskGroup() as crowd:
+                for _ in range(40):
+                    crowd.create_task(here.ask(PolicyName.API, "wait"))
+            await half.wait()
+            commits = len(groups)
+            await here.store.remember("a", "word behind all claims")
+
+            assert (32, 0) == (lane.taken, lane.room_for_api)
+            assert 32 == here.store.tallies().runs[Lane.INTERACTIVE, RunState.RUNNING]
+            assert commits <= 16
 
     asyncio.run(main())
 
@@ -100,6 +132,48 @@ def test_failed_model_fails_the_run(tmp_path: Path) -> None:
             assert isinstance((await here.transcript("c"))[1].body, Notice)
             assert Outcome.OK is again.outcome
             assert not any(isinstance(body, Notice) for body in model.prompts[1].bodies)
+
+    asyncio.run(main())
+
+
+def test_a_broken_answer_is_kept_as_such(tmp_path: Path) -> None:
+    """What was said before the model broke off stays, marked; the run has failed, and its tokens are counted."""
+
+    async def main() -> None:
+        cut = ModelCut(ModelFailed("it broke off"), text="half a", model="other", tokens=(7, 2))
+        model = PlayedModel(cut, Answer(text="whole"))
+        async with inside(tmp_path, model) as here:
+            run = await here.say("c", "go")
+            await here.say("c", "again")
+
+            assert (Outcome.FAILED, "it broke off", None) == (run.outcome, run.error, run.reply_seq)
+            assert Usage(input_tokens=7, output_tokens=2) == run.usage
+            kept = [entry.body for entry in await here.transcript("c")]
+            assert ["go", "half a", "failed: it broke off", "again", "whole"] == [body.text for body in kept]
+            assert isinstance(kept[1], Assistant)
+            assert kept[1].is_partial
+            assert not getattr(kept[4], "is_partial", True)
+            assert kept[1] in model.prompts[1].bodies
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_what_a_model_said_is_read_whole(tmp_path: Path, size: int) -> None:
+    """Texts, arguments and a provider's own data of any size reach the model again, in this run and the next."""
+
+    async def main() -> None:
+        call = msgspec.structs.replace(CALL, arguments="x" * size)
+        answer = Answer(text="y" * size, calls=[call], opaque="z" * size)
+        model = PlayedModel(answer, Answer(text="done"), Answer(text="again"))
+        async with inside(tmp_path, model, tools=[]) as here:
+            await here.say("c", "go")
+            await here.say("c", "go on")
+            for prompt in model.prompts[1:]:
+                said, asked = prompt.bodies[1:3]
+                assert isinstance(said, Assistant)
+                assert ("y" * size, "z" * size) == (said.text, said.opaque)
+                assert "x" * size == asked.text
 
     asyncio.run(main())
 

@@ -2,12 +2,13 @@
 
 Whatever a model once wrote is sent back to it with each prompt, so what a strict provider would refuse is
 mended: else one bad answer would block a session for good. Arguments that are no JSON object are wrapped by
-the library, impossible names of tools are mended here.
+the library, impossible names and ids are mended here.
 """
 
+import hashlib
 import re
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
 from typing import assert_never
 
 from pydantic_ai.messages import (
@@ -22,28 +23,44 @@ from pydantic_ai.messages import (
     SystemPromptPart,
     TextPart,
     TextPartDelta,
+    ThinkingPart,
+    ThinkingPartDelta,
     ToolCallPart,
+    ToolCallPartDelta,
     ToolReturnPart,
     UserPromptPart,
 )
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import ToolDefinition
 
+from tidegate.agent import opaque
 from tidegate.agent.model import Prompt, ToolCall, ToolSpec
-from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, System, User
+from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, System, User, opaque_of
+
+BROKEN_OFF = "[broken off here by a failure of the connection; the rest never came]"
+LEFT_OUT = "[the beginning of the conversation is left out]"
 
 _Asked = System | User | Result | Summary
 _Answered = Assistant | Call
 
 
-def messages(prompt: Prompt) -> list[ModelMessage]:
-    """Return the instructions and the transcript; what only readers see is left out."""
-    head: list[ModelMessage] = []
+def messages(prompt: Prompt, by: str) -> list[ModelMessage]:
+    """Return the instructions and the transcript; what only readers see is left out.
+
+    What *by*, see `Target.identity`, once gave goes back to it whole.
+    """
+    found: list[ModelMessage] = []
     if prompt.instructions:
-        head.append(ModelRequest(parts=[SystemPromptPart(content=prompt.instructions)]))
-    told = (body for body in prompt.bodies if not isinstance(body, Notice))
-    groups = groupby(told, key=lambda body: isinstance(body, _Answered))
-    return head + [_response(group) if is_answer else _request(group) for is_answer, group in groups]
+        found.append(ModelRequest(parts=[SystemPromptPart(content=prompt.instructions)]))
+    told = [body for body in prompt.bodies if not isinstance(body, Notice)]
+    if told and isinstance(told[0], _Answered):  # a long turn is cut where it has to be
+        told.insert(0, User(text=LEFT_OUT))
+    for is_answer, group in groupby(told, key=lambda body: isinstance(body, _Answered)):
+        if is_answer:
+            found += _responses([body for body in group if isinstance(body, _Answered)], by)
+        else:
+            found.append(_request(group))
+    return found
 
 
 def parameters(tools: Sequence[ToolSpec]) -> ModelRequestParameters:
@@ -73,11 +90,33 @@ def text_of(event: ModelResponseStreamEvent) -> str:
             return ""
 
 
-def calls_of(response: ModelResponse) -> list[ToolCall]:
-    """Return the calls that an answer asks for, with their arguments as the model wrote them."""
+def size_of(event: ModelResponseStreamEvent) -> int:
+    """Return how many characters an event adds to the answer, of whatever kind."""
+    match event:
+        case PartStartEvent(part=TextPart(content=text) | ThinkingPart(content=text)):
+            return len(text)
+        case (
+            PartStartEvent(part=ToolCallPart(args=args))
+            | PartDeltaEvent(delta=ToolCallPartDelta(args_delta=args))
+        ):
+            return len(str(args or ""))
+        case PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
+            return len(text)
+        case PartDeltaEvent(delta=ThinkingPartDelta(content_delta=thought, signature_delta=signature)):
+            return len(thought or "") + len(signature or "")
+        case _:
+            return 0
+
+
+def calls_of(response: ModelResponse, *, is_cut: bool) -> list[ToolCall]:
+    """Return the calls that an answer asks for, with their arguments as the model wrote them.
+
+    A call that the model was still writing when it reached its limit is left out, even if it happens to be JSON.
+    """
+    parts = response.parts[:-1] if is_cut and isinstance(response.parts[-1], ToolCallPart) else response.parts
     return [
         ToolCall(call_id=clean(part.tool_call_id), tool=clean(part.tool_name), arguments=clean(_raw(part)))
-        for part in response.parts
+        for part in parts
         if isinstance(part, ToolCallPart)
     ]
 
@@ -95,8 +134,13 @@ def _request(bodies: Iterable[Body]) -> ModelRequest:
     return ModelRequest(parts=[_asked(body) for body in bodies if isinstance(body, _Asked)])
 
 
-def _response(bodies: Iterable[Body]) -> ModelResponse:
-    return ModelResponse(parts=[_answered(body) for body in bodies if isinstance(body, _Answered)])
+def _responses(bodies: Sequence[_Answered], by: str) -> Iterator[ModelResponse]:
+    """Yield the answers in a row of bodies; the first body of an answer may hold what else was in it."""
+    starts = [at for at, body in enumerate(bodies) if at == 0 or opaque_of(body)]
+    for start, end in pairwise([*starts, len(bodies)]):
+        answer = bodies[start:end]
+        whole = opaque.restore(answer, by) if opaque_of(answer[0]) else None
+        yield whole or ModelResponse(parts=[_answered(body) for body in answer])
 
 
 def _asked(body: _Asked) -> ModelRequestPart:
@@ -109,15 +153,17 @@ def _asked(body: _Asked) -> ModelRequestPart:
             # made from what users and tools said, so it does not get the authority of a system message
             return UserPromptPart(content=f"[summary of the conversation so far]\n{body.text}")
         case Result():
-            return ToolReturnPart(tool_name=_name(body.tool), content=_shown(body), tool_call_id=body.call_id)
+            return ToolReturnPart(
+                tool_name=_name(body.tool), content=_shown(body), tool_call_id=_id(body.call_id)
+            )
         case _:
             assert_never(body)
 
 
 def _answered(body: _Answered) -> ModelResponsePart:
     if isinstance(body, Assistant):
-        return TextPart(content=body.text)
-    return ToolCallPart(tool_name=_name(body.tool), args=body.text, tool_call_id=body.call_id)
+        return TextPart(content=f"{body.text}\n\n{BROKEN_OFF}" if body.is_partial else body.text)
+    return ToolCallPart(tool_name=_name(body.tool), args=body.text, tool_call_id=_id(body.call_id))
 
 
 def _shown(body: Result) -> str:
@@ -128,3 +174,12 @@ def _shown(body: Result) -> str:
 
 def _name(tool: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", tool)[:64] or "unnamed"
+
+
+def _id(call_id: str) -> str:
+    """Return an id that every provider takes; another provider may have made this one."""
+    return (
+        call_id
+        if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", call_id)
+        else hashlib.sha256(call_id.encode()).hexdigest()[:32]
+    )

@@ -99,7 +99,7 @@ async def run(
         answer = await _ask(agent, journal, bodies)
         steps += 1
         usage = _sum(usage, answer.usage)
-        step = Step(bodies=_said(answer), usage=answer.usage, model=agent.model.name)
+        step = Step(bodies=_said(answer), usage=answer.usage, model=answer.model or agent.model.name)
         if not answer.calls:
             return step
         bodies += await journal.keep(step)
@@ -175,15 +175,17 @@ def _named(call: ToolCall) -> ToolCall:
 
 
 def _said(answer: Answer) -> list[Body]:
-    calls: list[Body] = [
+    """Return an answer as it is kept; the first body holds the provider's own data, if there are any."""
+    calls = [
         Call(tool=call.tool, call_id=call.call_id, text=call.arguments) for call in map(_named, answer.calls)
     ]
-    return [Assistant(text=answer.text), *calls] if answer.text or not calls else calls
+    said = [Assistant(text=answer.text), *calls] if answer.text or not calls else calls
+    return [msgspec.structs.replace(said[0], opaque=answer.opaque), *said[1:]]
 
 
 def _is_answered(bodies: Sequence[Body]) -> bool:
     last = next((body for body in reversed(bodies) if not isinstance(body, Notice)), None)
-    return isinstance(last, Assistant)
+    return isinstance(last, Assistant) and not last.is_partial
 
 
 def _sum(one: Usage, other: Usage) -> Usage:

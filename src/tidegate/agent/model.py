@@ -49,6 +49,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     calls: Sequence[ToolCall] = ()
     usage: Usage = Usage()
+    #: which model answered, where several may have; empty is the one that was asked
+    model: str = ""
+    #: the provider's own data, for the body that this answer is kept as
+    opaque: str = ""
 
 
 class Model(Protocol):
@@ -62,8 +66,11 @@ class Model(Protocol):
         """Yield any number of deltas, then exactly one answer.
 
         Raises:
-            ModelFailed: The provider refused, broke off or answered nonsense; the message is fit for a person and
-                holds no secret.
+            ModelBusy: Nothing of an answer has come, and asking again may help.
+            ModelCut: The answer broke off after the first delta.
+            ContextOverflow: The prompt is too long.
+            ModelFailed: The provider refused or answered nonsense; the message is fit for a person and holds no
+                secret.
 
         Cancellation: closes the connection to the provider at once.
         """

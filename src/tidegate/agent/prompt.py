@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from tidegate.agent.model import Prompt, ToolCall, ToolSpec
 from tidegate.agent.tools import interrupted
-from tidegate.domain.entry import Body, Call, Notice, Result, User
+from tidegate.domain.entry import Body, Call, Notice, Result, User, opaque_of
 
 BYTES_PER_TOKEN = 4  # a rough rule for English; providers count for real
 
@@ -29,14 +29,18 @@ def open_calls(bodies: Sequence[Body]) -> list[ToolCall]:
 def _newest_turns(bodies: list[Body], max_bytes: int) -> list[Body]:
     """Drop whole turns from the front; a turn starts with a user's message."""
     start = 0
-    size = sum(len(body.text) for body in bodies)
+    size = _size(bodies)
     starts = [index for index, body in enumerate(bodies) if isinstance(body, User)]
     for index in starts:
         if size <= max_bytes:
             break
-        size -= sum(len(body.text) for body in bodies[start:index])
+        size -= _size(bodies[start:index])
         start = index
     return bodies[start:]
+
+
+def _size(bodies: Sequence[Body]) -> int:
+    return sum(len(body.text) + len(opaque_of(body)) for body in bodies)
 
 
 def _paired(bodies: list[Body]) -> Iterator[Body]:

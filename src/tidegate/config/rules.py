@@ -13,9 +13,12 @@ from msgspec.structs import replace
 from tidegate.config import job as jobs
 from tidegate.config.job import Job
 from tidegate.config.place import Keys, item
+from tidegate.config.preset import PRESETS
 from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
+from tidegate.config.source import sources
 from tidegate.config.tree import (
     LIFECYCLE_KEYS,
+    OFFLINE,
     Agent,
     Approvals,
     Backup,
@@ -23,6 +26,7 @@ from tidegate.config.tree import (
     Gateway,
     Lifecycle,
     Model,
+    Provider,
     Runs,
     Store,
     Subagents,
@@ -30,7 +34,7 @@ from tidegate.config.tree import (
 )
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
-_AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _URL = re.compile(
@@ -60,7 +64,9 @@ def build(document: Table, folder: Path) -> Config:
     parts: Table = {}
     for name, value in document.items():
         at: Keys = (name,)
-        if name == "agents":
+        if name == "providers":
+            parts[name] = _providers(table_of(value, at), folder)
+        elif name == "agents":
             parts[name] = _agents(table_of(value, at), folder)
         elif name == "lifecycle":
             parts[name] = _lifecycle(table_of(value, at), folder)
@@ -74,15 +80,24 @@ def build(document: Table, folder: Path) -> Config:
 
 
 def _refuse(name: str, value: object) -> None:
-    hint = suggestion(name, [*_SECTIONS, "agents", "jobs", "lifecycle"])
+    hint = suggestion(name, [*_SECTIONS, "providers", "agents", "jobs", "lifecycle"])
     if isinstance(value, dict | list):
         raise WrongError((name,), None, "there is no such section", hint)
     raise WrongError((), name, "a key stands in a section", hint)
 
 
+def _providers(table: Table, folder: Path) -> Mapping[str, Provider]:
+    for name in table:
+        if not _NAME.fullmatch(name) or name == OFFLINE:
+            hint = "use 1 to 64 characters of a-z 0-9 _ -, the first one a letter or a digit"
+            raise WrongError(("providers", name), None, "this is no name for a provider", hint)
+    found = {name: section(Provider, value, ("providers", name), folder) for name, value in table.items()}
+    return MappingProxyType(found)
+
+
 def _agents(table: Table, folder: Path) -> Mapping[str, Agent]:
     for name in table:
-        if not _AGENT.fullmatch(name):
+        if not _NAME.fullmatch(name):
             hint = "use 1 to 64 characters of a-z 0-9 _ -, the first one a letter or a digit"
             raise WrongError(("agents", name), None, "this is no name for an agent", hint)
     names = sorted(table, key=lambda name: name != "main")
@@ -149,8 +164,11 @@ def check(config: Config) -> None:
     _check_names(config.gateway)
     _check_exposure(config.gateway)
     _check_store(config.store)
-    _check_model(config.model)
-    _check_key(config.model)
+    for name, provider in config.providers.items():
+        _check_provider(name, provider, config.model)
+    _check_model(config.model, config.providers)
+    for name, agent in config.agents.items():
+        _check_agent(name, agent, config)
     _check_jobs(config)
     _check_night(config.backup)
 
@@ -192,26 +210,63 @@ def _check_store(store: Store) -> None:
         raise WrongError(("store",), "url", "this store is not known", hint)
 
 
-def _check_model(model: Model) -> None:
+def _check_provider(name: str, provider: Provider, model: Model) -> None:
+    at = ("providers", name)
+    if provider.type and provider.type not in PRESETS:
+        raise WrongError(at, "type", "this type is not known", suggestion(provider.type, PRESETS))
+    if not (provider.type or provider.base_url or name in PRESETS):
+        hint = f'add base_url = "...", or type = "..." with one of {", ".join(PRESETS)}'
+        raise WrongError(at, None, "it is not said which provider this is", hint)
+    _check_url(at, provider.base_url)
+    _check_key(at, provider)
+    window = provider.context_window if isinstance(provider.context_window, int) else model.context_window
+    if isinstance(provider.reserve, int) and provider.reserve >= window:
+        raise WrongError(at, "reserve", f"must be less than context_window, {window}")
+
+
+def _check_model(model: Model, providers: Mapping[str, Provider]) -> None:
     at = ("model",)
-    if not _URL.fullmatch(model.base_url):
-        hint = 'write for example "https://api.openai.com/v1", without login, query or fragment'
-        raise WrongError(at, "base_url", "this is no address of an API", hint)
-    if model.provider == "openai" and not model.name:
+    known = [OFFLINE, *PRESETS, *providers]
+    if model.provider not in known:
+        raise WrongError(at, "provider", "this provider is not known", suggestion(model.provider, known))
+    if model.provider != OFFLINE and not model.name:
         raise WrongError(
             at, "name", f"provider {model.provider!r} needs the name of a model", 'add name = "..."'
         )
+    _check_url(at, model.base_url)
+    _check_key(at, model)
+    for key in ("base_url", "api_key_env", "api_key_file") if model.provider in providers else ():
+        if getattr(model, key):
+            hint = f"write {key} below [providers.{model.provider}]"
+            raise WrongError(at, key, f"provider {model.provider!r} has a section of its own", hint)
     if model.reserve >= model.context_window:
         raise WrongError(at, "reserve", f"must be less than context_window, {model.context_window}")
 
 
-def _check_key(model: Model) -> None:
-    at = ("model",)
-    if model.api_key_env and model.api_key_file:
+def _check_agent(name: str, agent: Agent, config: Config) -> None:
+    """Refuse a model that nobody has."""
+    for source in sources(config, agent):
+        key = "fallback" if source.name in agent.fallbacks else "model"
+        if not source.is_offline and not source.model:
+            what = f"{source.name!r} names no model"
+            raise WrongError(("agents", name), key, what, "write PROVIDER/MODEL")
+        if source.is_offline and source.name not in {OFFLINE, config.model.name}:
+            hint = "write PROVIDER/MODEL with a [providers.PROVIDER] section, or set [model] provider"
+            raise WrongError(("agents", name), key, f"no provider is set that has {source.name!r}", hint)
+
+
+def _check_url(at: Keys, url: str) -> None:
+    if url and not _URL.fullmatch(url):
+        hint = 'write for example "https://api.openai.com/v1", without login, query or fragment'
+        raise WrongError(at, "base_url", "this is no address of an API", hint)
+
+
+def _check_key(at: Keys, place: Model | Provider) -> None:
+    if place.api_key_env and place.api_key_file:
         raise WrongError(
             at, "api_key_file", "api_key_env names a place for the key already", "keep one of the two"
         )
-    if model.api_key_env and not _VARIABLE.fullmatch(model.api_key_env):
+    if place.api_key_env and not _VARIABLE.fullmatch(place.api_key_env):
         hint = "write the name of the variable, never the key itself"
         raise WrongError(at, "api_key_env", "this is no name of an environment variable", hint)
 

@@ -1,6 +1,5 @@
 """The tree of the configuration: what can be set, and what it is by default."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -13,9 +12,8 @@ from msgspec.structs import force_setattr
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tidegate.config.job import Job
 from tidegate.config.section import Section
-from tidegate.errors import ConfigError
 
-MAX_KEY_BYTES = 16 * 1024  # of a file that holds a secret
+OFFLINE = "offline"  # the provider, and the model, that needs no network
 MAX_RESERVE = 16_384  # tokens
 
 _BOUNDED = frozenset({"max_runtime", "archive_after", "delete_after", "delete_failed_after", "max_running"})
@@ -35,6 +33,11 @@ LIFECYCLE_KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 Duration = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
+
+
+def default_reserve(window: int) -> int:
+    """Return how many tokens of a window are kept free for the answer where nothing says so."""
+    return min(window // 4, MAX_RESERVE)
 
 
 class Gateway(Section, frozen=True, kw_only=True):
@@ -59,16 +62,21 @@ class Store(Section, frozen=True, kw_only=True):
     url: str = ""
 
 
-class Model(Section, frozen=True, kw_only=True):
-    """Which model answers."""
+Window = Annotated[int, Meta(ge=256, le=1_000_000_000)]
 
-    provider: Literal["offline", "openai"] = "offline"
+
+class Model(Section, frozen=True, kw_only=True):
+    """Which model answers, where an agent names no other."""
+
+    #: ``offline``, a preset, or the name of one of the `Config.providers`
+    provider: str = OFFLINE
     name: str = ""
-    base_url: str = "https://api.openai.com/v1"
+    #: empty is the preset's
+    base_url: str = ""
     api_key_env: str = ""
     api_key_file: Path | None = None
     #: tokens
-    context_window: Annotated[int, Meta(ge=256, le=1_000_000_000)] = 128_000
+    context_window: Window = 128_000
     #: tokens kept free for the answer; by default a quarter of the window, at most `MAX_RESERVE`
     reserve: Count = 0
     timeout_ms: Positive = 120 * SECOND_MS
@@ -76,24 +84,32 @@ class Model(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Fill in the reserve where none was set."""
         if not self.reserve:
-            force_setattr(self, "reserve", min(self.context_window // 4, MAX_RESERVE))
+            force_setattr(self, "reserve", default_reserve(self.context_window))
 
-    def api_key(self) -> str | None:
-        """Return the key, or None where the configuration names none.
 
-        Raises:
-            ConfigError: The variable or the file that should hold it is missing or unusable.
-        """
-        if self.api_key_env:
-            return _key_of_variable(self.api_key_env)
-        return _key_of_file(self.api_key_file) if self.api_key_file else None
+class Provider(Section, frozen=True, kw_only=True):
+    """Somebody who has models; empty and unset is what the preset or `Model` says."""
+
+    #: a preset; empty is the one of the section's own name, else an endpoint that speaks as OpenAI does
+    type: str = ""
+    base_url: str = ""
+    api_key_env: str = ""
+    api_key_file: Path | None = None
+    timeout_ms: Positive = 120 * SECOND_MS
+    #: tokens
+    context_window: Window | UnsetType = UNSET
+    reserve: Count | UnsetType = UNSET
 
 
 class Agent(Section, frozen=True, kw_only=True):
     """One agent, and the most that one of its runs may take."""
 
-    #: instead of the name in `Model`
+    #: instead of the name in `Model`: ``PROVIDER/MODEL`` or a name at the provider of `Model`
     model: str = ""
+    #: what answers in its place where it fails, in order
+    fallback: str | tuple[str, ...] = ()
+    #: how much it thinks before it answers
+    thinking: Literal["default", "off", "low", "medium", "high"] = "default"
     instructions: str = ""
     #: names of tools; None is all
     tools: tuple[str, ...] | None = None
@@ -108,6 +124,11 @@ class Agent(Section, frozen=True, kw_only=True):
     max_steps: Count = 50
     max_tokens: Count = 2_000_000
     max_time_ms: Positive = 30 * MINUTE_MS
+
+    @property
+    def fallbacks(self) -> Sequence[str]:
+        """The fallback models, however many were written."""
+        return [self.fallback] if isinstance(self.fallback, str) else self.fallback
 
 
 class Lifecycle(Section, frozen=True, kw_only=True):
@@ -183,6 +204,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     gateway: Gateway = Gateway()
     store: Store = Store()
     model: Model = Model()
+    providers: Mapping[str, Provider] = MappingProxyType({})
     agents: Mapping[str, Agent] = MappingProxyType({"main": Agent()})
     lifecycle: Mapping[str, Lifecycle] = MappingProxyType({})
     sweep: Sweep = Sweep()
@@ -191,27 +213,3 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     subagents: Subagents = Subagents()
     jobs: Sequence[Job] = ()
     backup: Backup = Backup()
-
-
-def _key_of_variable(name: str) -> str:
-    key = os.environ.get(name, "").strip()
-    if not key:
-        hint = "set it where the gateway starts, or use [model] api_key_file"
-        raise ConfigError(f"[model] api_key_env: the environment variable {name!r} is not set", hint=hint)
-    return _usable(key, f"api_key_env: the value of {name!r}")
-
-
-def _key_of_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            key = file.read(MAX_KEY_BYTES).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        hint = "write the key, and nothing else, into this file"
-        raise ConfigError(f"[model] api_key_file: {str(path)!r} cannot be read", hint=hint) from error
-    return _usable(key, f"api_key_file: {str(path)!r}")
-
-
-def _usable(key: str, place: str) -> str:
-    if key and key.isascii() and key.isprintable() and " " not in key:
-        return key
-    raise ConfigError(f"[model] {place} is no key", hint="a key is one line of visible ASCII characters")

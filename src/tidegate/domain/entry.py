@@ -15,6 +15,7 @@ from tidegate.ids import BlobHash, RunId, SessionId
 
 MAX_BODY_BYTES = 64 << 10  # encoded; what is larger lies in a blob
 MAX_TEXT_BYTES = 64_000  # a text above this is spilled before anybody encodes it
+MAX_OPAQUE_BYTES = 16_000  # of a provider's own data that stay beside a text
 PREVIEW_CHARS = 2_000
 
 
@@ -66,12 +67,22 @@ class User(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="user", tag
 class Assistant(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="assistant", tag_field="t"):
     """The text of a model's answer."""
 
+    #: the model broke off here
+    is_partial: bool = False
+    #: the provider's own data, which goes back to the same model with this answer; never shown.
+    opaque: str = ""
+    #: where `opaque` is instead if it is large
+    opaque_blob: BlobRef | None = None
+
 
 class Call(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="call", tag_field="t"):
     """A tool that the model wants called; `text` holds the arguments as JSON."""
 
     tool: str
     call_id: str
+    #: as in `Assistant`, where an answer has no text
+    opaque: str = ""
+    opaque_blob: BlobRef | None = None
 
 
 class Result(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="result", tag_field="t"):
@@ -118,6 +129,11 @@ def decode(data: bytes) -> Body:
 def text_bytes(body: Body) -> int:
     """Return how many bytes the whole text has, wherever it lies."""
     return body.blob.bytes if body.blob else len(body.text.encode())
+
+
+def opaque_of(body: Body) -> str:
+    """Return the provider's own data that lie in a body; empty where there are none, or where they lie in a blob."""
+    return body.opaque if isinstance(body, Assistant | Call) else ""
 
 
 def type_of(body: Body) -> EntryType:

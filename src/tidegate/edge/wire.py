@@ -15,7 +15,7 @@ from starlette.responses import Response
 from tidegate.clock import iso
 from tidegate.config.job import table as job_table
 from tidegate.domain.approval import Approval
-from tidegate.domain.entry import Call, Entry, Result, role_of, text_bytes, type_of
+from tidegate.domain.entry import Assistant, Call, Entry, Result, role_of, text_bytes, type_of
 from tidegate.domain.job import Firing, Job
 from tidegate.domain.run import Run
 from tidegate.domain.session import Session
@@ -129,8 +129,9 @@ def session_out(session: Session, parent: str | None = None) -> dict[str, object
 
 
 def entry_out(entry: Entry) -> dict[str, object]:
-    """Show an entry, flat."""
+    """Show an entry, flat; what a model broke off is marked so."""
     body = entry.body
+    mark = {"partial": True} if isinstance(body, Assistant) and body.is_partial else {}
     tool, call_id = (body.tool, body.call_id) if isinstance(body, Call | Result) else (None, None)
     return {
         "seq": entry.seq,
@@ -144,6 +145,7 @@ def entry_out(entry: Entry) -> dict[str, object]:
         "created_at": iso(body.at),
         "bytes": text_bytes(body),
         "blob": body.blob,
+        **mark,
     }
 
 

@@ -20,11 +20,19 @@ from tidegate.agent.prompt import open_calls
 from tidegate.agent.tools import Caller, interrupted
 from tidegate.clock import Clock
 from tidegate.domain.approval import Question, Verdict
-from tidegate.domain.entry import Assistant, Body, Call, System, User
+from tidegate.domain.entry import Assistant, Body, Call, System, User, opaque_of
 from tidegate.domain.run import Lane as LaneName
-from tidegate.domain.run import Lease, Run, Step
+from tidegate.domain.run import Lease, Run, Step, Usage
 from tidegate.domain.session import Kind, Outcome
-from tidegate.errors import FenceLost, LimitReached, ModelFailed, StorageFailed, TidegateError, Unavailable
+from tidegate.errors import (
+    FenceLost,
+    LimitReached,
+    ModelCut,
+    ModelFailed,
+    StorageFailed,
+    TidegateError,
+    Unavailable,
+)
 from tidegate.ids import RunId, SessionId
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.bus import Bus, Piece
@@ -51,6 +59,8 @@ class Runner:
         lanes: Mapping[LaneName, Lane],
         clock: Clock,
     ) -> None:
+        #: how long it waits to be told of work before it looks by itself
+        self.poll_s = POLL_S
         self.lanes = lanes
         self._store = store
         self._bus = bus
@@ -58,6 +68,8 @@ class Runner:
         self._clock = clock
         self._bell = asyncio.Event()
         self._is_stopping = False
+        #: by lane, how many runs are asked for at once; at most twice the slots
+        self._crowds = dict.fromkeys(LaneName, 1)
         #: the deadlines of the runs under way, which is how they are stopped; bounded by the slots
         self._scopes: dict[RunId, asyncio.Timeout] = {}
 
@@ -66,10 +78,11 @@ class Runner:
         async with asyncio.TaskGroup() as tasks:
             while not self._is_stopping:
                 self._bell.clear()
-                while claimed := await self._claim():
-                    self.lanes[claimed.run.lane].take(claimed.session.kind)
-                    tasks.create_task(self._carry_out(claimed))
-                await ring_or(self._bell, POLL_S)
+                while found := await self._claim():
+                    for claimed in found:
+                        self.lanes[claimed.run.lane].take(claimed.session.kind)
+                        tasks.create_task(self._carry_out(claimed))
+                await ring_or(self._bell, self.poll_s)
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -90,19 +103,34 @@ class Runner:
         """How many runs are being carried out."""
         return sum(lane.taken for lane in self.lanes.values())
 
-    async def _claim(self) -> Claimed | None:
-        """Take the next run: a person's, if there is one and a slot for it."""
+    async def _claim(self) -> list[Claimed]:
+        """Take the next runs: people's, if there are any and slots for them.
+
+        Where a lane had as many as were asked for, twice as many are asked for next: what waits together is claimed in
+        one commit, and a lane with nothing in it costs one look.
+        """
         for name in LaneName:
             lane = self.lanes[name]
             if lane.has_room and not self._is_stopping:
-                claimed = await self._claim_in(name, with_api=lane.has_room_for_api)
-                if claimed is not None:
-                    return claimed
-        return None
+                asked = self._crowds[name]
+                found = await self._claim_in(name, max(1, min(asked, lane.room_for_api)))
+                self._crowds[name] = 2 * asked if len(found) == asked else 1
+                if found:
+                    return found
+        return []
 
-    async def _claim_in(self, lane: LaneName, *, with_api: bool) -> Claimed | None:
+    async def _claim_in(self, name: LaneName, count: int) -> list[Claimed]:
+        with_api = self.lanes[name].has_room_for_api
+        if count == 1:
+            claimed = await self._claim_one(name, with_api=with_api)
+            return [claimed] if claimed else []
+        async with asyncio.TaskGroup() as claims:
+            tasks = [claims.create_task(self._claim_one(name, with_api=with_api)) for _ in range(count)]
+        return [claimed for task in tasks if (claimed := task.result())]
+
+    async def _claim_one(self, name: LaneName, *, with_api: bool) -> Claimed | None:
         try:
-            return await self._store.claim(lane, with_api=with_api)
+            return await self._store.claim(name, with_api=with_api)
         except Unavailable as error:
             _log.warning("claim_failed", error=str(error))
             return None
@@ -135,7 +163,7 @@ class Runner:
             raise
         except TidegateError as failure:
             hint = f" ({failure.hint})" if failure.hint else ""
-            ending = _failed(Outcome.FAILED, failure.message + hint)
+            ending = _failed(Outcome.FAILED, failure.message + hint, _half_said(failure))
         except Exception as failure:  # noqa: BLE001 - the wall of a run: its failure must not take others down
             _log.exception("run_crashed")
             ending = _failed(Outcome.FAILED, f"internal error: {type(failure).__name__}")
@@ -183,13 +211,23 @@ class Runner:
     async def _history(self, session: SessionId, max_bytes: int) -> Sequence[Body]:
         """Read the end of the transcript; what models and users said is read whole, what tools answered is not."""
         entries = await self._store.tail(session, max_bytes)
-        return [await self._whole(entry.body) for entry in entries]
+        found: list[Body] = []
+        for entry in reversed(entries):
+            found.append(await self._whole(entry.body, max_bytes))
+            max_bytes -= len(opaque_of(found[-1]))
+        return found[::-1]
 
-    async def _whole(self, body: Body) -> Body:
-        if body.blob is None or not isinstance(body, System | User | Assistant | Call):
+    async def _whole(self, body: Body, max_bytes: int) -> Body:
+        """Return a body as it was said; a provider's own data are left out where they are above *max_bytes*."""
+        if body.blob is not None and isinstance(body, System | User | Assistant | Call):
+            text = (await self._store.blob(body.blob.hash)).decode()
+            body = cast("Body", msgspec.structs.replace(body, text=text, blob=None))
+        if not isinstance(body, Assistant | Call) or body.opaque_blob is None:
             return body
-        text = (await self._store.blob(body.blob.hash)).decode()
-        return cast("Body", msgspec.structs.replace(body, text=text, blob=None))
+        ref, opaque = body.opaque_blob, ""
+        if ref.bytes <= max_bytes:
+            opaque = (await self._store.blob(ref.hash)).decode()
+        return msgspec.structs.replace(body, opaque=opaque, opaque_blob=None)
 
     def _seconds_left(self, claimed: Claimed) -> float:
         """Return the time that the agent's budget and the session's own date leave."""
@@ -213,7 +251,7 @@ class RunJournal:
         """Append a step; on a full disk, wait until it can be."""
         entries = await _until_written(lambda: self._store.append(self._lease, step))
         self._heard = 0
-        return [entry.body for entry in entries]
+        return [_as_said(entry.body, body) for entry, body in zip(entries, step.bodies, strict=True)]
 
     async def verdict(self, question: Question, *, is_new: bool) -> Verdict:
         """Ask the store what a person has said."""
@@ -225,9 +263,25 @@ class RunJournal:
         self._heard += len(delta.text)
 
 
-def _failed(outcome: Outcome, error: str) -> Ending:
+def _failed(outcome: Outcome, error: str, step: Step | None = None) -> Ending:
     """Return the end of a run that has no answer; the reader is told why."""
-    return Ending(outcome=outcome, error=error, notice=f"{outcome.replace('_', ' ')}: {error}")
+    return Ending(outcome=outcome, step=step, error=error, notice=f"{outcome.replace('_', ' ')}: {error}")
+
+
+def _half_said(failure: TidegateError) -> Step | None:
+    """Return what was said of an answer that broke off; it was heard, so it is kept."""
+    if not isinstance(failure, ModelCut):
+        return None
+    read, written = failure.tokens
+    said = Assistant(text=failure.text, is_partial=True)
+    return Step(bodies=[said], usage=Usage(input_tokens=read, output_tokens=written), model=failure.model)
+
+
+def _as_said(kept: Body, said: Body) -> Body:
+    """Return a body as it was kept, but with all that a model said itself, so that it reads that whole."""
+    if not isinstance(kept, Assistant | Call) or not (kept.blob or kept.opaque_blob):
+        return kept
+    return msgspec.structs.replace(kept, text=said.text, blob=None, opaque=opaque_of(said), opaque_blob=None)
 
 
 def _without_lost_calls(history: Sequence[Body], run: Run) -> Sequence[Body]:

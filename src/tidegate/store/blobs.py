@@ -7,7 +7,16 @@ import hashlib
 
 import msgspec
 
-from tidegate.domain.entry import MAX_BODY_BYTES, MAX_TEXT_BYTES, PREVIEW_CHARS, BlobRef, Body, encode
+from tidegate.domain.entry import (
+    MAX_BODY_BYTES,
+    MAX_OPAQUE_BYTES,
+    MAX_TEXT_BYTES,
+    PREVIEW_CHARS,
+    BlobRef,
+    Body,
+    encode,
+    opaque_of,
+)
 from tidegate.errors import BlobNotFound, Corrupt, TooLarge
 from tidegate.ids import BlobHash, SessionId
 from tidegate.store.tx import Reads, Tx
@@ -17,19 +26,31 @@ MAX_BLOB_BYTES = 16 << 20
 
 
 def spill(tx: Tx, session: SessionId, body: Body) -> tuple[Body, bytes]:
-    """Return a body that fits into an entry, and its stored form; a large text goes to a blob.
+    """Return a body that fits into an entry, and its stored form; what is large of it goes to blobs.
 
     Raises:
         TooLarge: The text has more than 16 MiB.
     """
+    body = _without_opaque(tx, session, body)
     text = body.text.encode()
     if len(text) <= MAX_TEXT_BYTES:
         encoded = encode(body)
         if len(encoded) <= MAX_BODY_BYTES:
             return body, encoded
-    blob = BlobRef(hash=put(tx, session, text), bytes=len(text))
-    spilled = msgspec.structs.replace(body, text=body.text[:PREVIEW_CHARS], blob=blob)
+    spilled = msgspec.structs.replace(body, text=body.text[:PREVIEW_CHARS], blob=_ref(tx, session, text))
     return spilled, encode(spilled)
+
+
+def _without_opaque(tx: Tx, session: SessionId, body: Body) -> Body:
+    """Move the provider's own data to a blob where they would leave too little room to a text."""
+    data = opaque_of(body).encode()
+    if len(data) <= MAX_OPAQUE_BYTES:
+        return body
+    return msgspec.structs.replace(body, opaque="", opaque_blob=_ref(tx, session, data))
+
+
+def _ref(tx: Tx, session: SessionId, data: bytes) -> BlobRef:
+    return BlobRef(hash=put(tx, session, data), bytes=len(data))
 
 
 def put(tx: Tx, session: SessionId, data: bytes) -> BlobHash:

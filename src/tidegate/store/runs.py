@@ -204,13 +204,15 @@ def _session_for(tx: Tx, admission: Admission) -> Session:
 
 def _title(admission: Admission) -> str:
     said = (body.text for body in reversed(admission.bodies) if isinstance(body, User))
-    text = admission.birth.title or next(said, "")
-    words = "".join(mark if mark.isprintable() else " " for mark in text[:400]).split()
-    return " ".join(words)[:TITLE_CHARS]
+    start = (admission.birth.title or next(said, ""))[:400]
+    if not start.isprintable():
+        start = "".join(mark if mark.isprintable() else " " for mark in start)
+    return " ".join(start.split())[:TITLE_CHARS]
 
 
 def _reply_seq(entries: list[Entry]) -> int | None:
-    """Return the place of the answer, if the step is one: an assistant's text without a call."""
+    """Return the place of the answer, if the step is one: an assistant's whole text without a call."""
     if any(isinstance(entry.body, Call) for entry in entries):
         return None
-    return next((entry.seq for entry in reversed(entries) if isinstance(entry.body, Assistant)), None)
+    bodies = ((entry.seq, entry.body) for entry in reversed(entries))
+    return next((seq for seq, body in bodies if isinstance(body, Assistant) and not body.is_partial), None)

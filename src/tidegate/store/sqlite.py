@@ -14,7 +14,7 @@ from tidegate.bounded import LruCache, Registry
 from tidegate.clock import Clock
 from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
-from tidegate.domain.entry import Body, Entry, text_bytes
+from tidegate.domain.entry import Body, Entry, opaque_of, text_bytes
 from tidegate.domain.job import Firing, Job, JobOrigin, Rights
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step
@@ -239,6 +239,10 @@ class SqliteStore:
         """Give free pages back to the disk."""
         return await self.writer.maintain(partial(file.compact, path=self.path))
 
+    async def fold(self) -> None:
+        """Fold the log into the main file, whose size then says all there is to say; not while somebody reads."""
+        await self.writer.maintain(file.fold)
+
     async def remember(self, key: str, value: str) -> None:
         """Keep a value."""
         await self.writer.write(lambda tx: tx.run("meta_kept", key=key, value=value))
@@ -456,4 +460,4 @@ def _head_size(session: Session) -> int:
 
 
 def _size(bodies: Sequence[Body]) -> int:
-    return sum(text_bytes(body) for body in bodies)
+    return sum(text_bytes(body) + len(opaque_of(body)) for body in bodies)

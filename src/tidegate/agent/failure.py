@@ -1,0 +1,142 @@
+"""What the library says when a provider fails, in the gateway's own errors and words, without the key."""
+
+from pydantic_ai.exceptions import (
+    AgentRunError,
+    ModelAPIError,
+    ModelConnectionError,
+    ModelContextWindowExceededError,
+    ModelHTTPError,
+    ModelQuotaExceededError,
+    ModelRateLimitError,
+    ModelServerError,
+    ModelTimeoutError,
+    ModelUnavailableError,
+    UserError,
+)
+
+from tidegate.agent import dialect
+from tidegate.agent.limit import Flood
+from tidegate.agent.target import Target
+from tidegate.config.preset import Dialect
+from tidegate.errors import ContextOverflow, ModelBusy, ModelFailed
+
+QUOTE_CHARS = 300
+SPEAKERS = {Dialect.OPENAI: "an OpenAI-compatible endpoint", Dialect.ANTHROPIC: "Anthropic's API"}
+CHECK_URL = {
+    Dialect.OPENAI: "check base_url, which mostly ends in /v1",
+    Dialect.ANTHROPIC: "check base_url",
+}
+
+#: what the library raises over events that are JSON but of another shape, and over settings that make no sense
+STUMBLES = (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+#: everything that asking can raise and that is a failure of the model
+FAILURES = (AgentRunError, UserError, Flood, *STUMBLES)
+
+# What the library does not know yet. Sources: the error lists of llama.cpp, Anthropic, Google and xAI.
+_OVERFLOW_TYPES = frozenset({"exceed_context_size_error", "request_too_large", "context_length_exceeded"})
+_OVERFLOW_WORDS = (
+    "exceed context limit",
+    "exceeds the available context size",
+    "exceeds the maximum number of tokens",
+    "maximum prompt length",
+)
+_HINTS = {
+    401: "check the key that api_key_env or api_key_file names",
+    403: "check what the key may do",
+    404: "check the model's name and base_url",
+    429: "the provider limits the rate, or the account is out of credit",
+}
+
+
+def explain(error: Exception, target: Target) -> ModelFailed:
+    """Return what went wrong when *target* was asked; what is worth asking again is a `ModelBusy`."""
+    where = target.where
+    match _flood(error) or error:
+        case Flood() as flood:
+            return ModelFailed(f"{where} {flood}")
+        case ModelConnectionError() as lost:
+            return _lost(lost, target)
+        case ModelAPIError() as refusal if not isinstance(refusal.__cause__, ValueError):
+            return _refused(refusal, target)
+        case UserError():
+            return ModelFailed(f"{where} cannot be asked this way: {error}"[: 2 * QUOTE_CHARS])
+        case _:  # no event, no JSON, or JSON of another shape
+            message = f"{where} does not answer as {SPEAKERS[target.dialect]}"
+            return ModelFailed(message, hint=CHECK_URL[target.dialect])
+
+
+def _lost(error: ModelConnectionError, target: Target) -> ModelBusy:
+    """Return what became of the connection."""
+    if error.phase in {"connect", "pool"}:
+        hint = "check base_url, and that the server runs"
+        return ModelBusy(f"there is no connection to {target.where}{_reason(error)}", hint=hint)
+    if isinstance(error, ModelTimeoutError):
+        return ModelBusy(f"{target.where} was silent for {target.timeout_s:g} s")
+    return ModelBusy(f"{target.where} broke off its answer")
+
+
+def _refused(error: ModelAPIError, target: Target) -> ModelFailed:
+    """Return what a provider's own word means, as a status or inside a stream."""
+    if _is_overflow(error):
+        hint = "start another session, or set a context_window that the model has"
+        what = f"the conversation is too long for {target.where}{_quote(error, target)}"
+        return ContextOverflow(what, hint=hint)
+    status = _status(error)
+    quote = "" if status in {401, 403} else _quote(error, target)
+    is_said_inside = error.in_stream and isinstance(error, ModelHTTPError)
+    did = f"answered {status}" if status and not is_said_inside else "broke off its answer"
+    message, hint = f"{target.where} {did}{quote}", _HINTS.get(status, "")
+    if isinstance(error, ModelQuotaExceededError):
+        return ModelFailed(message, hint=hint)
+    is_busy = isinstance(error, ModelRateLimitError | ModelUnavailableError | ModelServerError)
+    if is_busy or status in {0, 408, 425}:
+        return ModelBusy(message, hint=hint, retry_after_s=error.retry_after)
+    return ModelFailed(message, hint=hint)
+
+
+def _status(error: ModelAPIError) -> int:
+    """Return the status that a refusal came with; 0 for what is said inside a stream and has none."""
+    if isinstance(error, ModelHTTPError):
+        return error.status_code
+    status = getattr(error.__cause__, "status_code", 0)  # a redirect, to which the library gives no class
+    return status if isinstance(status, int) and status >= 300 else 0
+
+
+def _flood(error: BaseException | None) -> Flood | None:
+    """Return the flood below the wrappings of the libraries, if it was one."""
+    while error is not None and not isinstance(error, Flood):
+        error = error.__cause__
+    return error
+
+
+def _is_overflow(error: ModelAPIError) -> bool:
+    if isinstance(error, ModelContextWindowExceededError):
+        return True
+    if {error.provider_error_type, error.provider_error_code} & _OVERFLOW_TYPES:
+        return True
+    said = _said(error).lower()
+    return any(words in said for words in _OVERFLOW_WORDS)
+
+
+def _said(error: ModelAPIError) -> str:
+    """Return the provider's own words; Anthropic's client leaves them wrapped in ``error``."""
+    if not isinstance(error.body, dict):
+        return ""
+    inner = error.body.get("error", error.body)
+    message = inner.get("message") if isinstance(inner, dict) else inner
+    return message if isinstance(message, str) else ""
+
+
+def _quote(error: ModelAPIError, target: Target) -> str:
+    """Return what the provider says about the error, short and without the key."""
+    text = " ".join(_said(error).split())
+    if not text:
+        return ""
+    safe = text.replace(target.api_key, "***") if target.api_key else text
+    return f": {dialect.clean(safe[:QUOTE_CHARS])}"
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the network said, below the two wrappings of the library."""
+    cause = error.__cause__.__cause__ if error.__cause__ else None
+    return f": {cause}" if cause and str(cause) else ""
