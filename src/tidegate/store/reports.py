@@ -30,7 +30,7 @@ def session_ended(tx: Tx, session: Session, outcome: Outcome) -> None:
     told = ""
     if outcome is Outcome.OK:
         told = f"{where}\n{spawns.told(text)}"
-    elif outcome is not Outcome.CANCELLED and job.failures == job.definition.alert_after:
+    elif job.failures == job.definition.alert_after and outcome in {Outcome.FAILED, Outcome.TIMED_OUT}:
         told = f"{where} has failed {job.failures} times in a row; {spawns.told(text)}"
     problem = _deliver(tx, job, firing, told) if told else ""
     if problem:
@@ -51,7 +51,7 @@ def _end(tx: Tx, row: Row, outcome: Outcome) -> Job:
     match outcome:
         case Outcome.OK:
             failures, held_until = 0, None
-        case Outcome.CANCELLED:
+        case Outcome.CANCELLED | Outcome.INTERRUPTED:  # a person did that
             return job
         case _:
             failures = job.failures + 1
