@@ -124,6 +124,32 @@ async def test_no_instant_fires_twice(house: House) -> None:
     assert [FiringOutcome.FIRED] == await outcomes(house.store)
 
 
+async def test_a_plan_below_the_watermark(house: House) -> None:
+    """A plan for an instant that is dealt with touches nothing, whoever has made it."""
+    await house.store.put_job(job(), JobOrigin.API)
+    house.clock.advance(MINUTE_MS)
+    await fire(house)
+    forged = attempt(house)
+    plan = forged.plan._replace(through=known(house.store).fired_through, fires=True)
+    assert [Shot.LOST] == await house.store.fire([msgspec.structs.replace(forged, plan=plan)])
+
+
+async def test_a_watermark_put_back(house: House) -> None:
+    """An instant that has a row already does not fire again, though a person has put the watermark back."""
+    await house.store.put_job(job(every_ms=DAY_MS, overlap="allow"), JobOrigin.API)
+    for _ in range(4):
+        house.clock.advance(DAY_MS)
+        await fire(house)
+    house.clock.step(-3 * DAY_MS)
+    resumed = await house.store.pause_job("j", paused=False)
+    assert resumed.next_at == house.clock.now() + DAY_MS
+    for _ in range(4):
+        house.clock.advance(DAY_MS)
+        assert await fire(house) is Shot.DONE
+    instants = [firing.instant for firing in await history(house.store)]
+    assert (5, 5) == (len(instants), len(set(instants)))
+
+
 @pytest.mark.parametrize("change", ["pause", "alter", "remove"])
 async def test_a_job_changes_meanwhile(house: House, change: str) -> None:
     """A plan for a job that is another one by now is carried out no more."""

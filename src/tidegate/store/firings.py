@@ -38,10 +38,11 @@ def fire(tx: Tx, attempt: Attempt) -> Shot:
         return Shot.LOST
     if job.fired_through != attempt.job.fired_through or (is_new and plan.through <= job.fired_through):
         return Shot.LOST
-    fired = _admit(tx, job, attempt) if plan.fires else None
-    if plan.fires and fired is None:
+    fires = plan.fires and not _has_come(tx, job, plan.through)
+    fired = _admit(tx, job, attempt) if fires else None
+    if fires and fired is None:
         return Shot.FULL
-    if plan.missed:
+    if plan.missed and not _has_come(tx, job, plan.missed_at):
         note = HELD_BACK if job.failures else ""
         _write(tx, job, _Row(plan.missed_at, FiringOutcome.MISSED, plan.missed, note))
     if fired is not None:
@@ -79,6 +80,11 @@ def _admit(tx: Tx, job: Job, attempt: Attempt) -> _Row | None:
         )
     except (Refused, SessionBusy) as error:
         return _Row(at, FiringOutcome.REFUSED, note=error.message)
+
+
+def _has_come(tx: Tx, job: Job, instant: int) -> bool:
+    """Whether an instant above the watermark has a row: a person has put the watermark back."""
+    return tx.one("firing_at", job=job.name, instant=instant) is not None
 
 
 def _write(tx: Tx, job: Job, row: _Row) -> None:

@@ -50,6 +50,9 @@ INSERT INTO firings (job, instant, outcome, count, asked, run, session, is_open,
 VALUES (:job, :instant, :outcome, :count, :asked, :run, :session, :is_open, :note, :created_at, :ended_at,
     :allow_tools, :tools, :isolated);
 
+-- name: firing_at
+SELECT number FROM firings WHERE job = :job AND instant = :instant AND NOT asked;
+
 -- name: firing_open
 SELECT * FROM firings WHERE job = :job AND is_open LIMIT 1;
 
