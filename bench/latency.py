@@ -1,4 +1,4 @@
-"""How long a person waits for the gateway alone: messages to one chat, idle and under background work, in one run.
+"""How long a person waits for the gateway alone: messages to chats, idle and under background work, in one run.
 
 The model is the offline one, which answers at once, so what is measured is the way from the request to the whole
 answer: three durable commits and the HTTP of both directions. The background is twelve jobs that fire each second and
@@ -25,6 +25,7 @@ TREES = 20
 CHILDREN = 10
 WORK_S = 20  # of a sub-agent
 PAUSE_S = 0.02  # between two messages of a person who types fast
+PER_CHAT = 20  # messages; a longer history takes longer to read, which is another question
 WARM_UP = 50
 
 CONFIG = f"""\
@@ -68,7 +69,7 @@ def talk(child: Child, messages: int) -> list[float]:
         person.say("/echo hello")
     samples = []
     for number in range(messages):
-        samples.append(person.say(f"/echo {number}"))
+        samples.append(person.say(f"/echo {number}", key=f"person-{number // PER_CHAT}"))
         time.sleep(PAUSE_S)
     return samples
 

@@ -107,11 +107,12 @@ class Runner:
         """Take the next runs: people's, if there are any and slots for them.
 
         Where a lane had as many as were asked for, twice as many are asked for next: what waits together is claimed in
-        one commit, and a lane with nothing in it costs one look.
+        one commit.
         """
+        queued = self._store.queued()
         for name in LaneName:
             lane = self.lanes[name]
-            if lane.has_room and not self._is_stopping:
+            if name in queued and lane.has_room and not self._is_stopping:
                 asked = self._crowds[name]
                 found = await self._claim_in(name, max(1, min(asked, lane.room_for_api)))
                 self._crowds[name] = 2 * asked if len(found) == asked else 1

@@ -8,7 +8,7 @@ Errors common to all writes: `DiskFull` (nothing was written), `Busy` (the queue
 process must stop; whether the last writes happened is unknown).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -432,6 +432,9 @@ class Store(Protocol):
 
     def open_runs(self, session: SessionId) -> list[Run]:
         """Return the queued, running and waiting runs of a session, oldest first."""
+
+    def queued(self) -> Collection[Lane]:
+        """Return the lanes in which runs are queued."""
 
     def tallies(self) -> Tallies:
         """Return the counts."""

@@ -1,7 +1,7 @@
 """The embedded store: SQLite in one folder, one writer thread, a few readers. Its contract stands in ``port.py``."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -277,6 +277,10 @@ class SqliteStore:
     def open_runs(self, session: SessionId) -> list[Run]:
         """Return the open runs of a session."""
         return [rows.run(row) for row in self._inline.all("open_runs", session=session)]
+
+    def queued(self) -> Collection[Lane]:
+        """Return the lanes with queued runs."""
+        return [Lane(row[0]) for row in self._inline.all("queued")]
 
     def tallies(self) -> Tallies:
         """Return the counts."""
