@@ -4,7 +4,7 @@ from inside import Inside
 from tidegate.clock import MINUTE_MS
 from tidegate.config.job import Job as Definition
 from tidegate.domain.job import Firing, FiringOutcome, Job
-from tidegate.domain.run import Run, RunState
+from tidegate.domain.run import Run
 from tidegate.store.port import Store
 
 EVERYTHING = 1 << 60
@@ -34,15 +34,21 @@ def known(store: Store, name: str = "j") -> Job:
 
 
 async def tick(here: Inside, ms: int = MINUTE_MS) -> list[Run]:
-    """Let time pass, fire what is due, wait for the ends of the runs that are open, and return these."""
+    """Let time pass, fire what is due, wait for the ends of the new runs, and return these, newest first."""
+    before = {run.id for run in await runs(here)}
     here.clock.advance(ms)
     await here.cron.fire_due()
-    return await ended(here)
+    return [await here.intake.outcome(run) for run in await runs(here) if run.id not in before]
 
 
-async def ended(here: Inside) -> list[Run]:
-    """Wait for the ends of the runs that are open, and return them."""
-    found: list[Run] = []
-    for state in (RunState.RUNNING, RunState.QUEUED, RunState.WAITING):
-        found += await here.store.runs(state=state, session=None, before=EVERYTHING, limit=1_000)
-    return [await here.intake.outcome(run) for run in {run.id: run for run in found}.values()]
+async def calm(here: Inside) -> None:
+    """Fire what is due, as far as there is room, until nothing is due and nothing runs any more."""
+    while (wakes_at := here.store.next_firing()) is not None and wakes_at <= here.clock.now():
+        await here.cron.fire_due()
+        for run in await runs(here):
+            await here.intake.outcome(run)
+
+
+async def runs(here: Inside) -> list[Run]:
+    """Return the newest runs."""
+    return await here.store.runs(state=None, session=None, before=EVERYTHING, limit=100)

@@ -127,6 +127,24 @@ def test_nonsense_is_refused(gateway: GatewayProcess, changes: Json, says: str) 
     assert 404 == gateway.http.get("/api/jobs/x").status_code
 
 
+@pytest.mark.parametrize("name", ["nope", "%ED%A0%80", "%00", "a" * 300, "..", "%2e%2e%2fx"])
+def test_no_such_job(gateway: GatewayProcess, name: str) -> None:
+    """Whatever name is asked for, it is a clean 404."""
+    for response in (
+        gateway.http.get(f"/api/jobs/{name}/firings"),
+        gateway.http.post(f"/api/jobs/{name}/run"),
+        gateway.http.request("PATCH", f"/api/jobs/{name}/", json={"paused": True}),
+    ):
+        assert 404 == response.status_code
+
+
+@pytest.mark.parametrize("query", [{"cursor": "Ü"}, {"cursor": "\ud800"}, {"limit": "0"}, {"limit": "x"}])
+def test_wrong_pages(gateway: GatewayProcess, query: Json) -> None:
+    """A page that cannot be is refused."""
+    query = {key: value.encode(errors="surrogatepass") for key, value in query.items()}
+    assert 400 == gateway.http.get("/api/jobs", params=query).status_code
+
+
 def test_an_agent_that_is_not_there(gateway: GatewayProcess) -> None:
     """A job needs an agent that there is."""
     assert (404, "model_not_found") == error_of(gateway.http.post("/api/jobs", json=wanted(agent="nobody")))

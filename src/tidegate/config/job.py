@@ -71,7 +71,7 @@ class Problem(NamedTuple):
 
 def problem(job: Job) -> Problem | None:
     """Return the first thing about a job that makes no sense by itself."""
-    if not _NAME.fullmatch(job.name):
+    if not is_name(job.name):
         hint = "use 1 to 64 characters of a-z 0-9 . _ -, the first one a letter or a digit"
         return Problem("name", f"{job.name[:80]!r} is no name for a job", hint)
     if not job.prompt.strip():
@@ -79,6 +79,11 @@ def problem(job: Job) -> Problem | None:
     if len(job.prompt.encode(errors="replace")) > MAX_PROMPT_BYTES or "\0" in job.prompt:
         return Problem("prompt", f"has more than {MAX_PROMPT_BYTES >> 10} KiB, or NUL in it", "shorten it")
     return _schedule_problem(job) or _target_problem(job)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of a job."""
+    return bool(_NAME.fullmatch(text))
 
 
 def instant(text: str) -> int:

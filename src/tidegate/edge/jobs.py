@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tidegate.config.job import is_name
 from tidegate.domain.job import Job, JobOrigin
 from tidegate.edge import query, wire
 from tidegate.edge.endpoint import Endpoint
@@ -60,7 +61,10 @@ class Jobs:
         """List jobs by name."""
         asked = request.query_params
         limit = query.limit_of(asked)
-        found = await self._store.jobs(asked.get("cursor", ""), limit)
+        after = asked.get("cursor", "")
+        if after and not is_name(after):
+            raise BadRequest(f"cursor={after[:40]!r} is none", hint="take it from `next` of the page before")
+        found = await self._store.jobs(after, limit)
         following = found[-1].name if len(found) == limit else None
         return Json({"jobs": [wire.job_out(job) for job in found], "next": following})
 

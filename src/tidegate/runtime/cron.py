@@ -19,7 +19,7 @@ from tidegate.store.port import Shot, Store
 from tidegate.store.tx import Effects
 
 PAGE = 50  # jobs planned and written at a time
-LOOK_S = 30.0  # between two looks at the clock
+LOOK_S = 30.0  # a clock that is put forward is noticed within this
 ROOM_S = 5.0  # between two tries to find room, unless a run ends earlier
 BREATH_S = 0.05  # in a full house, so that a few runs end before the next try
 REST_S = 1.0  # after a round that came to nothing
@@ -34,6 +34,8 @@ class Cron:
         self._store = store
         self._intake = intake
         self._clock = clock
+        #: between two looks at the clock, if nothing else wakes it
+        self.look_s = LOOK_S
         self._bell = asyncio.Event()
         self._is_full = False
         #: since when somebody has been there, by the wall clock, and when that was last true
@@ -86,7 +88,7 @@ class Cron:
     def _attend(self) -> None:
         """Notice that nobody was there: the machine slept, or its clock was put forward."""
         now = self._clock.now()
-        if now - self._attended_at > LOOK_S * 1_000 + MINUTE_MS:
+        if now - self._attended_at > self.look_s * 1_000 + MINUTE_MS:
             self._attended_since = now
         self._attended_since = min(self._attended_since, now)
         self._attended_at = now
@@ -98,6 +100,6 @@ class Cron:
             await asyncio.sleep(BREATH_S)
             return
         wakes_at = self._store.next_firing()
-        left_s = LOOK_S if wakes_at is None else (wakes_at - self._clock.now()) / 1_000
+        left_s = self.look_s if wakes_at is None else (wakes_at - self._clock.now()) / 1_000
         if left_s > 0:
-            await ring_or(self._bell, min(left_s, LOOK_S))
+            await ring_or(self._bell, min(left_s, self.look_s))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from tidegate.config.job import is_name
 from tidegate.domain import job as rules
 from tidegate.domain.entry import Assistant, Entry, User
 from tidegate.domain.job import Job, Plan
@@ -142,7 +143,7 @@ class Intake:
         Raises:
             JobNotFound: There is no such job.
         """
-        job = self._store.job(name)
+        job = self._store.job(name) if is_name(name) else None
         if job is None:
             raise JobNotFound(
                 f"there is no job {name[:80]!r}", hint="`tidegate jobs list` shows what there is"
