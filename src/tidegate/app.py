@@ -28,6 +28,7 @@ from tidegate.edge.openai import OpenAI
 from tidegate.edge.runs import Runs
 from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
+from tidegate.edge.skills import SkillList
 from tidegate.edge.status import Instance, Status
 from tidegate.edge.sweep import Sweep
 from tidegate.engine import Engine, engine
@@ -73,6 +74,7 @@ async def serve(
             services = [
                 tasks.create_task(built.inside.sweeper.serve()),
                 tasks.create_task(built.inside.cron.serve()),
+                tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(_watch_lag(built.metrics)),
                 tasks.create_task(_until_broken(built.inside.broken)),
@@ -123,6 +125,7 @@ async def gateway(
             Jobs(store, inside.intake, inside.jobs),
             Blobs(store),
             Sweep(sweeper),
+            SkillList(inside.skills, inside.agents),
             Live(store, inside.bus),
             OpenAI(inside.intake, inside.agents, instance.started_at),
             status,

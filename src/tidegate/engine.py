@@ -13,6 +13,8 @@ import msgspec
 
 from tidegate import folder
 from tidegate.agent.loop import Agent
+from tidegate.agent.skills.reach import reaches
+from tidegate.agent.skills.tool import skill_tool
 from tidegate.agents import built
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
@@ -22,21 +24,25 @@ from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.cron import Cron
-from tidegate.runtime.intake import Intake
+from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.jobs import Jobs
 from tidegate.runtime.lanes import Lane
+from tidegate.runtime.library import Library
 from tidegate.runtime.runner import Runner
+from tidegate.runtime.skills import Skills
 from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.tools.jobs import schedule_tool
 from tidegate.runtime.tools.spawn import spawn_tool
+from tidegate.runtime.tools.status import status_tool
 from tidegate.store import lock
 from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
+from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine that is open; `runner.serve`, `sweeper.serve` and `cron.serve` make it go."""
+    """The parts of an engine that is open; `serve` of runner, sweeper, cron and skills make it go."""
 
     folder: Path
     clock: Clock
@@ -45,6 +51,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     registry: Registry
     store: SqliteStore
     bus: Bus
+    skills: Skills
     agents: Mapping[str, Agent]
     intake: Intake
     runner: Runner
@@ -70,20 +77,29 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
+        skills = Skills(reaches(config, folder.workspace(state)), registry)
+        await skills.load()
+        library = Library(store, skills, registry)
         bus = Bus(registry)
         intake = Intake(
             store,
             bus,
-            max_queued=config.runs.queue,
-            max_open=config.runs.session_queue,
+            skills=skills,
+            bounds=Bounds(config.runs.queue, config.runs.session_queue),
             interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
         agents: dict[str, Agent] = {}
         jobs = Jobs(store, agents, clock)
         job_tools = {name: agent.job_tools for name, agent in config.agents.items()}
-        tools = [spawn_tool(subagents), schedule_tool(jobs, store, job_tools)]
-        agents |= await stack.enter_async_context(built(config, tools))
+        tools = [
+            spawn_tool(subagents),
+            skill_tool(library),
+            status_tool(store, clock, who(config)),
+            schedule_tool(jobs, store, job_tools),
+        ]
+        toolset = Toolset(config, state, registry)
+        agents |= await stack.enter_async_context(built(config, toolset, library, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
         runner = Runner(store, bus, agents, _lanes(config.runs, registry), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -100,6 +116,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             registry=registry,
             store=store,
             bus=bus,
+            skills=skills,
             agents=agents,
             intake=intake,
             runner=runner,

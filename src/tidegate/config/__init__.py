@@ -21,6 +21,7 @@ from tidegate.config.tree import (
     Approvals,
     Backup,
     Config,
+    Egress,
     Gateway,
     Lifecycle,
     Model,
@@ -39,6 +40,7 @@ __all__ = [
     "Approvals",
     "Backup",
     "Config",
+    "Egress",
     "Gateway",
     "Job",
     "Lifecycle",
@@ -48,6 +50,7 @@ __all__ = [
     "Store",
     "Subagents",
     "Sweep",
+    "config_home",
     "effective",
     "example",
     "find",
@@ -72,9 +75,14 @@ def state_folder(option: Path | None = None) -> Path:
     return folder.absolute()
 
 
+def config_home() -> Path:
+    """Return the user's folder for configurations."""
+    return _xdg("XDG_CONFIG_HOME", ".config")
+
+
 def places(state: Path) -> tuple[Path, Path]:
     """Return where a configuration is looked for when none is named, the first one first."""
-    return state / FILE_NAME, _xdg("XDG_CONFIG_HOME", ".config") / "tidegate" / FILE_NAME
+    return state / FILE_NAME, config_home() / "tidegate" / FILE_NAME
 
 
 def find(config: Path | None, state: Path) -> Path | None:
@@ -141,6 +149,7 @@ def effective(config: Config) -> dict[str, object]:
         "lifecycle": {kind: written(lifecycle) for kind, lifecycle in config.lifecycle.items()},
         "sweep": written(config.sweep),
         "runs": written(config.runs),
+        "egress": written(config.egress),
         "approvals": written(config.approvals),
         "subagents": written(config.subagents),
         "jobs": [job_table(job) for job in config.jobs],

@@ -19,10 +19,13 @@ from tidegate.config.source import sources
 from tidegate.config.tree import (
     LIFECYCLE_KEYS,
     OFFLINE,
+    OFFLINE_TOOLS,
+    TOOLS,
     Agent,
     Approvals,
     Backup,
     Config,
+    Egress,
     Gateway,
     Lifecycle,
     Model,
@@ -32,6 +35,7 @@ from tidegate.config.tree import (
     Subagents,
     Sweep,
 )
+from tidegate.egress.address import rule
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -48,6 +52,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "model": Model,
         "sweep": Sweep,
         "runs": Runs,
+        "egress": Egress,
         "approvals": Approvals,
         "subagents": Subagents,
         "backup": Backup,
@@ -169,6 +174,8 @@ def check(config: Config) -> None:
     _check_model(config.model, config.providers)
     for name, agent in config.agents.items():
         _check_agent(name, agent, config)
+        _check_tools(name, agent, config)
+    _check_egress(config.egress)
     _check_jobs(config)
     _check_night(config.backup)
 
@@ -276,6 +283,30 @@ def _check_jobs(config: Config) -> None:
         if job.agent is not None and job.agent not in config.agents:
             hint = suggestion(job.agent, config.agents)
             raise WrongError(("jobs", item(number)), "agent", f"there is no agent {job.agent!r}", hint)
+
+
+def _check_tools(name: str, agent: Agent, config: Config) -> None:
+    at = ("agents", name)
+    is_offline = any(source.is_offline for source in sources(config, agent))
+    known = [tool for tool in TOOLS if is_offline or tool not in OFFLINE_TOOLS]
+    for key, tools in (("tools", agent.tools), ("job_tools", agent.job_tools)):
+        for tool in tools or ():
+            if tool not in known:
+                raise WrongError(at, key, f"there is no tool {tool[:80]!r}", suggestion(tool, known))
+    if agent.workspace is not None and not agent.workspace.is_dir():
+        what = f"{str(agent.workspace)!r} is no folder"
+        raise WrongError(at, "workspace", what, "create it first; the default one is made by itself")
+
+
+def _check_egress(egress: Egress) -> None:
+    hint = 'write for example "10.0.0.5", "192.168.1.0/24" or "intranet.example"'
+    for key, entries in (("allow", egress.allow), ("deny", egress.deny)):
+        for entry in entries:
+            try:
+                rule(entry)
+            except ValueError:
+                what = f"{entry[:80]!r} is no address, network or name"
+                raise WrongError(("egress",), key, what, hint) from None
 
 
 def _check_night(backup: Backup) -> None:

@@ -190,7 +190,7 @@ def _plain(field: FieldInfo, value: object) -> object:
     if _is_duration(field):
         return print_duration(value) if isinstance(value, int) else "never"
     if isinstance(value, tuple):
-        return list(value)
+        return [str(item) if isinstance(item, Path) else item for item in value]
     return str(value) if isinstance(value, Path) else value
 
 

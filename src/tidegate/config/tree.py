@@ -29,6 +29,22 @@ LIFECYCLE_KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 
+#: the names of tools; the last ones exist with the offline model alone
+TOOLS = (
+    "list_files",
+    "read_file",
+    "write_file",
+    "edit_file",
+    "web_fetch",
+    "session_status",
+    "spawn_agent",
+    "schedule_job",
+    "shell",
+    "emit",
+    "wait",
+)
+OFFLINE_TOOLS = frozenset({"emit", "wait"})
+
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 Duration = Annotated[int, Meta(ge=0)]
@@ -121,6 +137,10 @@ class Agent(Section, frozen=True, kw_only=True):
     may_spawn: tuple[str, ...] = ()
     #: the folder that its files are in; None is `folder.workspace`
     workspace: Path | None = None
+    #: folders of skills, whose word counts after the workspace's and before the user's
+    skills: tuple[Path, ...] = ()
+    #: names of skills; None is all
+    allow_skills: tuple[str, ...] | None = None
     max_steps: Count = 50
     max_tokens: Count = 2_000_000
     max_time_ms: Positive = 30 * MINUTE_MS
@@ -188,6 +208,13 @@ class Approvals(Section, frozen=True, kw_only=True):
     expire_after_ms: Annotated[int, Meta(ge=SECOND_MS, le=365 * DAY_MS)] = DAY_MS
 
 
+class Egress(Section, frozen=True, kw_only=True):
+    """Where requests may go beyond the public network, and where never; addresses, networks and names."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
 class Subagents(Section, frozen=True, kw_only=True):
     """How far a tree of sub-agents may grow; finished ones do not count."""
 
@@ -209,6 +236,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lifecycle: Mapping[str, Lifecycle] = MappingProxyType({})
     sweep: Sweep = Sweep()
     runs: Runs = Runs()
+    egress: Egress = Egress()
     approvals: Approvals = Approvals()
     subagents: Subagents = Subagents()
     jobs: Sequence[Job] = ()

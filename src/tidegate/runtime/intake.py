@@ -1,8 +1,10 @@
 """The one door: every piece of work becomes a run here, whoever asks for it."""
 
-from collections.abc import AsyncGenerator, Collection, Sequence
-from contextlib import aclosing
-from typing import NamedTuple
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,10 +26,23 @@ from tidegate.errors import (
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
-from tidegate.store.port import Admission, Admitted, Attempt, Birth, Receipt, Shot, Store
+from tidegate.runtime.skills import Skills
+from tidegate.store.port import (
+    Admission,
+    Admitted,
+    Attempt,
+    Birth,
+    Receipt,
+    Shot,
+    SnapshotMissing,
+    Store,
+)
 
 MAX_MESSAGE_BYTES = 1 << 20
 ROOM_TRIES = 3
+
+
+T = TypeVar("T")
 
 
 class Seen(NamedTuple):
@@ -35,6 +50,13 @@ class Seen(NamedTuple):
 
     run: Run
     entry: Entry | None
+
+
+class Bounds(NamedTuple):
+    """How many runs may be queued in a lane, and open in a session."""
+
+    max_queued: int = 1_000
+    max_open: int = 100
 
 
 class Intake:
@@ -45,14 +67,15 @@ class Intake:
         store: Store,
         bus: Bus,
         *,
-        max_queued: int = 1_000,
-        max_open: int = 100,
+        skills: Skills | None = None,
+        bounds: Bounds = Bounds(),  # noqa: B008 - it never changes
         interrupted: Collection[str] = (),
     ) -> None:
         self._store = store
         self._bus = bus
-        #: how many runs may be queued in a lane, and open in a session
-        self._bounds = {"max_queued": max_queued, "max_open": max_open}
+        self._skills = skills
+        self._stocking = asyncio.Lock()
+        self._bounds = bounds._asdict()
         #: agents whose sessions a new message interrupts
         self._interrupted = frozenset(interrupted)
         self._is_closed = False
@@ -106,11 +129,11 @@ class Intake:
         admission = msgspec.structs.replace(admission, interrupts=self._interrupts(admission), **self._bounds)
         for _ in range(ROOM_TRIES):
             try:
-                return await self._store.admit(admission)
+                return await self._with_skills(admission, self._store.admit)
             except TooManySessions:
                 if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
                     raise
-        return await self._store.admit(admission)
+        return await self._with_skills(admission, self._store.admit)
 
     async def fire(self, due: Sequence[tuple[Job, Plan]]) -> list[Shot]:
         """Carry out what is planned for jobs whose instants have come.
@@ -120,8 +143,23 @@ class Intake:
         """
         if self._is_closed:
             raise Stopping(retry_after_s=5)
-        attempts = [Attempt(job=job, plan=plan, admission=self._admission(job)) for job, plan in due]
-        return await self._store.fire(attempts)
+        attempts = [
+            Attempt(job=job, plan=plan, admission=self._offered(self._admission(job))) for job, plan in due
+        ]
+        shots = await self._store.fire(attempts)
+        return [
+            await self._with_skills(attempt.admission, partial(self._fire_one, attempt))
+            if shot is Shot.BARE
+            else shot
+            for attempt, shot in zip(attempts, shots, strict=True)
+        ]
+
+    async def _fire_one(self, attempt: Attempt, admission: Admission) -> Shot:
+        (shot,) = await self._store.fire([msgspec.structs.replace(attempt, admission=admission)])
+        if shot is Shot.BARE:
+            refs = admission.skills.snapshot.skills if admission.skills else ()
+            raise SnapshotMissing(frozenset(ref.blob for ref in refs))
+        return shot
 
     async def run_job(self, name: str) -> Admitted:
         """Make a run of a job now, beside its schedule.
@@ -135,7 +173,7 @@ class Intake:
         if self._is_closed:
             raise Stopping(retry_after_s=5)
         job = self.job(name)
-        return await self._store.ask_job(job, self._admission(job))
+        return await self._with_skills(self._admission(job), partial(self._store.ask_job, job))
 
     def job(self, name: str) -> Job:
         """Return a job.
@@ -238,6 +276,33 @@ class Intake:
     async def cancel(self, run: RunId) -> Run:
         """Cancel a run; idempotent."""
         return await self._store.cancel_run(run)
+
+    async def _with_skills(self, admission: Admission, act: Callable[[Admission], Awaitable[T]]) -> T:
+        """Admit with the present skills of the agent; bytes are read only of those that the store lacks."""
+        offered = self._offered(admission)
+        if self._skills is None:
+            return await act(offered)
+        agent = self._agent_of(admission)
+        with suppress(SnapshotMissing):
+            return await act(offered)
+        async with self._stocking:  # one reads them, the others find what it has stored
+            try:
+                return await act(offered)
+            except SnapshotMissing as missing:
+                stocked = await self._skills.stocked(agent, missing.blobs)
+            with suppress(SnapshotMissing):  # unless another one has gone meanwhile with its last session
+                return await act(msgspec.structs.replace(admission, skills=stocked))
+            stocked = await self._skills.stocked(agent)
+            return await act(msgspec.structs.replace(admission, skills=stocked))
+
+    def _offered(self, admission: Admission) -> Admission:
+        if self._skills is None:
+            return admission
+        return msgspec.structs.replace(admission, skills=self._skills.offer(self._agent_of(admission)))
+
+    def _agent_of(self, admission: Admission) -> str:
+        head = self._store.session(admission.key) if admission.key else None
+        return head.agent if head else admission.birth.agent
 
     def _interrupts(self, admission: Admission) -> bool:
         if admission.interrupts is None:

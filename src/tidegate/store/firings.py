@@ -10,7 +10,7 @@ from tidegate.domain import job as rules
 from tidegate.domain.job import FiringOutcome, Job
 from tidegate.errors import JobRunning, QueueFull, Refused, SessionBusy, TooManySessions, WrongState
 from tidegate.store import jobs, runs
-from tidegate.store.port import Admission, Admitted, Attempt, Shot
+from tidegate.store.port import Admission, Admitted, Attempt, Shot, SnapshotMissing
 from tidegate.store.tx import Tx
 
 STILL_RUNS = "it still ran"
@@ -39,7 +39,10 @@ def fire(tx: Tx, attempt: Attempt) -> Shot:
     if job.fired_through != attempt.job.fired_through or (is_new and plan.through <= job.fired_through):
         return Shot.LOST
     fires = plan.fires and not _has_come(tx, job, plan.through)
-    fired = _admit(tx, job, attempt) if fires else None
+    try:
+        fired = _admit(tx, job, attempt) if fires else None
+    except SnapshotMissing:  # raised before anything is written
+        return Shot.BARE
     if fires and fired is None:
         return Shot.FULL
     if plan.missed and not _has_come(tx, job, plan.missed_at):

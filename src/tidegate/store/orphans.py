@@ -19,6 +19,8 @@ TYPES = (
     "spawn",
     "wait",
     "firing",
+    "snapshot",
+    "skill",
 )
 
 

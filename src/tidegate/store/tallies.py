@@ -8,7 +8,18 @@ from typing import NamedTuple
 
 from tidegate.store.tx import Reads, Tx
 
-FAMILIES = ("session", "run", "blob", "reference", "segment", "receipt", "approval", "job", "firing")
+FAMILIES = (
+    "session",
+    "run",
+    "blob",
+    "reference",
+    "segment",
+    "receipt",
+    "approval",
+    "snapshot",
+    "job",
+    "firing",
+)
 
 
 class Count(NamedTuple):

@@ -38,6 +38,9 @@ SELECT (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM runs),
 SELECT name FROM jobs WHERE (paused AND wakes_at IS NOT NULL)
    OR (NOT paused AND (wakes_at IS NULL) <> (next_at IS NULL)) LIMIT 5;
 
+-- name: doctor_snapshots
+SELECT hash FROM snapshots WHERE hash > :after ORDER BY hash LIMIT :limit;
+
 -- name: doctor_entries
 SELECT id, session, seq, body, checksum FROM entries WHERE id > :after ORDER BY id LIMIT :limit;
 
