@@ -7,7 +7,7 @@ import pytest
 
 from tidegate.agent.model import ToolCall
 from tidegate.agent.tools import Caller
-from tidegate.clock import ManualClock
+from tidegate.clock import HOUR_MS, ManualClock
 from tidegate.config import Agent, Config
 from tidegate.domain.entry import Result, User
 from tidegate.domain.job import MAX_JOBS_OF_MODEL, JobOrigin
@@ -127,3 +127,33 @@ def test_there_are_few(tmp_path: Path) -> None:
         assert "made by the agent" in (await call(here, EVERY)).text
 
     play(tmp_path, main)
+
+
+def test_runs_of_jobs_have_skills(tmp_path: Path) -> None:
+    """A session that a job makes begins with the skills of its agent, also the first one that ever does."""
+    skill = tmp_path / "workspace" / "skills" / "tea"
+    skill.mkdir(parents=True)
+    (skill / "SKILL.md").write_text("---\nname: tea\ndescription: how to make tea\n---\nBoil water.\n")
+
+    async def main(here: Engine) -> None:
+        clock = here.clock
+        assert isinstance(clock, ManualClock)
+        for name in ("one", "two"):
+            values: dict[str, object] = {"name": name, "prompt": "/echo hi", "every": "1h", "agent": "main"}
+            await here.jobs.make(values, JobOrigin.API)
+        clock.advance(HOUR_MS)
+        assert 2 == await here.cron.fire_due()
+        await cancel_all(here)
+        await here.intake.run_job("one")
+        runs = await here.store.runs(state=None, session=None, before=1 << 60, limit=10)
+        sessions = [here.store.session_by_id(run.session) for run in runs]
+        assert 3 == len(sessions)
+        assert {here.skills.choice("main").snapshot.name} == {head.snapshot for head in sessions if head}
+
+    play(tmp_path, main)
+
+
+async def cancel_all(here: Engine) -> None:
+    """Cancel what has been fired, since nothing carries it out here."""
+    for run in await here.store.runs(state=None, session=None, before=1 << 60, limit=10):
+        await here.intake.cancel(run.id)
