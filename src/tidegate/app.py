@@ -21,10 +21,12 @@ from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
+from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
 from tidegate.edge.live import Live
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
+from tidegate.edge.outbox import OutboxPage
 from tidegate.edge.runs import Runs
 from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
@@ -75,6 +77,7 @@ async def serve(
                 tasks.create_task(built.inside.sweeper.serve()),
                 tasks.create_task(built.inside.cron.serve()),
                 tasks.create_task(built.inside.skills.serve()),
+                tasks.create_task(built.inside.postman.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(_watch_lag(built.metrics)),
                 tasks.create_task(_until_broken(built.inside.broken)),
@@ -123,6 +126,8 @@ async def gateway(
             Runs(store, inside.intake),
             Approvals(store),
             Jobs(store, inside.intake, inside.jobs),
+            HookDoor(inside.hooks, clock, registry),
+            OutboxPage(store),
             Blobs(store),
             Sweep(sweeper),
             SkillList(inside.skills, inside.agents),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidegate import folder
+from tidegate import folder, template
 from tidegate.agent.loop import Agent
 from tidegate.agent.skills.reach import reaches
 from tidegate.agent.skills.tool import skill_tool
@@ -22,12 +22,15 @@ from tidegate.config import Config, Runs
 from tidegate.domain import policy
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.cron import Cron
+from tidegate.runtime.hooks import Hook, Hooks
 from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.jobs import Jobs
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.library import Library
+from tidegate.runtime.outbox import Postman, Target
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.skills import Skills
 from tidegate.runtime.subagents import Rights, Subagents
@@ -42,7 +45,7 @@ from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine that is open; `serve` of runner, sweeper, cron and skills make it go."""
+    """The parts of an engine that is open; `serve` of runner, sweeper, cron, skills and postman make it go."""
 
     folder: Path
     clock: Clock
@@ -58,6 +61,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     sweeper: Sweeper
     jobs: Jobs
     cron: Cron
+    hooks: Hooks
+    postman: Postman
     broken: "asyncio.Future[None]"
 
 
@@ -90,7 +95,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
         agents: dict[str, Agent] = {}
-        jobs = Jobs(store, agents, clock)
+        jobs = Jobs(store, agents, config.webhooks, clock)
         job_tools = {name: agent.job_tools for name, agent in config.agents.items()}
         tools = [
             spawn_tool(subagents),
@@ -101,13 +106,15 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         toolset = Toolset(config, state, registry)
         agents |= await stack.enter_async_context(built(config, toolset, library, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
-        runner = Runner(store, bus, agents, _lanes(config.runs, registry), clock)
+        cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
+        runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock)
+        postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         await store.reconcile_jobs(jobs.of_config(config))
         cron = Cron(store, intake, clock)
-        for listening in (runner.on_commit, sweeper.on_commit, cron.on_commit, bus.on_commit):
-            store.listen(listening)
+        for part in (runner, sweeper, cron, bus, postman):
+            store.listen(part.on_commit)
         yield Engine(
             folder=state,
             clock=clock,
@@ -123,6 +130,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             sweeper=sweeper,
             jobs=jobs,
             cron=cron,
+            hooks=Hooks(store, intake, _hooks(config)),
+            postman=postman,
             broken=broken,
         )
 
@@ -136,6 +145,29 @@ def _lanes(runs: Runs, registry: Registry) -> Mapping[LaneName, Lane]:
     for name, lane in lanes.items():
         registry.add(f"running_{name}", partial(getattr, lane, "taken"), lane.slots)
     return lanes
+
+
+def _hooks(config: Config) -> Mapping[str, Hook]:
+    return {
+        name: Hook(
+            name=name,
+            secrets=hook.secrets(name),
+            agent=hook.agent or next(iter(config.agents)),
+            is_named=bool(hook.agent),
+            template=template.parse(hook.template),
+            chat=hook.chat,
+            max_body_bytes=hook.max_body_bytes,
+            rate=hook.rate,
+        )
+        for name, hook in config.hooks.items()
+    }
+
+
+def _targets(config: Config) -> Mapping[str, Target]:
+    return {
+        name: Target(url=webhook.url, secrets=webhook.secrets(name))
+        for name, webhook in config.webhooks.items()
+    }
 
 
 def _rights(config: Config) -> Mapping[str, Rights]:

@@ -5,10 +5,10 @@
     TidegateError
     ├── Refused              do not repeat: the request itself cannot be done
     │   ├── BadRequest       400  ├── BadMessage, BadText
-    │   ├── NotAuthorized    401
+    │   ├── NotAuthorized    401  ├── SignatureWrong
     │   ├── Forbidden        403
     │   ├── NotFound         404  ├── SessionNotFound, RunNotFound, BlobNotFound, AgentNotFound,
-    │   │                     │   ApprovalNotFound, JobNotFound
+    │   │                     │   ApprovalNotFound, HookNotFound, JobNotFound
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
     │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost,
     │   │                         │   JobExists, JobInConfig, JobRunning
@@ -16,7 +16,7 @@
     │   └── WrongHost        421
     ├── Unavailable          repeat later
     │   ├── LimitReached     429  ├── QueueFull, SessionBusy, TooManySessions, ReceiptsFull,
-    │   │                     │   TooManyApprovals, TooManyJobs
+    │   │                     │   TooManyApprovals, TooManyJobs, RateLimited
     │   ├── Busy             503  ├── Stopping
     │   └── DiskFull         507  └── DiskReadOnly
     └── Broken               tell a person; the process may have to stop
@@ -80,6 +80,12 @@ class NotAuthorized(Refused):
     status = 401
 
 
+class SignatureWrong(NotAuthorized):
+    """The signature is missing or wrong."""
+
+    code = "bad_signature"
+
+
 class Forbidden(Refused):
     """The request comes from a page of another origin."""
 
@@ -128,6 +134,12 @@ class JobNotFound(NotFound):
     """There is no job with this name."""
 
     code = "job_not_found"
+
+
+class HookNotFound(NotFound):
+    """There is no hook with this name."""
+
+    code = "hook_not_found"
 
 
 class Conflict(Refused):
@@ -283,6 +295,12 @@ class TooManyJobs(LimitReached):
     """There are as many jobs as there may be."""
 
     code = "jobs_full"
+
+
+class RateLimited(LimitReached):
+    """Too many requests came within a minute, or are open."""
+
+    code = "rate_limited"
 
 
 class Busy(Unavailable):

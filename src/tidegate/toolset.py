@@ -43,7 +43,8 @@ class Toolset:
         self._files = _turns("files", FILES_AT_ONCE, registry)
         self._programs = _turns("programs", PROGRAMS_AT_ONCE, registry)
         self._fetches = _turns("fetches", FETCHES_AT_ONCE, registry)
-        self._egress = Egress(
+        #: also for the webhooks that are told
+        self.egress = Egress(
             Rules(
                 allow=[rule(entry) for entry in config.egress.allow],
                 deny=[rule(entry) for entry in config.egress.deny],
@@ -67,7 +68,7 @@ class Toolset:
         return [
             *reading_tools(place, self._files),
             *writing_tools(place, self._files),
-            fetch_tool(self._egress, self._fetches),
+            fetch_tool(self.egress, self._fetches),
             shell_tool(place, self._programs),
         ]
 

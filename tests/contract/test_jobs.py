@@ -11,6 +11,7 @@ from tidegate.domain import job as rules
 from tidegate.domain.approval import Question, Verdict
 from tidegate.domain.entry import Assistant, User
 from tidegate.domain.job import FiringOutcome, JobOrigin
+from tidegate.domain.outbox import DeliveryState
 from tidegate.domain.policy import DEFAULTS
 from tidegate.domain.run import Lane, Origin, Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, State
@@ -333,6 +334,17 @@ async def test_failures_are_told(house: House) -> None:
     assert chat is not None
     (told,) = await texts(house.store, chat)
     assert "has failed 2 times in a row; failed: it broke" in told
+
+
+async def test_a_webhook_is_told(house: House) -> None:
+    """For a webhook the answer lies in the outbox, written in the transaction that ends the run."""
+    claimed = await fired(house, job(deliver="webhook:ops"))
+    await end(house.store, claimed, text="42")
+    assert {"ops"} == house.heard[-1].posted
+    await house.crash()
+    assert 1 == house.store.tallies().outbox[DeliveryState.PENDING]
+    (firing,) = await history(house.store)
+    assert (Outcome.OK, "") == (firing.result, firing.note)
 
 
 async def test_what_a_job_allows(house: House) -> None:

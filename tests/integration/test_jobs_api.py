@@ -108,6 +108,7 @@ def test_it_still_runs(gateway: GatewayProcess) -> None:
         ({"prompt": " "}, "it says nothing"),
         ({"prompt": "x" * 70_000}, "64 KiB"),
         ({"deliver": "mail:me"}, "is no target"),
+        ({"deliver": "webhook:nope"}, "there is no webhook 'nope'"),
         ({"deliver": "chat:a b"}, "is no target"),
         ({"session": "a b"}, "cannot be a session key"),
         ({"session": "me", "deliver": "chat:me"}, "is for isolated sessions"),

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.agent.skills import document
+from tidegate.agent.skills import document, front_matter
 from tidegate.agent.skills.document import Document
 from tidegate.domain.skill import Severity, Skill, is_name
 
@@ -153,3 +153,23 @@ def test_no_bytes_are_too_strange(data: bytes) -> None:
 def test_names(name: str, is_one: bool) -> None:  # noqa: FBT001 - of a parameter
     """A name has 1 to 64 characters of a-z and 0-9, with single dashes between."""
     assert is_name(name) == is_one
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z][a-z-]{0,8}", fullmatch=True),
+        st.from_regex(r"[A-Za-z0-9~][A-Za-z0-9 ,.;()/_`'?!+=:#-]{0,30}", fullmatch=True),
+        min_size=1,
+    )
+)
+def test_plain_words_read_as_in_yaml(values: dict[str, str]) -> None:
+    """A head that is read without the library means what the library says it means."""
+    head = "".join(f"{key}: {value}\n" for key, value in values.items())
+    plain = front_matter._plain(head)  # noqa: SLF001 - the short cut itself
+    if plain is not None:
+        events = [*front_matter._events(head, "SKILL.md")]  # noqa: SLF001 - and the long way
+        texts = [event for event in events if event.kind == "text"]
+        pairs = zip(texts[::2], texts[1::2], strict=True)
+        assert {key: (field.value, field.line) for key, field in plain.items()} == {
+            key.text: (value.text, key.line) for key, value in pairs
+        }

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.agent.offline import offline_tools
+from tidegate.agent.tools import Reach
 from tidegate.bounded import Registry
 from tidegate.config.tree import OFFLINE_TOOLS, TOOLS, Agent, Config, Egress
 from tidegate.errors import ConfigError
@@ -57,3 +58,15 @@ def test_turns_have_gauges(tmp_path: Path) -> None:
         ("programs", 0),
         ("fetches", 0),
     ]
+
+
+def test_what_only_reads_is_a_closed_list(tmp_path: Path) -> None:
+    """A hook's session has these tools by itself; a tool that nobody has thought about is not among them."""
+    tools = [*Toolset(Config(), tmp_path, Registry()).of("main", Agent(tools=TOOLS)), *offline_tools()]
+    by_reach = {reach: {tool.spec.name for tool in tools if tool.reach is reach} for reach in Reach}
+
+    assert by_reach == {
+        Reach.READ: {"list_files", "read_file", *OFFLINE_TOOLS},
+        Reach.WRITE: {"write_file", "edit_file", "shell"},
+        Reach.OUT: {"web_fetch"},
+    }

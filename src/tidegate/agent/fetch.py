@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from tidegate.agent.page import HTML, Page, decoded, extracted, media_type
-from tidegate.agent.tools import Caller, Tool, ToolFailed, spec
+from tidegate.agent.tools import Caller, Reach, Tool, ToolFailed, spec
 from tidegate.agent.tools import decoded as arguments
 from tidegate.agent.turns import Turns
 from tidegate.egress.address import AddressRefused
@@ -56,6 +56,7 @@ def fetch_tool(egress: Egress, turns: Turns) -> Tool:
         ),
         run=arguments(WebFetch, fetch),
         is_idempotent=True,
+        reach=Reach.OUT,
         deadline_s=DEADLINE_S,
     )
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from tidegate.agent.model import Answer, Delta, Prompt, ToolCall
-from tidegate.agent.tools import MAX_RESULT_BYTES, Caller, Tool, decoded, spec
+from tidegate.agent.tools import MAX_RESULT_BYTES, Caller, Reach, Tool, decoded, spec
 from tidegate.domain.entry import Body, Result, User, text_bytes
 from tidegate.domain.run import Usage
 
@@ -87,11 +87,13 @@ def offline_tools() -> list[Tool]:
             spec=spec("emit", "Answer text of this many bytes.", _Emit),
             run=decoded(_Emit, _emit),
             is_idempotent=True,
+            reach=Reach.READ,
         ),
         Tool(
             spec=spec("wait", "Wait for this many seconds.", _Wait),
             run=decoded(_Wait, _wait),
             is_idempotent=True,
+            reach=Reach.READ,
             deadline_s=MAX_WAIT_S + 60,
         ),
     ]

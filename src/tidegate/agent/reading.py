@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO
 import msgspec
 
 from tidegate.agent.place import Parts, Place, kind_of, shown, told
-from tidegate.agent.tools import Caller, Tool, ToolFailed, decoded, spec
+from tidegate.agent.tools import Caller, Reach, Tool, ToolFailed, decoded, spec
 from tidegate.agent.turns import Turns
 from tidegate.units import print_size
 
@@ -77,12 +77,14 @@ def reading_tools(place: Place, turns: Turns) -> list[Tool]:
             spec=spec("list_files", "List the files in a folder of the workspace.", ListFiles),
             run=decoded(ListFiles, list_files),
             is_idempotent=True,
+            reach=Reach.READ,
             deadline_s=30.0,
         ),
         Tool(
             spec=spec("read_file", "Read lines of a text file in the workspace.", ReadFile),
             run=decoded(ReadFile, read_file),
             is_idempotent=True,
+            reach=Reach.READ,
             deadline_s=30.0,
         ),
     ]

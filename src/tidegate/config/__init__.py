@@ -23,6 +23,7 @@ from tidegate.config.tree import (
     Config,
     Egress,
     Gateway,
+    Hook,
     Lifecycle,
     Model,
     Provider,
@@ -30,6 +31,7 @@ from tidegate.config.tree import (
     Store,
     Subagents,
     Sweep,
+    Webhook,
 )
 from tidegate.errors import ConfigError
 
@@ -42,6 +44,7 @@ __all__ = [
     "Config",
     "Egress",
     "Gateway",
+    "Hook",
     "Job",
     "Lifecycle",
     "Model",
@@ -50,6 +53,7 @@ __all__ = [
     "Store",
     "Subagents",
     "Sweep",
+    "Webhook",
     "config_home",
     "effective",
     "example",
@@ -153,6 +157,8 @@ def effective(config: Config) -> dict[str, object]:
         "approvals": written(config.approvals),
         "subagents": written(config.subagents),
         "jobs": [job_table(job) for job in config.jobs],
+        "hooks": {name: written(hook) for name, hook in config.hooks.items()},
+        "webhooks": {name: written(webhook) for name, webhook in config.webhooks.items()},
         "backup": written(config.backup),
     }
 

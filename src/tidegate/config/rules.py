@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
+from tidegate.config import hooks
 from tidegate.config import job as jobs
 from tidegate.config.job import Job
 from tidegate.config.place import Keys, item
@@ -27,6 +28,7 @@ from tidegate.config.tree import (
     Config,
     Egress,
     Gateway,
+    Hook,
     Lifecycle,
     Model,
     Provider,
@@ -34,6 +36,7 @@ from tidegate.config.tree import (
     Store,
     Subagents,
     Sweep,
+    Webhook,
 )
 from tidegate.egress.address import rule
 
@@ -77,6 +80,10 @@ def build(document: Table, folder: Path) -> Config:
             parts[name] = _lifecycle(table_of(value, at), folder)
         elif name == "jobs":
             parts[name] = _jobs(value, folder)
+        elif name == "hooks":
+            parts[name] = hooks.named(Hook, table_of(value, at), at, folder)
+        elif name == "webhooks":
+            parts[name] = hooks.named(Webhook, table_of(value, at), at, folder)
         elif name in _SECTIONS:
             parts[name] = section(_SECTIONS[name], value, at, folder)
         else:
@@ -85,7 +92,7 @@ def build(document: Table, folder: Path) -> Config:
 
 
 def _refuse(name: str, value: object) -> None:
-    hint = suggestion(name, [*_SECTIONS, "providers", "agents", "jobs", "lifecycle"])
+    hint = suggestion(name, [*_SECTIONS, "providers", "agents", "jobs", "lifecycle", "hooks", "webhooks"])
     if isinstance(value, dict | list):
         raise WrongError((name,), None, "there is no such section", hint)
     raise WrongError((), name, "a key stands in a section", hint)
@@ -178,6 +185,7 @@ def check(config: Config) -> None:
     _check_egress(config.egress)
     _check_jobs(config)
     _check_night(config.backup)
+    hooks.check(config)
 
 
 def _check_names(gateway: Gateway) -> None:
@@ -283,6 +291,10 @@ def _check_jobs(config: Config) -> None:
         if job.agent is not None and job.agent not in config.agents:
             hint = suggestion(job.agent, config.agents)
             raise WrongError(("jobs", item(number)), "agent", f"there is no agent {job.agent!r}", hint)
+        way, _, name = job.deliver.partition(":")
+        if way == "webhook" and name not in config.webhooks:
+            what, hint = f"there is no webhook {name!r}", suggestion(name, config.webhooks)
+            raise WrongError(("jobs", item(number)), "deliver", what, hint)
 
 
 def _check_tools(name: str, agent: Agent, config: Config) -> None:

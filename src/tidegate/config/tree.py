@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import force_setattr
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from tidegate.config import secret
 from tidegate.config.job import Job
 from tidegate.config.section import Section
 
@@ -225,6 +226,55 @@ class Subagents(Section, frozen=True, kw_only=True):
     descendants: Annotated[int, Meta(ge=1, le=10_000)] = 25
 
 
+class Hook(Section, frozen=True, kw_only=True):
+    """What a call of one webhook from outside starts."""
+
+    #: names of environment variables, and files, that hold a secret each; any of them may have signed
+    secret_env: tuple[str, ...] = ()
+    secret_file: tuple[Path, ...] = ()
+    #: by default the first one
+    agent: str = ""
+    #: what the agent is told, as in `template`
+    template: str = "{body}"
+    #: ``isolated``: a session of its own for each call; ``chat:KEY``: a message in that chat
+    session: str = "isolated"
+    #: names of tools out of the agent's; None is those that only read
+    tools: tuple[str, ...] | None = None
+    max_body_bytes: Annotated[int, Meta(ge=1, le=1 << 20)] = 256 << 10
+    #: calls a minute
+    rate: Annotated[int, Meta(ge=1, le=60_000)] = 60
+
+    @property
+    def chat(self) -> str | None:
+        """The key of the chat that it writes to."""
+        return self.session.partition(":")[2] or None
+
+    def secrets(self, name: str) -> Sequence[bytes]:
+        """Return its secrets.
+
+        Raises:
+            ConfigError: One is missing, or is none.
+        """
+        return secret.read(f"[hooks.{name}]", self.secret_env, self.secret_file)
+
+
+class Webhook(Section, frozen=True, kw_only=True):
+    """Somebody outside who is told."""
+
+    url: str = ""
+    #: as in `Hook`; every one of them signs
+    secret_env: tuple[str, ...] = ()
+    secret_file: tuple[Path, ...] = ()
+
+    def secrets(self, name: str) -> Sequence[bytes]:
+        """Return its secrets.
+
+        Raises:
+            ConfigError: One is missing, or is none.
+        """
+        return secret.read(f"[webhooks.{name}]", self.secret_env, self.secret_file)
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; `agents` is never empty and begins with ``main`` if that is one of them."""
 
@@ -240,4 +290,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     approvals: Approvals = Approvals()
     subagents: Subagents = Subagents()
     jobs: Sequence[Job] = ()
+    hooks: Mapping[str, Hook] = MappingProxyType({})
+    webhooks: Mapping[str, Webhook] = MappingProxyType({})
     backup: Backup = Backup()

@@ -133,6 +133,13 @@ def _storage(reading: Reading) -> Iterator[Metric]:
     for approval_state, count in tallies.approvals.items():
         approvals.add_metric([approval_state], count)
     yield approvals
+    outbox = _gauge("outbox", "What is to be sent to webhooks, by state.", "state")
+    for delivery_state, count in tallies.outbox.items():
+        outbox.add_metric([delivery_state], count)
+    yield outbox
+    dropped = _counter("outbox_refused", "What was to be sent to webhooks and found no room.")
+    dropped.add_metric([], tallies.outbox_refused)
+    yield dropped
     yield from _backups(reading)
     yield _single("receipts", "Idempotency keys of the last 24 hours.", tallies.receipts)
 

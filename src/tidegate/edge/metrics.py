@@ -36,6 +36,8 @@ REFUSALS = (
     "stopping",
     "limit_reached",
     "too_large",
+    "bad_signature",
+    "rate_limited",
 )
 
 

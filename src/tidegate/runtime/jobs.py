@@ -1,6 +1,6 @@
 """Jobs as people and models bring them: read, judged against what there is, and kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,8 +21,11 @@ SCHEDULE = frozenset({"at", "every", "cron"})
 class Jobs:
     """Makes jobs and changes them."""
 
-    def __init__(self, store: Store, agents: Mapping[str, Agent], clock: Clock) -> None:
+    def __init__(
+        self, store: Store, agents: Mapping[str, Agent], webhooks: Collection[str], clock: Clock
+    ) -> None:
         self._store = store
+        self._webhooks = webhooks
         self._agents = agents
         self._clock = clock
 
@@ -71,10 +74,17 @@ class Jobs:
         except BadRequest as error:
             raise ConfigError(f"[[jobs]] {job.name}: {error.message}", hint=error.hint) from None
 
-    def tools_of(self, agent: str, wanted: Sequence[str] | None, default: Sequence[str]) -> Sequence[str]:
-        """Return which tools a job that an agent makes gets: never more than the agent has itself."""
-        known = self._agents[agent].tools.names
-        return [name for name in (default if wanted is None else wanted) if name in known]
+    def tools_of(self, agent: str, wanted: Sequence[str] | None) -> Sequence[str]:
+        """Return which tools a job that an agent makes gets: the wanted ones, by default those that only read.
+
+        It is never more than the agent has itself.
+        """
+        tools = self._agents[agent].tools
+        return (
+            list(tools.reading().names)
+            if wanted is None
+            else [name for name in wanted if name in tools.names]
+        )
 
     def _checked(self, values: Table) -> Definition:
         try:
@@ -84,6 +94,9 @@ class Jobs:
         found = problem(definition)
         if found is not None:
             raise BadRequest(": ".join(filter(None, (found.key, found.what))), hint=found.hint)
+        way, _, name = definition.deliver.partition(":")
+        if way == "webhook" and name not in self._webhooks:
+            raise BadRequest(f"deliver: there is no webhook {name!r}", hint=f"add [webhooks.{name}]")
         return settled(definition, self._agents)
 
     def _check_future(self, definition: Definition) -> None:

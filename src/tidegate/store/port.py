@@ -18,11 +18,13 @@ from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry
 from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Plan, Rights
+from tidegate.domain.outbox import DeliveryState
 from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
+from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
 
@@ -33,7 +35,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicyName
     agent: str
     parent: SessionId | None = None
-    #: a parent's children are grouped by themselves; jobs name their group
+    #: a parent's children are grouped by themselves; jobs and hooks name their group
     cap_group: str | None = None
     #: a limit of its own, where that is below the policy's
     max_runtime_ms: int | None = None
@@ -204,6 +206,9 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     jobs: Mapping[JobOrigin, int]
     paused_jobs: Mapping[JobOrigin, int]
     firings: Mapping[FiringOutcome, int]
+    outbox: Mapping[DeliveryState, int]
+    #: deliveries that there was no room for, ever
+    outbox_refused: int
 
 
 class StorageBytes(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,6 +230,10 @@ class Store(Protocol):
     @property
     def transitions(self) -> Mapping[Transition, int]:
         """How often each transition has happened since the start."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """What is to be sent to webhooks."""
 
     def listen(self, listener: Listener) -> None:
         """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
@@ -434,9 +443,10 @@ class Store(Protocol):
         """Recompute dates and caps of the next slice of sessions of a policy; None after the last one."""
 
     async def tidy(self) -> int:
-        """Forget what has expired: receipts, daily usage older than 90 days, decided approvals.
+        """Forget what has expired: receipts, daily usage older than 90 days, decided approvals, dead deliveries.
 
-        Questions that nobody has answered in time are closed as expired. Say how many rows that were.
+        Deliveries older than 3 days are given up. Questions that nobody has answered in time are closed as expired.
+        Say how many rows that were.
         """
 
     async def compact_file(self) -> bool:

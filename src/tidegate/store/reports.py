@@ -4,19 +4,29 @@ An answer in a chat is an assistant's entry there: whoever talks on in that chat
 is no instruction to anybody. If a turn of the chat is open, the answer waits behind it as a run that needs no model.
 """
 
+from typing import NamedTuple
+
 import msgspec
 
-from tidegate.config.job import NOWHERE
 from tidegate.domain import job as rules
 from tidegate.domain.entry import Assistant
-from tidegate.domain.job import Firing, Job
+from tidegate.domain.job import Job
 from tidegate.domain.run import Lane, Origin, Run
 from tidegate.domain.session import Outcome, PolicyName, Session, State
 from tidegate.ids import RunId
-from tidegate.store import jobs, queue, rows, sessions, spawns, transcript
+from tidegate.store import jobs, outbox, queue, rows, sessions, spawns, transcript
 from tidegate.store.port import Birth
 from tidegate.store.rows import Row
 from tidegate.store.tx import Tx
+
+
+class _Report(NamedTuple):
+    """What is told of a session that has ended."""
+
+    session: Session
+    run: RunId
+    outcome: Outcome
+    text: str
 
 
 def session_ended(tx: Tx, session: Session, outcome: Outcome) -> None:
@@ -25,14 +35,14 @@ def session_ended(tx: Tx, session: Session, outcome: Outcome) -> None:
     if row is None:
         return
     text, _ = spawns.answer(tx, session, outcome)
-    firing, job = rows.firing(row), _end(tx, row, outcome)
-    where = f"[job {job.name}, session {session.key}]"
-    told = ""
-    if outcome is Outcome.OK:
-        told = f"{where}\n{spawns.told(text)}"
-    elif job.failures == job.definition.alert_after and outcome in {Outcome.FAILED, Outcome.TIMED_OUT}:
-        told = f"{where} has failed {job.failures} times in a row; {spawns.told(text)}"
-    problem = _deliver(tx, job, firing, told) if told else ""
+    run, job = rows.firing(row).run, _end(tx, row, outcome)
+    said = spawns.told(text)
+    if outcome in {Outcome.FAILED, Outcome.TIMED_OUT}:
+        said = f"has failed {job.failures} times in a row; {said}"
+    is_news = outcome is Outcome.OK or job.failures == job.definition.alert_after
+    if run is None or not is_news or outcome in {Outcome.CANCELLED, Outcome.INTERRUPTED}:
+        return
+    problem = _deliver(tx, job, _Report(session, run, outcome, said))
     if problem:
         tx.run("firing_noted", number=row[0], note=problem)
 
@@ -61,18 +71,26 @@ def _end(tx: Tx, row: Row, outcome: Outcome) -> Job:
     return jobs.write(tx, msgspec.structs.replace(job, failures=failures, held_until=held_until))
 
 
-def _deliver(tx: Tx, job: Job, firing: Firing, text: str) -> str:
-    """Send a text to where the job wants it, and say what stood in the way."""
+def _deliver(tx: Tx, job: Job, report: _Report) -> str:
+    """Send a report to where the job wants it, and say what stood in the way."""
     way, _, name = job.definition.deliver.partition(":")
-    if way == NOWHERE or firing.run is None:
-        return ""
-    if way == "chat":
-        return _tell(tx, job, firing.run, text)
-    return f"not delivered: there is no webhook {name!r}"
+    match way:
+        case "chat":
+            return _tell(tx, job, name, report)
+        case "webhook":
+            told = {
+                "job": job.name,
+                "session": report.session.key,
+                "outcome": report.outcome,
+                "text": report.text,
+            }
+            is_posted = outbox.put(tx, name, "job.finished", told) is not None
+            return "" if is_posted else "not delivered: the outbox has no room for it"
+        case _:
+            return ""
 
 
-def _tell(tx: Tx, job: Job, run: RunId, text: str) -> str:
-    key = job.definition.deliver.partition(":")[2]
+def _tell(tx: Tx, job: Job, key: str, report: _Report) -> str:
     row = tx.one("session_by_key", key=key)
     if row is None:
         birth = Birth(policy=PolicyName.CHAT, agent=job.definition.agent or "")
@@ -81,12 +99,12 @@ def _tell(tx: Tx, job: Job, run: RunId, text: str) -> str:
         chat = rows.session(row)
     if not chat.policy.is_conversation:
         return f"not delivered: the session {key!r} is no conversation"
-    said = Assistant(text=text)
+    said = Assistant(text=f"[job {job.name}, session {report.session.key}]\n{report.text}")
     if tx.one("open_runs", session=chat.id) is not None:
         queue.enqueue(tx, chat, Lane.CRON, Origin.FIRING, [said])
         return ""
     reason = "continued" if chat.state is State.ARCHIVED else "finished"
-    chat = transcript.append(tx, chat, run, [said]).session
+    chat = transcript.append(tx, chat, report.run, [said]).session
     since_at = tx.now if chat.state is State.ARCHIVED else chat.since_at
     sessions.change(tx, chat, reason, state=State.ACTIVE, turn_at=None, since_at=since_at)
     return ""

@@ -13,10 +13,11 @@ from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Question
 from tidegate.domain.entry import Entry, decode
 from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Rights
+from tidegate.domain.outbox import Delivery, DeliveryState
 from tidegate.domain.run import Lane, Origin, Run, RunState, Usage
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import Corrupt
-from tidegate.ids import ApprovalId, RunId, SessionId
+from tidegate.ids import ApprovalId, DeliveryId, RunId, SessionId
 
 Row = Sequence[Any]
 Value = int | str | bytes | None
@@ -146,6 +147,21 @@ def firing(row: Row) -> Firing:
 def rights(row: Row) -> Rights:
     """Read what a row of ``firings`` allows."""
     return Rights(_names.decode(row[13]), None if row[14] is None else _names.decode(row[14]))
+
+
+def delivery(row: Row) -> Delivery:
+    """Read a row of ``outbox``, without what is sent."""
+    return Delivery(
+        id=DeliveryId(row[1]),
+        target=row[2],
+        kind=row[3],
+        state=DeliveryState(row[4]),
+        attempts=row[5],
+        error=row[6],
+        created_at=row[7],
+        due_at=row[8],
+        bytes=len(row[10]),
+    )
 
 
 def checksum(session_id: str, seq: int, body: bytes) -> int:

@@ -41,6 +41,7 @@ from tidegate.store import (
 )
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
 from tidegate.store.migrate import check_version, migrate
+from tidegate.store.outbox import Outbox
 from tidegate.store.port import (
     Admission,
     Admitted,
@@ -79,6 +80,7 @@ class SqliteStore:
         self._listeners: list[Listener] = []
         self._inline = SqliteReads(open_reader(path))
         self._readers = ReaderSlots(path, READERS)
+        self.outbox = Outbox(writer.write, self._read)
         self._limiter = anyio.CapacityLimiter(READERS)
         self._heads: LruCache[str, Session] = LruCache(CACHE_BYTES, _head_size)
         registry.add("session_heads", lambda: self._heads.bytes, CACHE_BYTES)

@@ -19,6 +19,7 @@ FAMILIES = (
     "snapshot",
     "job",
     "firing",
+    "outbox",
 )
 
 

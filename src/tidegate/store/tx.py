@@ -35,6 +35,7 @@ class Effects:
         "gone",
         "heads",
         "is_about_jobs",
+        "posted",
         "queued",
         "transitions",
         "waiting",
@@ -50,6 +51,8 @@ class Effects:
         self.waiting: list[Run] = []
         #: lanes with new work
         self.queued: set[Lane] = set()
+        #: webhooks that there is something new for
+        self.posted: set[str] = set()
         self.transitions: Counter[Transition] = Counter()
         #: what became of instants of jobs
         self.firings: Counter[FiringOutcome] = Counter()

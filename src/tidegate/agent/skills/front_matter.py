@@ -2,7 +2,8 @@
 
 Every value is text, as it was written: nothing is taken for a date or a number, nothing is built from a tag, and
 anchors and aliases are refused, so that a small file cannot become a large one. The parser's events are read in one
-pass, without recursion. The library (1 MB) is imported with the first head.
+pass, without recursion. The library (1 MB) is imported with the first head that is more than plain words, which most
+are not.
 """
 
 import re
@@ -17,6 +18,8 @@ Value = str | tuple[str, ...] | Mapping[str, str] | None
 
 _HEAD = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _PLAIN_LINE = re.compile(r"^([A-Za-z][\w-]*):[ \t]+([^'\"|>&*!\[{\s].*?)[ \t]*$", re.MULTILINE)
+# Of these characters nothing means anything to YAML, so that the line is what it looks like.
+_WORDS_LINE = re.compile(r"([a-z][a-z-]*): ([A-Za-z0-9](?:[A-Za-z0-9 ,.;()/_`'?!+=-]*[A-Za-z0-9.)`?!])?)")
 _NOTHING = frozenset({"", "~", "null"})
 
 
@@ -85,6 +88,10 @@ def _headless(text: str, path: str) -> UnusableError:
 
 def _fields(head: str, path: str, problems: list[Problem]) -> Iterator[tuple[str, Field]]:
     """Yield each key with its field; a key that comes again is passed over."""
+    plain = _plain(head)
+    if plain is not None:
+        yield from plain.items()
+        return
     events = _events(head, path)
     start = next(events)
     if start.kind == "end":
@@ -112,6 +119,17 @@ def _fields(head: str, path: str, problems: list[Problem]) -> Iterator[tuple[str
         else:
             known.add(key.text)
             yield key.text, field
+
+
+def _plain(head: str) -> Mapping[str, Field] | None:
+    """Read a head whose values are plain words, each on a line; nothing comes back for any other."""
+    found: dict[str, Field] = {}
+    for line, text in enumerate(head.splitlines(), 2):
+        match = _WORDS_LINE.fullmatch(text)
+        if match is None or match[1] in found:
+            return None
+        found[match[1]] = Field("" if match[2] in _NOTHING else match[2], line)
+    return found or None
 
 
 class _Event(NamedTuple):

@@ -18,9 +18,6 @@ from tidegate.ids import ulid
 from tidegate.runtime.jobs import Jobs
 from tidegate.store.port import Store
 
-#: what a job made by a model may use, as far as its agent may: nothing that writes, nothing that leaves the machine
-READERS = ("list_files", "read_file", "skill", "session_status", "recall", "emit", "wait")
-
 _Text = Annotated[str, Meta(max_length=256)]
 
 
@@ -47,7 +44,7 @@ def schedule_tool(jobs: Jobs, store: Store, job_tools: Mapping[str, Sequence[str
         values = msgspec.to_builtins(wanted)
         values.setdefault("name", f"{caller.agent}-{ulid(session.updated_at).lower()}"[:64])
         values["agent"] = caller.agent
-        values["tools"] = list(jobs.tools_of(caller.agent, job_tools.get(caller.agent), READERS))
+        values["tools"] = list(jobs.tools_of(caller.agent, job_tools.get(caller.agent)))
         if session.policy.is_conversation:
             values["deliver"] = f"chat:{session.key}"
         try:

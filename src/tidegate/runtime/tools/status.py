@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from tidegate.agent.tools import Caller, Tool, ToolFailed, decoded, spec
+from tidegate.agent.tools import Caller, Reach, Tool, ToolFailed, decoded, spec
 from tidegate.clock import Clock, iso
 from tidegate.domain.budget import Budget
 from tidegate.domain.run import Run
@@ -40,6 +40,7 @@ def status_tool(store: Store, clock: Clock, agents: Mapping[str, Who]) -> Tool:
         ),
         run=decoded(SessionStatus, status),
         is_idempotent=True,
+        reach=Reach.READ,
         deadline_s=10.0,
     )
 

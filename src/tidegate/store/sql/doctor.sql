@@ -51,5 +51,9 @@ WHERE g.rowid > :after ORDER BY g.rowid LIMIT :limit;
 -- name: doctor_blobs
 SELECT hash FROM blobs WHERE hash > :after ORDER BY hash LIMIT :limit;
 
+-- name: doctor_outbox
+SELECT 'to ' || target || ': ' || id FROM outbox WHERE state = 'pending' AND expires_at < :before
+ORDER BY expires_at LIMIT 5;
+
 -- name: doctor_blob_sessions
 SELECT s.key FROM session_blobs r JOIN sessions s ON s.id = r.session WHERE r.hash = :hash LIMIT 5;

@@ -30,6 +30,9 @@ SELECT origin, CASE WHEN paused THEN 'paused' ELSE 'active' END AS state, count(
 -- name: recount_firing
 SELECT '', outcome, count(*), 0 FROM firings GROUP BY outcome;
 
+-- name: recount_outbox
+SELECT '', state, count(*), coalesce(sum(length(body)), 0) FROM outbox GROUP BY state;
+
 -- name: tally_corrected
 INSERT INTO tallies (family, label, state, count, bytes) VALUES (:family, :label, :state, :number, :size)
 ON CONFLICT (family, label, state) DO UPDATE SET count = excluded.count, bytes = excluded.bytes;
