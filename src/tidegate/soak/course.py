@@ -92,6 +92,7 @@ class Course:
         inside.store.listen(self._census.on_commit)
         inside.sweeper.on_sweep = self._count_sweep
         inside.runner.poll_s = POLL_S
+        inside.cron.look_s = POLL_S
 
     async def run(self) -> tuple[float, int]:
         """Let all sessions come; return how long that took, in real seconds and in virtual ms."""
@@ -179,12 +180,14 @@ async def soak(loop: VirtualLoop, folder: Path, plan: Plan, progress: Progress, 
     async with engine(plan.config, folder, clock) as inside:
         loop.works.append(lambda: inside.store.writer.untold)
         async with asyncio.TaskGroup() as tasks:
+            course = Course(inside, plan, progress, leaks=leaks)
             services = [
                 tasks.create_task(service)
                 for service in (inside.sweeper.serve(), inside.runner.serve(), _until_broken(inside))
             ]
-            course = Course(inside, plan, progress, leaks=leaks)
+            cron = tasks.create_task(inside.cron.serve())
             took = await course.run()
+            cron.cancel()
             await course.rest()
             facts = course.facts(*took)
             for service in services:

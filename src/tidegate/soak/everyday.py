@@ -1,6 +1,6 @@
 """The built-in scenario: what a gateway does all day, at an even rate, for as long as one likes.
 
-Every half hour comes a wave: turns over the API, nameless and named, chats that go on after a pause and chats that are
+Twelve jobs fire by the clock; half of them ask sub-agents, two fail on purpose. Every half hour comes a wave: turns over the API, nameless and named, chats that go on after a pause and chats that are
 taken up again from the archive, and sub-agents two deep, some of them refused. All agents have the same 22 skills.
 """
 
@@ -13,14 +13,16 @@ import msgspec
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from tidegate.config import Config, Lifecycle, Sweep
+from tidegate.config.job import Job
 from tidegate.domain.session import PolicyName
 from tidegate.soak import shelf
-from tidegate.soak.plan import CLIENTS, Arrivals, kept_ms, littles_law
+from tidegate.soak.plan import Arrivals, kept_ms, littles_law
 from tidegate.soak.talk import AGENTS, Talk, talk
 
 GAP_MS = 30 * MINUTE_MS
-SESSIONS_A_WAVE = 29  # about: what comes by itself, and sub-agents
+SESSIONS_A_WAVE = 51  # about: talks, firings, and the sub-agents of both
 API_TURNS = 12
+CLIENTS = 32  # a whole wave
 NEW_CHATS = 2
 PAUSES = (1, 6)  # waves after which a chat goes on: while it is active, and once it is archived
 NAMED_AGAIN = 1  # wave after which a named session is used again
@@ -36,7 +38,25 @@ LIFECYCLE = MappingProxyType(
         PolicyName.API_NAMED.value: _CONVERSATION,
         PolicyName.API.value: Lifecycle(delete_after_ms=_KEPT_MS),
         PolicyName.SUBAGENT.value: _TASK,
+        PolicyName.CRON.value: Lifecycle(
+            archive_after_ms=HOUR_MS, delete_after_ms=_KEPT_MS, delete_failed_after_ms=2 * _KEPT_MS
+        ),
     }
+)
+_ASKS = "/spawn 2 /spawn 1 /echo found"
+JOBS = (
+    Job(name="mail", cron="*/30 * * * *", prompt=_ASKS),
+    Job(name="calendar", cron="5,35 * * * *", prompt="/echo nothing new"),
+    Job(name="feeds", every_ms=HOUR_MS // 2, prompt=_ASKS, jitter_ms=5 * MINUTE_MS),
+    Job(name="prices", every_ms=HOUR_MS // 2, prompt="/big 4000"),
+    Job(name="backup", cron="@hourly", prompt="/sleep 5", agent="hasty"),  # its agent has two seconds
+    Job(name="health", cron="0 * * * *", prompt=_ASKS, timezone="Europe/Berlin"),
+    Job(name="downloads", cron="17 * * * *", prompt="/big 100", agent="brief"),  # its agent may not ask again
+    Job(name="parcels", every_ms=HOUR_MS, prompt=_ASKS),
+    Job(name="weather", cron="0 */2 * * *", prompt=f"/skill {shelf.NAMES[0]}", timezone="America/New_York"),
+    Job(name="servers", every_ms=2 * HOUR_MS, prompt=_ASKS),
+    Job(name="review", cron="@daily", prompt=_ASKS, timezone="Asia/Tokyo"),
+    Job(name="briefing", cron="0 9 * * *", prompt="/echo good morning", deliver="chat:briefing"),
 )
 
 
@@ -83,6 +103,7 @@ class Everyday(msgspec.Struct, frozen=True, kw_only=True):
         return Config(
             agents=agents,
             lifecycle=LIFECYCLE,
+            jobs=JOBS,
             sweep=Sweep(interval_ms=HOUR_MS),  # it wakes for each date anyway
         )
 
