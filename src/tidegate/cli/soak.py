@@ -36,6 +36,7 @@ class Asked(TypedDict):
     days: int | None
     kind: str | None
     seed: int
+    config: Path | None
 
 
 @click.command()
@@ -43,6 +44,12 @@ class Asked(TypedDict):
 @click.option("--days", type=click.IntRange(1, 36_500), help="Instead of a number: so many virtual days.")
 @click.option(
     "--kind", type=click.Choice(KINDS), help="Sessions of one kind instead of the built-in scenario."
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Your own configuration instead of the built-in scenario; nothing in it reaches out.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32), default=0, help="Another one is another mix of talks.")
 @click.option("--plant-leak", is_flag=True, help="Keep 1 KiB a session on purpose, to see it noticed.")
@@ -80,17 +87,26 @@ def _plan(**asked: Unpack[Asked]) -> "Plan":
     Raises:
         UsageError: Two of the options exclude each other.
     """
+    from tidegate import config as configuration  # noqa: PLC0415
     from tidegate.domain.session import PolicyName  # noqa: PLC0415
     from tidegate.soak.everyday import Everyday  # noqa: PLC0415
+    from tidegate.soak.own import Own  # noqa: PLC0415
     from tidegate.soak.scenario import Scenario  # noqa: PLC0415
 
-    days, sessions, kind, seed = asked["days"], asked["sessions"], asked["kind"], asked["seed"]
-    if days is not None and (sessions is not None or kind is not None):
-        other = "--sessions" if sessions is not None else "--kind"
-        raise click.UsageError(f"--days and {other} exclude each other", click.get_current_context())
-    if kind is not None:
-        return Scenario(kind=PolicyName(kind), sessions=sessions or SESSIONS, seed=seed)
-    return Everyday(wanted=None if days else sessions or SESSIONS, days=days, seed=seed)
+    given = {name for name, value in asked.items() if value is not None}
+    for pair in (("kind", "config"), ("kind", "days"), ("days", "sessions")):
+        if given.issuperset(pair):
+            raise click.UsageError(
+                "--{} and --{} exclude each other".format(*pair), click.get_current_context()
+            )
+    days, seed = asked["days"], asked["seed"]
+    wanted = None if days else asked["sessions"] or SESSIONS
+    if asked["kind"] is not None:
+        return Scenario(kind=PolicyName(asked["kind"]), sessions=wanted or SESSIONS, seed=seed)
+    if asked["config"] is not None:
+        path = asked["config"].absolute()
+        return Own(path=path, given=configuration.read(path), wanted=wanted, days=days, seed=seed)
+    return Everyday(wanted=wanted, days=days, seed=seed)
 
 
 class Lines:

@@ -1,7 +1,8 @@
 """The built-in scenario: what a gateway does all day, at an even rate, for as long as one likes.
 
-Twelve jobs fire by the clock; half of them ask sub-agents, two fail on purpose. Every half hour comes a wave: turns over the API, nameless and named, chats that go on after a pause and chats that are
-taken up again from the archive, and sub-agents two deep, some of them refused. All agents have the same 22 skills.
+Twelve jobs fire by the clock; half of them ask sub-agents, two fail on purpose. Every half hour comes a wave: turns
+over the API, nameless and named, chats that go on after a pause, chats that are taken up again from the archive, and
+sub-agents two deep, some of them refused. All agents have the same 22 skills.
 """
 
 import random

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from tidegate.domain.entry import User
 from tidegate.domain.run import Lane, Origin, Run
 from tidegate.engine import Engine
-from tidegate.errors import Broken
+from tidegate.errors import Broken, LimitReached
 from tidegate.soak.plan import Plan
 from tidegate.soak.talk import Talk
 from tidegate.store.port import Admission, Birth
@@ -44,7 +44,13 @@ class Load:
 
     async def _client(self, talks: Iterator[Talk]) -> None:
         for said in talks:
-            run = await self._carry_out(said)
+            try:
+                run = await self._carry_out(said)
+            except LimitReached:
+                if not said.may_be_refused:
+                    raise
+                self.shapes["kept_out"] += 1
+                continue
             if run.outcome is not said.outcome:
                 self.astray += 1
                 self.first_astray = self.first_astray or f"{said.shape}: {run.outcome} {run.error}"

@@ -31,6 +31,8 @@ class Talk(NamedTuple):
     kind: PolicyName = PolicyName.API
     #: of the session; None is a new one
     key: str | None = None
+    #: a limit may keep it out, which is no error
+    may_be_refused: bool = False
 
 
 def _echo(chance: random.Random) -> Talk:
