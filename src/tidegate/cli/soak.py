@@ -52,6 +52,12 @@ class Asked(TypedDict):
     help="Your own configuration instead of the built-in scenario; nothing in it reaches out.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32), default=0, help="Another one is another mix of talks.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw it, as FILE.png and FILE.svg (extra: plot).",
+)
 @click.option("--plant-leak", is_flag=True, help="Keep 1 KiB a session on purpose, to see it noticed.")
 @click.option(
     "--keep",
@@ -60,13 +66,18 @@ class Asked(TypedDict):
     help="Use this folder, which must be empty or not there, and leave it (default: a temporary one).",
 )
 @json_option
-def soak(keep: Path | None, *, plant_leak: bool, as_json: bool, **asked: Unpack[Asked]) -> None:
+def soak(
+    keep: Path | None, plot: Path | None, *, plant_leak: bool, as_json: bool, **asked: Unpack[Asked]
+) -> None:
     """Let sessions come and go for virtual months, in a folder of their own; exit 1 if anything grew."""
     from tidegate import log  # noqa: PLC0415 - `tidegate --help` must not pay for the gateway
     from tidegate.soak import course, report, verdict, virtual  # noqa: PLC0415
+    from tidegate.soak import plot as drawing  # noqa: PLC0415
 
     log.setup(logging.WARNING)
     plan = _plan(**asked)
+    if plot is not None:
+        drawing.check(plot)
     with _folder(keep) as folder, _progress(plan.sessions) as progress:
         try:
             facts = virtual.run(lambda loop: course.soak(loop, folder, plan, progress, leaks=plant_leak))
@@ -77,6 +88,9 @@ def soak(keep: Path | None, *, plant_leak: bool, as_json: bool, **asked: Unpack[
         print(json.dumps(report.document(plan, facts, checks), indent=2))
     else:
         print("\n".join(report.words(plan, facts, checks)))
+    if plot is not None:
+        for place in drawing.draw(plot, plan, facts, report.sentence(checks)):
+            click.echo(f"drawn: {place}", err=True)
     if verdict.what_grew(checks):
         sys.exit(1)
 

@@ -6,11 +6,11 @@ sub-agents two deep, some of them refused. All agents have the same 22 skills.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import msgspec
+from msgspec.structs import replace
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from tidegate.config import Config, Lifecycle, Sweep
@@ -28,22 +28,10 @@ NEW_CHATS = 2
 PAUSES = (1, 6)  # waves after which a chat goes on: while it is active, and once it is archived
 NAMED_AGAIN = 1  # wave after which a named session is used again
 
-_KEPT_MS = 6 * HOUR_MS
-_IDLE_MS = HOUR_MS
-_CONVERSATION = Lifecycle(idle_after_ms=_IDLE_MS, delete_after_ms=_KEPT_MS)
-_TASK = Lifecycle(archive_after_ms=HOUR_MS, delete_after_ms=_KEPT_MS)
-# The defaults keep for a day to for ever; a soak has to see all of them go, many times over.
-LIFECYCLE = MappingProxyType(
-    {
-        PolicyName.CHAT.value: _CONVERSATION,
-        PolicyName.API_NAMED.value: _CONVERSATION,
-        PolicyName.API.value: Lifecycle(delete_after_ms=_KEPT_MS),
-        PolicyName.SUBAGENT.value: _TASK,
-        PolicyName.CRON.value: Lifecycle(
-            archive_after_ms=HOUR_MS, delete_after_ms=_KEPT_MS, delete_failed_after_ms=2 * _KEPT_MS
-        ),
-    }
-)
+MAX_ARCHIVE_MS = HOUR_MS
+MAX_KEPT_MS = 6 * HOUR_MS
+LIVES = 16  # a run that is shorter than this many lives of a session keeps its sessions for less
+
 _ASKS = "/spawn 2 /spawn 1 /echo found"
 JOBS = (
     Job(name="mail", cron="*/30 * * * *", prompt=_ASKS),
@@ -98,12 +86,14 @@ class Everyday(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def config(self) -> Config:
         """The configuration of the gateway: the default but for its agents and what it keeps."""
-        agents = {
-            name: msgspec.structs.replace(agent, allow_skills=shelf.NAMES) for name, agent in AGENTS.items()
-        }
+        agents = {name: replace(agent, allow_skills=shelf.NAMES) for name, agent in AGENTS.items()}
+        life_ms = self.waves * GAP_MS // LIVES
         return Config(
             agents=agents,
-            lifecycle=LIFECYCLE,
+            lifecycle=_lifecycle(
+                archive_ms=max(GAP_MS, min(MAX_ARCHIVE_MS, life_ms // 4)),
+                kept_ms=max(GAP_MS, min(MAX_KEPT_MS, life_ms)),
+            ),
             jobs=JOBS,
             sweep=Sweep(interval_ms=HOUR_MS),  # it wakes for each date anyway
         )
@@ -140,6 +130,19 @@ class Everyday(msgspec.Struct, frozen=True, kw_only=True):
     def furnish(self, state: Path) -> None:
         """Write the skills into the workspace."""
         shelf.furnish(state)
+
+
+def _lifecycle(archive_ms: int, kept_ms: int) -> Mapping[str, Lifecycle]:
+    """Return how long each kind is kept; the defaults keep for a day to for ever, and a soak has to see all go."""
+    conversation = Lifecycle(idle_after_ms=archive_ms, delete_after_ms=kept_ms)
+    task = Lifecycle(archive_after_ms=archive_ms, delete_after_ms=kept_ms)
+    return {
+        PolicyName.CHAT.value: conversation,
+        PolicyName.API_NAMED.value: conversation,
+        PolicyName.API.value: Lifecycle(delete_after_ms=kept_ms),
+        PolicyName.SUBAGENT.value: task,
+        PolicyName.CRON.value: replace(task, delete_failed_after_ms=2 * kept_ms),
+    }
 
 
 def _trees() -> list[Talk]:

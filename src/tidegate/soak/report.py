@@ -76,8 +76,13 @@ def words(plan: Plan, facts: Facts, checks: Sequence[Check]) -> Iterator[str]:
     yield "not covered:"
     yield from (f"  {line}" for line in NOT_COVERED)
     yield ""
+    yield sentence(checks)
+
+
+def sentence(checks: Sequence[Check]) -> str:
+    """Return the verdict in a sentence."""
     grown = what_grew(list(checks))
-    yield f"It grew: {', '.join(grown)}." if grown else "Flat."
+    return f"It grew: {', '.join(grown)}." if grown else "Flat."
 
 
 def status(now: Now) -> str:
