@@ -21,7 +21,7 @@ NOT_COVERED = (
     "real models and tools: the offline model answers, so that no client library is loaded",
     "real time: dates are virtual, and a run that waits costs nothing",
     "uvloop: virtual time needs asyncio's own loop",
-    "hooks, the outbox and people's approvals",
+    "hooks, the outbox, people's approvals, and changes of skills",
     "other machines, file systems and allocators than this one",
 )
 _MARKS = {True: "ok  ", False: "GREW"}
