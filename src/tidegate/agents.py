@@ -4,12 +4,15 @@ from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 
+import msgspec
+
 from tidegate.agent.fallback import FallbackModel
 from tidegate.agent.loop import Agent
 from tidegate.agent.model import Model
 from tidegate.agent.offline import OfflineModel, offline_tools
 from tidegate.agent.prompt import BYTES_PER_TOKEN
 from tidegate.agent.remote import RemoteModel
+from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.target import Target
 from tidegate.agent.tools import Tool, ToolBox
 from tidegate.config import Config
@@ -17,12 +20,13 @@ from tidegate.config.source import Source, sources
 from tidegate.config.tree import Agent as AgentConfig
 from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
+from tidegate.runtime.library import Library
 from tidegate.toolset import Toolset
 
 
 @asynccontextmanager
 async def built(
-    config: Config, toolset: Toolset, tools: Sequence[Tool]
+    config: Config, toolset: Toolset, library: Library, tools: Sequence[Tool]
 ) -> AsyncIterator[Mapping[str, Agent]]:
     """Build every agent by its name, with *tools* beside its own; the clients of their models are closed in the end.
 
@@ -35,7 +39,13 @@ async def built(
         agents = {name: _agent(name, config, models, toolset, tools) for name in config.agents}
         for model in models.values():
             stack.push_async_callback(model.aclose)
-        yield agents
+        yield {name: _told(agent, library) for name, agent in agents.items()}
+
+
+def _told(agent: Agent, library: Library) -> Agent:
+    """Let an agent that can read skills be told of them."""
+    can_read = any(spec.name == SKILL_TOOL for spec in agent.tools.specs)
+    return msgspec.structs.replace(agent, catalog=library.catalog) if can_read else agent
 
 
 def _agent(

@@ -29,6 +29,7 @@ from tidegate.edge.outbox import OutboxPage
 from tidegate.edge.runs import Runs
 from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
+from tidegate.edge.skills import SkillList
 from tidegate.edge.status import Instance, Status
 from tidegate.edge.sweep import Sweep
 from tidegate.engine import Engine, engine
@@ -74,6 +75,7 @@ async def serve(
             services = [
                 tasks.create_task(built.inside.sweeper.serve()),
                 tasks.create_task(built.inside.postman.serve()),
+                tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(_watch_lag(built.metrics)),
                 tasks.create_task(_until_broken(built.inside.broken)),
@@ -125,6 +127,7 @@ async def gateway(
             OutboxPage(store),
             Blobs(store),
             Sweep(sweeper),
+            SkillList(inside.skills, inside.agents),
             Live(store, inside.bus),
             OpenAI(inside.intake, inside.agents, instance.started_at),
             status,

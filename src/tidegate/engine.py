@@ -13,6 +13,8 @@ import msgspec
 
 from tidegate import folder, template
 from tidegate.agent.loop import Agent
+from tidegate.agent.skills.reach import reaches
+from tidegate.agent.skills.tool import skill_tool
 from tidegate.agents import built
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
@@ -23,10 +25,12 @@ from tidegate.domain.spawn import SpawnLimits
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.hooks import Hook, Hooks
-from tidegate.runtime.intake import Intake
+from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.lanes import Lane
+from tidegate.runtime.library import Library
 from tidegate.runtime.outbox import Postman, Target
 from tidegate.runtime.runner import Runner
+from tidegate.runtime.skills import Skills
 from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.tools.spawn import spawn_tool
@@ -38,7 +42,7 @@ from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine that is open; `runner.serve`, `sweeper.serve` and `postman.serve` make it go."""
+    """The parts of an engine that is open; `serve` of runner, sweeper, skills and postman make it go."""
 
     folder: Path
     clock: Clock
@@ -47,6 +51,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     registry: Registry
     store: SqliteStore
     bus: Bus
+    skills: Skills
     agents: Mapping[str, Agent]
     intake: Intake
     runner: Runner
@@ -72,18 +77,21 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
+        skills = Skills(reaches(config, folder.workspace(state)), registry)
+        await skills.load()
+        library = Library(store, skills, registry)
         bus = Bus(registry)
         intake = Intake(
             store,
             bus,
-            max_queued=config.runs.queue,
-            max_open=config.runs.session_queue,
+            skills=skills,
+            bounds=Bounds(config.runs.queue, config.runs.session_queue),
             interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
-        tools = [spawn_tool(subagents), status_tool(store, clock, who(config))]
+        tools = [spawn_tool(subagents), skill_tool(library), status_tool(store, clock, who(config))]
         toolset = Toolset(config, state, registry)
-        agents = await stack.enter_async_context(built(config, toolset, tools))
+        agents = await stack.enter_async_context(built(config, toolset, library, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
         runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock)
@@ -100,6 +108,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             registry=registry,
             store=store,
             bus=bus,
+            skills=skills,
             agents=agents,
             intake=intake,
             runner=runner,

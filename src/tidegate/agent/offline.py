@@ -25,6 +25,7 @@ QUOTE_CHARS = 200
 CHARS_PER_TOKEN = 4  # an estimate, as good as any without a tokenizer
 
 _COMMAND = re.compile(r"/([a-z]+)(?:\s(.*))?", re.DOTALL)
+_HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*$", re.MULTILINE)
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/"
 
 
@@ -175,6 +176,14 @@ def _write(turn: Turn) -> str | ToolCall | None:
     return turn.call("write_file", path=path, text=text) if path and blank else None
 
 
+def _skill(turn: Turn) -> str | ToolCall | None:
+    argument = turn.argument.strip()
+    if turn.result is not None:
+        heading = _HEADING.search(turn.result.text)
+        return heading[1] if heading else f"the skill {argument} has no heading"
+    return turn.call("skill", name=argument) if argument else None
+
+
 def _spawn(turn: Turn) -> str | Sequence[ToolCall] | None:
     match = re.fullmatch(r"\s*([1-9][0-9]{0,2})\s+(\S.*)", turn.argument, re.DOTALL)
     if not turn.results and match:
@@ -202,6 +211,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "read": Command(usage="/read PATH", obey=_read),
         "write": Command(usage="/write PATH TEXT", obey=_write),
         "run": Command(usage="/run ARGV", obey=_run),
+        "skill": Command(usage="/skill NAME", obey=_skill),
         "spawn": Command(usage="/spawn N TASK", obey=_spawn, reads_errors=True),
     }
 )

@@ -110,6 +110,12 @@ class ToolBox:
         """The tools as the model sees them."""
         return [tool.spec for tool in self._tools.values()]
 
+    def without(self, name: str) -> "ToolBox":
+        """Return the same tools but one."""
+        if name not in self._tools:
+            return self
+        return ToolBox([tool for tool in self._tools.values() if tool.spec.name != name])
+
     def is_idempotent(self, name: str) -> bool:
         """Whether a call whose outcome is unknown may be repeated."""
         return name in self._tools and self._tools[name].is_idempotent

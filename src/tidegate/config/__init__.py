@@ -51,6 +51,7 @@ __all__ = [
     "Subagents",
     "Sweep",
     "Webhook",
+    "config_home",
     "effective",
     "example",
     "find",
@@ -75,9 +76,14 @@ def state_folder(option: Path | None = None) -> Path:
     return folder.absolute()
 
 
+def config_home() -> Path:
+    """Return the user's folder for configurations."""
+    return _xdg("XDG_CONFIG_HOME", ".config")
+
+
 def places(state: Path) -> tuple[Path, Path]:
     """Return where a configuration is looked for when none is named, the first one first."""
-    return state / FILE_NAME, _xdg("XDG_CONFIG_HOME", ".config") / "tidegate" / FILE_NAME
+    return state / FILE_NAME, config_home() / "tidegate" / FILE_NAME
 
 
 def find(config: Path | None, state: Path) -> Path | None:

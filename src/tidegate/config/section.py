@@ -201,7 +201,7 @@ def _plain(field: FieldInfo, value: object) -> object:
     if _is_size(field) and isinstance(value, int):
         return exact_size(value)
     if isinstance(value, tuple):
-        return [str(one) if isinstance(one, Path) else one for one in value]
+        return [str(item) if isinstance(item, Path) else item for item in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -134,6 +134,10 @@ class Agent(Section, frozen=True, kw_only=True):
     may_spawn: tuple[str, ...] = ()
     #: the folder that its files are in; None is `folder.workspace`
     workspace: Path | None = None
+    #: folders of skills, whose word counts after the workspace's and before the user's
+    skills: tuple[Path, ...] = ()
+    #: names of skills; None is all
+    allow_skills: tuple[str, ...] | None = None
     max_steps: Count = 50
     max_tokens: Count = 2_000_000
     max_time_ms: Positive = 30 * MINUTE_MS

@@ -126,7 +126,7 @@ def session_out(session: Session, parent: str | None = None) -> dict[str, object
         "entries": session.entries,
         "hot_entries": session.hot_entries,
         "bytes": session.bytes,
-        "snapshot": None,
+        "snapshot": session.snapshot,
         "pinned": session.pinned,
     }
 

@@ -93,6 +93,7 @@ def tallies(reads: Reads) -> Tallies:
         blobs=table["blob", "", ""][0],
         blob_bytes=table["blob", "", ""][1],
         references=table["reference", "", ""][0],
+        snapshots=table["snapshot", "", ""][0],
         segments=table["segment", "", ""][0],
         segment_bytes=table["segment", "", ""][1],
         receipts=table["receipt", "", ""][0],

@@ -19,6 +19,7 @@ from tidegate.domain.entry import Body, Entry
 from tidegate.domain.outbox import DeliveryState
 from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
+from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.outbox import Outbox
@@ -63,6 +64,23 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     body_hash: bytes
 
 
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """The skills that an agent has now, for a session of it."""
+
+    agent: str
+    snapshot: Snapshot
+    #: the bytes of blobs; needed are only those that the store does not have
+    bodies: Mapping[BlobHash, bytes] = {}
+
+
+class SnapshotMissing(Exception):
+    """The store needs the bytes of some blobs of the snapshot that was offered."""
+
+    def __init__(self, blobs: frozenset[BlobHash]) -> None:
+        super().__init__(f"{len(blobs)} blobs are missing")
+        self.blobs = blobs
+
+
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of work at the door."""
 
@@ -79,6 +97,8 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     interrupts: bool | None = None
     #: for a sub-agent: the call that asks for it
     order: Order | None = None
+    #: what a new session gets, and a conversation whose skills have changed since; None: they stay as they are
+    skills: Offer | None = None
     #: how many runs may be queued in the lane, and open in the session
     max_queued: int = 1_000
     max_open: int = 100
@@ -153,7 +173,9 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     runs: Mapping[tuple[Lane, RunState], int]
     blobs: int
     blob_bytes: int
+    #: of sessions to their large texts, of snapshots to their skills
     references: int
+    snapshots: int
     segments: int
     segment_bytes: int
     receipts: int
@@ -197,9 +219,11 @@ class Store(Protocol):
 
         An unknown key becomes a session; an archived conversation is restored first. If it interrupts, the open runs of
         a conversation and the children that they wait for are closed in the same transaction. With a known receipt
-        nothing is done and the earlier run comes back.
+        nothing is done and the earlier run comes back. A new session has the skills that are offered for its agent; a
+        conversation gets them between two turns; any other session keeps those of its birth.
 
         Raises:
+            SnapshotMissing: The offer lacks bytes that the store needs; nothing was written.
             SessionFinished: The session is ephemeral and completed or archived.
             AgentMismatch: The session belongs to another agent than the one that was named.
             KeyReused, AlreadyDone: The receipt is known with another body; its session has been deleted.
@@ -418,6 +442,9 @@ class Store(Protocol):
         Raises:
             BlobNotFound, Corrupt: There is no such blob; its bytes do not match its name.
         """
+
+    async def skills(self, snapshot: str) -> list[SkillRef]:
+        """Return the skills of a snapshot by name; a snapshot that is not there has none."""
 
     async def storage(self) -> StorageBytes:
         """Measure the disk."""

@@ -53,6 +53,7 @@ def session(row: Row) -> Session:
         max_runtime_ms=row[23],
         root=row[24],
         depth=row[25],
+        snapshot=row[26],
     )
 
 

@@ -17,6 +17,7 @@ from tidegate.domain.entry import Body, Entry, opaque_of, text_bytes
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
+from tidegate.domain.snapshot import SkillRef
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store import (
@@ -30,6 +31,7 @@ from tidegate.store import (
     rows,
     runs,
     sessions,
+    snapshots,
     transcript,
 )
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
@@ -56,7 +58,7 @@ T = TypeVar("T")
 NAME = "tidegate.db"
 READERS = 2
 CACHE_BYTES = 4 << 20
-HEAD_BYTES = 900  # a head without its key and title
+HEAD_BYTES = 1_000  # a head without its key and title
 INLINE_BYTES = 128 << 10  # up to here a transcript is read in less time than a thread takes to wake
 BLOB_PART_CHUNKS = 16  # 1 MiB
 
@@ -118,7 +120,8 @@ class SqliteStore:
 
     async def admit(self, admission: Admission) -> Admitted:
         """Accept a piece of work."""
-        size = _size(admission.bodies)
+        offered = admission.skills.bodies.values() if admission.skills else ()
+        size = _size(admission.bodies) + sum(map(len, offered))
         return await self.writer.write(partial(runs.admit, admission=admission), size=size)
 
     async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:
@@ -324,6 +327,10 @@ class SqliteStore:
     async def blob(self, name: BlobHash) -> bytes:
         """Return all of a blob."""
         return await self._read(partial(blobs.whole, name=name))
+
+    async def skills(self, snapshot: str) -> list[SkillRef]:
+        """Return the skills of a snapshot."""
+        return await self._read(partial(snapshots.skills, snapshot=snapshot))
 
     async def storage(self) -> StorageBytes:
         """Measure the disk."""

@@ -33,6 +33,9 @@ GROUP BY r.session HAVING count(*) > 1 LIMIT 5;
 SELECT (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM runs),
        (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM usage_daily);
 
+-- name: doctor_snapshots
+SELECT hash FROM snapshots WHERE hash > :after ORDER BY hash LIMIT :limit;
+
 -- name: doctor_entries
 SELECT id, session, seq, body, checksum FROM entries WHERE id > :after ORDER BY id LIMIT :limit;
 

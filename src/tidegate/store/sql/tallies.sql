@@ -10,7 +10,10 @@ SELECT lane, state, count(*), 0 FROM runs GROUP BY lane, state;
 SELECT '', '', count(*), coalesce(sum(bytes), 0) FROM blobs;
 
 -- name: recount_reference
-SELECT '', '', count(*), 0 FROM session_blobs;
+SELECT '', '', (SELECT count(*) FROM session_blobs) + (SELECT count(*) FROM snapshot_skills), 0;
+
+-- name: recount_snapshot
+SELECT '', '', count(*), 0 FROM snapshots;
 
 -- name: recount_segment
 SELECT '', '', count(*), coalesce(sum(length(body)), 0) FROM segments;
