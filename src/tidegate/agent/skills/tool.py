@@ -67,7 +67,9 @@ def skill_tool(library: Library) -> Tool:
             return page
         return page + _told(folder, await in_thread(partial(resource.listed, folder)))
 
-    return Tool(spec=spec(TOOL, _DESCRIPTION, _Ask), run=decoded(_Ask, call), is_idempotent=True, reach=Reach.READ)
+    return Tool(
+        spec=spec(TOOL, _DESCRIPTION, _Ask), run=decoded(_Ask, call), is_idempotent=True, reach=Reach.READ
+    )
 
 
 def _page(text: str, offset: int) -> str:
