@@ -36,9 +36,10 @@ TOOLS = (
     "write_file",
     "edit_file",
     "web_fetch",
+    "skill",
     "session_status",
-    "spawn_agent",
     "shell",
+    "spawn_agent",
     "emit",
     "wait",
 )
