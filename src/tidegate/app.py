@@ -22,6 +22,7 @@ from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.hooks import HookDoor
+from tidegate.edge.jobs import Jobs
 from tidegate.edge.live import Live
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
@@ -74,6 +75,7 @@ async def serve(
             stop = _stop_signal()
             services = [
                 tasks.create_task(built.inside.sweeper.serve()),
+                tasks.create_task(built.inside.cron.serve()),
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
                 tasks.create_task(built.nightly.serve()),
@@ -123,6 +125,7 @@ async def gateway(
             Sessions(store, inside.intake, inside.agents),
             Runs(store, inside.intake),
             Approvals(store),
+            Jobs(store, inside.intake, inside.jobs),
             HookDoor(inside.hooks, clock, registry),
             OutboxPage(store),
             Blobs(store),

@@ -11,6 +11,7 @@ from msgspec.structs import force_setattr
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tidegate.config import secret
+from tidegate.config.job import Job
 from tidegate.config.section import Section
 
 OFFLINE = "offline"  # the provider, and the model, that needs no network
@@ -40,6 +41,7 @@ TOOLS = (
     "session_status",
     "shell",
     "spawn_agent",
+    "schedule_job",
     "emit",
     "wait",
 )
@@ -131,6 +133,8 @@ class Agent(Section, frozen=True, kw_only=True):
     tools: tuple[str, ...] | None = None
     #: what a busy session does with a new message
     busy: Literal["queue", "interrupt"] = "queue"
+    #: names of the tools that jobs have which it makes; None is those that only read
+    job_tools: tuple[str, ...] | None = None
     #: names of the agents that it may ask, beside one like itself
     may_spawn: tuple[str, ...] = ()
     #: the folder that its files are in; None is `folder.workspace`
@@ -286,6 +290,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     egress: Egress = Egress()
     approvals: Approvals = Approvals()
     subagents: Subagents = Subagents()
+    jobs: Sequence[Job] = ()
     hooks: Mapping[str, Hook] = MappingProxyType({})
     webhooks: Mapping[str, Webhook] = MappingProxyType({})
     backup: Backup = Backup()
