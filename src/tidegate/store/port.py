@@ -8,7 +8,7 @@ Errors common to all writes: `DiskFull` (nothing was written), `Busy` (the queue
 process must stop; whether the last writes happened is unknown).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -17,6 +17,7 @@ import msgspec
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry
 from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
+from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
@@ -408,6 +409,18 @@ class Store(Protocol):
 
     async def storage(self) -> StorageBytes:
         """Measure the disk."""
+
+    async def keep_growth(self, slots: Sequence[Slot]) -> None:
+        """Write slots of the rings, each in its place; the rings never have more slots than `domain.sample` says."""
+
+    async def growth_following(self) -> Mapping[int, int]:
+        """Return the number of the next slot of each ring, by its step."""
+
+    async def growth_names(self) -> list[str]:
+        """Return every series that was ever kept, 512 at most."""
+
+    async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
+        """Return up to 1,000 slots of a ring from a place on, with the series of these names, in no order."""
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner, by type; every count is 0 unless somebody wrote past the store."""
