@@ -126,7 +126,10 @@ def thinned(points: list[Point], limit: int) -> list[Point]:
     thin: list[Point] = []
     for first, end in pairwise([*starts, len(points)]):
         part = points[first:end]
-        thin += [_merged([one for one in part if one.boot == boot]) for boot in dict.fromkeys(one.boot for one in part)]
+        thin += [
+            _merged([one for one in part if one.boot == boot])
+            for boot in dict.fromkeys(one.boot for one in part)
+        ]
     return thin
 
 

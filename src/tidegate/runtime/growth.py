@@ -93,7 +93,9 @@ class Growth:
     async def history(self, ring: Ring, names: Sequence[str]) -> dict[str, list[Point]]:
         """Return the points of some series in a ring, oldest first, up to the last sample."""
         held = {slot.number: slot for slot in await self._stored(ring, names)}
-        held |= {slot.number: slot for slot in [*self._pending, *self._open()] if slot.step_ms == ring.step_ms}
+        held |= {
+            slot.number: slot for slot in [*self._pending, *self._open()] if slot.step_ms == ring.step_ms
+        }
         since = self._clock.now() - ring.span_ms
         slots = [slot for slot in in_order(list(held.values())) if slot.at > since]
         return {name: [Point(slot.at, slot.boot, slot.values.get(name)) for slot in slots] for name in names}

@@ -28,7 +28,7 @@ class Heap:
         except (AttributeError, OSError, TypeError):
             self._is_known = False
 
-    def bytes(self) -> int | None:
+    def held_bytes(self) -> int | None:
         """Return how much it has taken from the system, less what no object has used since; None if unknown.
 
         Objects above 512 bytes are not in it: they come from the system's allocator, as native memory does.
@@ -42,7 +42,7 @@ class Heap:
         held = int(arenas[1]) * int(arenas[2])
         return held - (int(unused[1]) * int(unused[2]) if unused else 0)
 
-    def _told(self) -> "bytes":
+    def _told(self) -> bytes:
         buffer, size = ctypes.c_void_p(), ctypes.c_size_t()
         stream = self._library.open_memstream(ctypes.byref(buffer), ctypes.byref(size))
         if not stream:

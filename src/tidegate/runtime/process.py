@@ -55,4 +55,6 @@ def _elsewhere() -> Memory:
     """Read what other systems tell: macOS has no figure for anonymous memory that is cheap and the same."""
     import psutil  # noqa: PLC0415 - 1 MB that Linux has no use for
 
-    return Memory(rss=int(psutil.Process().memory_info().rss), anonymous=None, threads=threading.active_count())
+    return Memory(
+        rss=int(psutil.Process().memory_info().rss), anonymous=None, threads=threading.active_count()
+    )

@@ -43,7 +43,7 @@ class Sampler:
     def _memory(self) -> dict[str, int]:
         memory = process.memory()
         values = {"rss_bytes": memory.rss, "threads": memory.threads, "sqlite_bytes": apsw.memory_used()}
-        heap = self._heap.bytes()
+        heap = self._heap.held_bytes()
         if heap is not None:
             values["python_heap_bytes"] = heap
         if memory.anonymous is not None:

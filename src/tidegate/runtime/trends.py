@@ -1,4 +1,4 @@
-"""The trend of every series of this boot: its windows of ten minutes as they close, and a verdict where one is asked for.
+"""The trend of every series of this boot: its windows of ten minutes as they close, a verdict where one is asked for.
 
 A series costs some 400 bytes, whatever it did.
 """

@@ -69,7 +69,11 @@ def _packed(values: Mapping[str, Range], places: Mapping[str, int]) -> bytes:
     lists: _Body = ([], [], [])
     for name in places:
         found = values.get(name)
-        row = (None, None, None) if found is None else (found.low, found.high - found.low, found.last - found.low)
+        row = (
+            (None, None, None)
+            if found is None
+            else (found.low, found.high - found.low, found.last - found.low)
+        )
         for one, value in zip(lists, row, strict=True):
             one.append(value)
     return _encode(lists)
