@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "sweep": Place("tidegate.cli.sweep", "sweep", "Carry out now what is due."),
         "config": Place("tidegate.cli.config", "config", "Show, check or write the configuration."),
         "doctor": Place("tidegate.cli.doctor", "doctor", "Check that what is stored is sound."),
+        "growth": Place("tidegate.cli.growth", "growth", "Show how the gateway grows."),
         "backup": Place("tidegate.cli.backup", "backup", "Copy the store into a file, verified."),
         "restore": Place("tidegate.cli.restore", "restore", "Bring a backup back."),
         "service": Place("tidegate.cli.service", "service", "Let the system keep the gateway running."),
