@@ -40,7 +40,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to, for tests and for the soak."""
+    """A clock that moves only when told to, for tests."""
 
     def __init__(self, now: int = 1_800_000_000_000) -> None:
         self._now = now

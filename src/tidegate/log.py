@@ -23,8 +23,8 @@ MAX_VALUE = 2_000  # characters a field
 Logger = structlog.typing.FilteringBoundLogger
 
 
-def setup(*, debug: bool = False) -> None:
-    """Send events to stderr: for people on a terminal, as JSON otherwise."""
+def setup(level: int = logging.INFO) -> None:
+    """Send events of a level or above to stderr: for people on a terminal, as JSON otherwise."""
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=True, pad_event_to=22)
         if sys.stderr.isatty()
@@ -39,7 +39,7 @@ def setup(*, debug: bool = False) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )

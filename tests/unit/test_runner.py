@@ -51,6 +51,38 @@ def test_a_message_is_answered(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_crowd_is_claimed_in_few_commits(tmp_path: Path) -> None:
+    """What waits together starts together, up to the slots, and api sessions never take more than their half."""
+    begun: list[Prompt] = []
+    half = asyncio.Event()
+
+    async def begin(prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+        begun.append(prompt)
+        if len(begun) == 32:
+            half.set()
+        yield Delta(text="I will")
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        async with inside(tmp_path, PlayedModel(*[begin] * 40)) as here:
+            lane = here.runner.lanes[Lane.INTERACTIVE]
+            lane.slots = 64
+            groups: list[int] = []
+            here.store.writer.on_commit = lambda _, count: groups.append(count)
+            async with asyncio.TaskGroup() as crowd:
+                for _ in range(40):
+                    crowd.create_task(here.ask(PolicyName.API, "wait"))
+            await half.wait()
+            commits = len(groups)
+            await here.store.remember("a", "word behind all claims")
+
+            assert (32, 0) == (lane.taken, lane.room_for_api)
+            assert 32 == here.store.tallies().runs[Lane.INTERACTIVE, RunState.RUNNING]
+            assert commits <= 16
+
+    asyncio.run(main())
+
+
 def test_messages_of_a_session_wait_for_each_other(tmp_path: Path) -> None:
     """Messages sent at once to one session are answered one after the other, in order."""
 

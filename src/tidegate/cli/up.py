@@ -38,7 +38,7 @@ def up(
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(app.serve(settings, folder, path, lambda gateway: _announce(gateway, folder)))
     except BaseExceptionGroup as group:
-        raise next(_ours(group), group) from group
+        raise next(ours(group), group) from group
 
 
 def _announce(gateway: "Gateway", folder: Path) -> None:
@@ -57,8 +57,9 @@ def _announce(gateway: "Gateway", folder: Path) -> None:
     print("\n".join(lines), flush=True)
 
 
-def _ours(group: BaseException) -> Iterator[TidegateError]:
+def ours(group: BaseException) -> Iterator[TidegateError]:
+    """Yield the errors of this house in a group of errors."""
     if isinstance(group, TidegateError):
         yield group
     for error in group.exceptions if isinstance(group, BaseExceptionGroup) else ():
-        yield from _ours(error)
+        yield from ours(error)

@@ -1,8 +1,8 @@
 """Whether a quantity grows: a robust line through the floors of ten-minute windows, six hours of them, of one boot.
 
 What is judged is the *envelope*, the least value of the hour around each window: it sees neither spikes nor the teeth
-of a collector. The first two hours only warm up. The largest jumps are taken out, because a library that is loaded once is
-no leak; what is left has a slope (Theil and Sen: the median of the slopes between all pairs) with an interval of 99 %,
+of a collector. The start only warms up. The largest jumps are taken out, because a library that is loaded once is no
+leak; what is left has a slope (Theil and Sen: the median of the slopes between all pairs) with an interval of 99 %,
 widened by how much each window resembles the one before. It is *growing* only if the whole interval is above zero, the
 slope is worth a word, and the end grows by itself: a warm-up flattens, a leak does not.
 

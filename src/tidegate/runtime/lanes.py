@@ -22,9 +22,14 @@ class Lane:
         return self._taken < self.slots
 
     @property
+    def room_for_api(self) -> int:
+        """How many runs of api sessions may start."""
+        return min(self.slots - self._taken, max(1, self.slots // 2) - self._taken_by_api)
+
+    @property
     def has_room_for_api(self) -> bool:
         """Whether a run of an api session may start."""
-        return self.has_room and self._taken_by_api < max(1, self.slots // 2)
+        return self.room_for_api > 0
 
     def take(self, kind: Kind) -> None:
         """Note that a run starts."""

@@ -59,6 +59,8 @@ class Runner:
         lanes: Mapping[LaneName, Lane],
         clock: Clock,
     ) -> None:
+        #: how long it waits to be told of work before it looks by itself
+        self.poll_s = POLL_S
         self.lanes = lanes
         self._store = store
         self._bus = bus
@@ -66,6 +68,8 @@ class Runner:
         self._clock = clock
         self._bell = asyncio.Event()
         self._is_stopping = False
+        #: by lane, how many runs are asked for at once; at most twice the slots
+        self._crowds = dict.fromkeys(LaneName, 1)
         #: the deadlines of the runs under way, which is how they are stopped; bounded by the slots
         self._scopes: dict[RunId, asyncio.Timeout] = {}
 
@@ -74,10 +78,11 @@ class Runner:
         async with asyncio.TaskGroup() as tasks:
             while not self._is_stopping:
                 self._bell.clear()
-                while claimed := await self._claim():
-                    self.lanes[claimed.run.lane].take(claimed.session.kind)
-                    tasks.create_task(self._carry_out(claimed))
-                await ring_or(self._bell, POLL_S)
+                while found := await self._claim():
+                    for claimed in found:
+                        self.lanes[claimed.run.lane].take(claimed.session.kind)
+                        tasks.create_task(self._carry_out(claimed))
+                await ring_or(self._bell, self.poll_s)
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -98,19 +103,35 @@ class Runner:
         """How many runs are being carried out."""
         return sum(lane.taken for lane in self.lanes.values())
 
-    async def _claim(self) -> Claimed | None:
-        """Take the next run: a person's, if there is one and a slot for it."""
+    async def _claim(self) -> list[Claimed]:
+        """Take the next runs: people's, if there are any and slots for them.
+
+        Where a lane had as many as were asked for, twice as many are asked for next: what waits together is claimed in
+        one commit.
+        """
+        queued = self._store.queued()
         for name in LaneName:
             lane = self.lanes[name]
-            if lane.has_room and not self._is_stopping:
-                claimed = await self._claim_in(name, with_api=lane.has_room_for_api)
-                if claimed is not None:
-                    return claimed
-        return None
+            if name in queued and lane.has_room and not self._is_stopping:
+                asked = self._crowds[name]
+                found = await self._claim_in(name, max(1, min(asked, lane.room_for_api)))
+                self._crowds[name] = 2 * asked if len(found) == asked else 1
+                if found:
+                    return found
+        return []
 
-    async def _claim_in(self, lane: LaneName, *, with_api: bool) -> Claimed | None:
+    async def _claim_in(self, name: LaneName, count: int) -> list[Claimed]:
+        with_api = self.lanes[name].has_room_for_api
+        if count == 1:
+            claimed = await self._claim_one(name, with_api=with_api)
+            return [claimed] if claimed else []
+        async with asyncio.TaskGroup() as claims:
+            tasks = [claims.create_task(self._claim_one(name, with_api=with_api)) for _ in range(count)]
+        return [claimed for task in tasks if (claimed := task.result())]
+
+    async def _claim_one(self, name: LaneName, *, with_api: bool) -> Claimed | None:
         try:
-            return await self._store.claim(lane, with_api=with_api)
+            return await self._store.claim(name, with_api=with_api)
         except Unavailable as error:
             _log.warning("claim_failed", error=str(error))
             return None

@@ -23,9 +23,9 @@ def compact(connection: apsw.Connection, path: Path) -> bool:
         connection.execute(f"PRAGMA incremental_vacuum({SLICE_PAGES})").fetchall()
         if _excess(connection) > 0:
             return True
-        _fold(connection)
+        fold(connection)
     elif size_of(path.with_name(path.name + "-wal")) > LOG_BYTES:
-        _fold(connection)
+        fold(connection)
     return False
 
 
@@ -45,15 +45,15 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def _excess(connection: apsw.Connection) -> int:
-    free = pragma(connection, "freelist_count")
-    return free - max(SLACK_PAGES, pragma(connection, "page_count") // SLACK_SHARE)
-
-
-def _fold(connection: apsw.Connection) -> None:
+def fold(connection: apsw.Connection) -> None:
     """Fold the log in; while somebody reads (a backup, a scrub) it is left for the next time, not waited for."""
     connection.set_busy_timeout(0)
     try:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
         connection.set_busy_timeout(BUSY_MS)
+
+
+def _excess(connection: apsw.Connection) -> int:
+    free = pragma(connection, "freelist_count")
+    return free - max(SLACK_PAGES, pragma(connection, "page_count") // SLACK_SHARE)

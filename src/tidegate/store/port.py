@@ -340,6 +340,9 @@ class Store(Protocol):
     def open_runs(self, session: SessionId) -> list[Run]:
         """Return the queued, running and waiting runs of a session, oldest first."""
 
+    def queued(self) -> Collection[Lane]:
+        """Return the lanes in which runs are queued."""
+
     def tallies(self) -> Tallies:
         """Return the counts."""
 

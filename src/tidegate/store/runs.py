@@ -204,9 +204,10 @@ def _session_for(tx: Tx, admission: Admission) -> Session:
 
 def _title(admission: Admission) -> str:
     said = (body.text for body in reversed(admission.bodies) if isinstance(body, User))
-    text = admission.birth.title or next(said, "")
-    words = "".join(mark if mark.isprintable() else " " for mark in text[:400]).split()
-    return " ".join(words)[:TITLE_CHARS]
+    start = (admission.birth.title or next(said, ""))[:400]
+    if not start.isprintable():
+        start = "".join(mark if mark.isprintable() else " " for mark in start)
+    return " ".join(start.split())[:TITLE_CHARS]
 
 
 def _reply_seq(entries: list[Entry]) -> int | None:

@@ -182,7 +182,4 @@ def _dated(tx: Tx, session: Session) -> Session:
 
 
 def _values(session: Session) -> dict[str, rows.Value]:
-    return {name: getattr(session, name) for name in _COLUMNS}
-
-
-_COLUMNS = tuple(name for name in Session.__struct_fields__)
+    return msgspec.structs.asdict(session)

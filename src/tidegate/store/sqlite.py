@@ -202,6 +202,10 @@ class SqliteStore:
         """Give free pages back to the disk."""
         return await self.writer.maintain(partial(file.compact, path=self.path))
 
+    async def fold(self) -> None:
+        """Fold the log into the main file, whose size then says all there is to say; not while somebody reads."""
+        await self.writer.maintain(file.fold)
+
     async def remember(self, key: str, value: str) -> None:
         """Keep a value."""
         await self.writer.write(lambda tx: tx.run("meta_kept", key=key, value=value))
@@ -236,6 +240,10 @@ class SqliteStore:
     def open_runs(self, session: SessionId) -> list[Run]:
         """Return the open runs of a session."""
         return [rows.run(row) for row in self._inline.all("open_runs", session=session)]
+
+    def queued(self) -> Collection[Lane]:
+        """Return the lanes with queued runs."""
+        return [Lane(row[0]) for row in self._inline.all("queued")]
 
     def tallies(self) -> Tallies:
         """Return the counts."""

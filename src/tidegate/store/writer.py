@@ -155,6 +155,8 @@ class Writer:
         self._is_rung = False
         self._background_at = -math.inf  # the end of its last slice
         self._broken: StorageFailed | None = None
+        #: operations whose callers have not been told yet; counted in the loop
+        self.untold = 0
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         self._thread = threading.Thread(target=self._work, name="tidegate-writer", daemon=True)
@@ -204,6 +206,7 @@ class Writer:
             if self._broken or self._is_closing:
                 raise self._broken or StorageFailed("the store is closed")
             queue.push(job)
+        self.untold += 1
         if not self._is_rung:
             self._is_rung = True
             self._loop.call_soon(self._ring)
@@ -333,6 +336,7 @@ class Writer:
     # Back in the loop -----------------------------------------------------------------------------------------------
 
     def _tell(self, jobs: list[Job[Any]], seconds: float) -> None:
+        self.untold -= len(jobs)
         self._room.set()
         self.on_commit(seconds, len(jobs))
         for job in jobs:

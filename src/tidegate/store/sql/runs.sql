@@ -17,6 +17,9 @@ DELETE FROM receipts WHERE (scope, key) IN (
 -- name: queued_in_lane
 SELECT count FROM tallies WHERE family = 'run' AND label = :lane AND state = 'queued';
 
+-- name: queued
+SELECT label FROM tallies WHERE family = 'run' AND state = 'queued' AND count > 0;
+
 -- name: receipts_held
 SELECT count FROM tallies WHERE family = 'receipt';
 

@@ -1,0 +1,64 @@
+"""How much memory the process cannot do without: floors, in constant memory.
+
+What is resident at one moment holds garbage and free pages of the allocator. A reading therefore comes after a
+collection and after free pages have gone back to the system, and of the readings of a block only the least counts.
+The first quarter is left out: caches fill in it. The rest is ten blocks.
+"""
+
+import ctypes
+import gc
+import sys
+from collections.abc import Callable
+from functools import cache
+
+import psutil
+
+BLOCKS = 10
+WARM_UP = 0.25
+
+
+def resident_bytes() -> int:
+    """Return what is resident now, after a collection and a trim where the allocator has one."""
+    gc.collect()
+    _trim()(0)
+    return psutil.Process().memory_info().rss
+
+
+class Floors:
+    """The least resident memory of each block of sessions."""
+
+    def __init__(self, sessions: int) -> None:
+        self._sessions = sessions
+        self._blocks: dict[int, tuple[int, int]] = {}  # by number: done, bytes
+
+    def add(self, done: int, rss_bytes: int) -> None:
+        """Take in a reading; *done* sessions have ended."""
+        share = done / self._sessions
+        if share < WARM_UP:
+            return
+        block = min(BLOCKS - 1, int((share - WARM_UP) / (1 - WARM_UP) * BLOCKS))
+        if block not in self._blocks or rss_bytes < self._blocks[block][1]:
+            self._blocks[block] = (done, rss_bytes)
+
+    @property
+    def points(self) -> list[tuple[int, int]]:
+        """Each floor: after how many sessions, and how many bytes."""
+        return list(self._blocks.values())
+
+    @property
+    def growth_bytes(self) -> int:
+        """How much higher the last floor is than the first one."""
+        points = self.points
+        return points[-1][1] - points[0][1] if points else 0
+
+
+@cache
+def _trim() -> Callable[[int], object]:
+    """Return what gives free pages back; elsewhere than on glibc there is nothing to call."""
+    if sys.platform != "linux":
+        return _keep
+    return getattr(ctypes.CDLL(None), "malloc_trim", _keep)
+
+
+def _keep(_: int) -> None:
+    """Keep free pages."""

@@ -1,0 +1,157 @@
+"""What a soak tells: a verdict in words for people, the same with every figure as JSON for programs."""
+
+import os
+import platform
+from collections.abc import Iterator, Sequence
+
+import apsw
+
+from tidegate import __version__
+from tidegate.clock import DAY_MS
+from tidegate.soak.course import Facts, Now
+from tidegate.soak.floor import BLOCKS, WARM_UP
+from tidegate.soak.scenario import Scenario
+from tidegate.soak.slope import slope
+from tidegate.soak.verdict import Check, what_grew
+from tidegate.units import print_duration, print_size
+
+NOT_COVERED = (
+    "sockets and HTTP: sessions come through the intake, as the HTTP API hands them on",
+    "real models and tools: the offline model answers, so that no client library is loaded",
+    "real time: dates are virtual, and a run that waits costs nothing",
+    "uvloop: virtual time needs asyncio's own loop",
+    "jobs, hooks and sub-agents",
+    "other machines, file systems and allocators than this one",
+)
+_MARKS = {True: "ok  ", False: "GREW"}
+
+
+def document(scenario: Scenario, facts: Facts, checks: Sequence[Check]) -> dict[str, object]:
+    """Return everything as JSON has it."""
+    grown = what_grew(list(checks))
+    return {
+        "verdict": "grew" if grown else "flat",
+        "grew": grown,
+        "checks": [
+            {
+                "name": check.name,
+                "says": check.says,
+                "measured": check.measured,
+                "bound": check.bound,
+                "unit": check.unit,
+                "ok": check.is_ok,
+            }
+            for check in checks
+        ],
+        "conditions": _conditions(scenario, facts),
+        "memory": _memory(facts),
+        "disk": {
+            "main_bytes": facts.seen.disk.main,
+            "live_bytes": facts.seen.disk.live,
+            "log_bytes": facts.seen.log_bytes,
+        },
+        "took": _took(facts),
+        "machine": _machine(),
+        "not_covered": list(NOT_COVERED),
+    }
+
+
+def words(scenario: Scenario, facts: Facts, checks: Sequence[Check]) -> Iterator[str]:
+    """Yield the lines that people read."""
+    for check in checks:
+        figure = f"{_value(check, check.measured)} of {_value(check, check.bound)}"
+        yield f"{_MARKS[check.is_ok]} {check.name}: {figure}, {check.says}"
+    yield ""
+    conditions = _conditions(scenario, facts)
+    yield (
+        f"{facts.done:,} sessions ({scenario.kind}) in {facts.virtual_ms / DAY_MS:.1f} virtual days,"
+        f" {facts.wall_s:.0f} s, {facts.done / facts.wall_s:.0f} a second; {conditions['entries_per_session']} entries"
+        f" each, {scenario.clients} side by side, durability FULL, seed {scenario.seed}"
+    )
+    yield _told_slope(facts)
+    yield "not covered:"
+    yield from (f"  {line}" for line in NOT_COVERED)
+    yield ""
+    grown = what_grew(list(checks))
+    yield f"It grew: {', '.join(grown)}." if grown else "Flat."
+
+
+def status(now: Now) -> str:
+    """Say in one line how far a soak is."""
+    return (
+        f"{now.done:,} of {now.sessions:,} sessions, {now.stored:,} stored, RSS {print_size(now.rss_bytes)},"
+        f" disk {print_size(now.disk_bytes)}, {now.virtual_ms / DAY_MS:.1f} virtual days, {now.per_second:.0f} a second"
+    )
+
+
+def _value(check: Check, number: float) -> str:
+    return print_size(number) if check.unit == "bytes" else f"{number:,.0f}"
+
+
+def _told_slope(facts: Facts) -> str:
+    found = slope(facts.floors)
+    if found is None:
+        return "memory: too few blocks for a slope"
+    kib = [f"{1_000 * value / 1024:+.2f}" for value in found]
+    first, last = (print_size(facts.floors[at][1]) for at in (0, -1))
+    return (
+        f"memory: floors {first} to {last}; slope {kib[0]} KiB a thousand sessions"
+        f" (19 times out of 20 between {kib[1]} and {kib[2]}), told and not judged"
+    )
+
+
+def _conditions(scenario: Scenario, facts: Facts) -> dict[str, object]:
+    policy = scenario.policy
+    return {
+        "kind": scenario.kind.value,
+        "sessions": facts.done,
+        "seed": scenario.seed,
+        "wave": scenario.wave,
+        "concurrency": scenario.clients,
+        "every_s": scenario.gap_ms / 1_000,
+        "virtual_days": round(facts.virtual_ms / DAY_MS, 2),
+        "archive_after": print_duration(policy.archive_after_ms or 0),
+        "delete_after": print_duration(policy.delete_after_ms or 0),
+        "durability": "FULL",
+        "entries_per_session": round(facts.entries / max(1, facts.done), 2),
+        "talks": facts.shapes,
+        "sweeps": facts.sweeps,
+        "loop": "asyncio on virtual time",
+    }
+
+
+def _memory(facts: Facts) -> dict[str, object]:
+    found = slope(facts.floors)
+    return {
+        "growth_bytes": facts.growth_bytes,
+        "peak_rss_bytes": facts.seen.rss_bytes,
+        "warm_up": WARM_UP,
+        "blocks": BLOCKS,
+        "floors": [{"sessions": done, "rss_bytes": rss_bytes} for done, rss_bytes in facts.floors],
+        "slope_bytes_per_session": found
+        and {
+            "median": round(found.median, 3),
+            "low": round(found.low, 3),
+            "high": round(found.high, 3),
+        },
+    }
+
+
+def _took(facts: Facts) -> dict[str, object]:
+    return {
+        "wall_s": round(facts.wall_s, 2),
+        "cpu_s": round(facts.cpu_s, 2),
+        "sessions_per_second": round(facts.done / facts.wall_s, 1),
+        "cpu_ms_per_session": round(1_000 * facts.cpu_s / max(1, facts.done), 2),
+    }
+
+
+def _machine() -> dict[str, object]:
+    return {
+        "cores": os.cpu_count(),
+        "load": [round(load, 2) for load in os.getloadavg()],
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "sqlite": apsw.sqlite_lib_version(),
+        "tidegate": __version__,
+    }

@@ -1,0 +1,110 @@
+"""Whether a soak was flat: each figure beside the most that it may be."""
+
+import msgspec
+
+from tidegate.soak.course import Facts
+from tidegate.soak.scenario import Scenario
+from tidegate.store.connection import WAL_CAP_BYTES
+from tidegate.store.sqlite import READERS
+
+KIB = 1 << 10
+MIB = 1 << 20
+GROWTH_BYTES = 2 * MIB
+GROWTH_A_SESSION = 0.02 * KIB
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure, and the most that it may be."""
+
+    name: str
+    says: str
+    measured: float
+    bound: float
+    unit: str = ""
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the figure is within its bound."""
+        return self.measured <= self.bound
+
+
+def judge(scenario: Scenario, facts: Facts) -> list[Check]:
+    """Return everything that was looked at, in the order in which it is told."""
+    return [*_memory(scenario, facts), *_sessions(scenario, facts), *_disk(facts), *_process(facts)]
+
+
+def what_grew(checks: list[Check]) -> list[str]:
+    """Return the names of the figures above their bounds."""
+    return [check.name for check in checks if not check.is_ok]
+
+
+def _memory(scenario: Scenario, facts: Facts) -> list[Check]:
+    return [
+        Check(
+            name="resident memory",
+            says="growth of its floor from the 25 % mark to the end",
+            measured=facts.growth_bytes,
+            bound=max(GROWTH_BYTES, GROWTH_A_SESSION * scenario.sessions),
+            unit="bytes",
+        )
+    ]
+
+
+def _sessions(scenario: Scenario, facts: Facts) -> list[Check]:
+    seen = facts.seen
+    return [
+        Check(
+            name="stored sessions",
+            says="the most at once; the policy's residence times their rate, and two waves",
+            measured=seen.stored,
+            bound=scenario.most_stored,
+        ),
+        Check(name="left sessions", says="once all were due", measured=facts.left, bound=0),
+        Check(name="left blobs", says="once all were due", measured=facts.left_blobs, bound=0),
+        Check(name="overdue", says="due for more than 120 s and not held", measured=seen.overdue, bound=0),
+        Check(name="orphans", says="rows without their owner", measured=seen.orphans, bound=0),
+        Check(
+            name="astray",
+            says=f"runs that ended otherwise than they must{facts.first_astray and f' ({facts.first_astray})'}",
+            measured=facts.astray,
+            bound=0,
+        ),
+    ]
+
+
+def _disk(facts: Facts) -> list[Check]:
+    disk = facts.seen.disk
+    return [
+        Check(
+            name="main file",
+            says="after a checkpoint; 1.5 x what its pages in use hold, or 4 MiB more than that",
+            measured=disk.main,
+            bound=disk.bound,
+            unit="bytes",
+        ),
+        Check(
+            name="log",
+            says="before a checkpoint",
+            measured=facts.seen.log_bytes,
+            bound=WAL_CAP_BYTES,
+            unit="bytes",
+        ),
+    ]
+
+
+def _process(facts: Facts) -> list[Check]:
+    handles = [
+        Check(
+            name=name,
+            says="the most after the 25 % mark, beside the most before it",
+            measured=peak.after,
+            # a reader's thread that has had nothing to do for long goes, and comes back when it is needed
+            bound=peak.warm_up + (READERS if name == "threads" else 0),
+        )
+        for name, peak in facts.seen.handles.items()
+    ]
+    containers = [
+        Check(name=f"container {name}", says="how full it was at most", measured=fullest, bound=limit)
+        for name, (fullest, limit) in facts.seen.containers.items()
+    ]
+    return handles + containers

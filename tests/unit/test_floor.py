@@ -1,0 +1,77 @@
+import pytest
+
+from tidegate.soak.floor import BLOCKS, Floors, resident_bytes
+from tidegate.soak.slope import slope
+
+MIB = 1 << 20
+
+
+def test_only_the_least_of_a_block_counts() -> None:
+    """Garbage between two collections is no growth: peaks above a level floor change nothing."""
+    floors = Floors(1_000)
+    for done in range(0, 1_001, 10):
+        floors.add(done, 40 * MIB + (done % 30) * MIB)
+
+    assert BLOCKS == len(floors.points)
+    assert 0 == floors.growth_bytes
+
+
+def test_the_first_quarter_is_left_out() -> None:
+    """What fills caches until then is not growth."""
+    floors = Floors(1_000)
+    for done in range(0, 1_001, 10):
+        floors.add(done, min(done, 250) * MIB)
+
+    assert {250 * MIB} == {rss for _, rss in floors.points}
+    assert 0 == floors.growth_bytes
+
+
+def test_a_leak_is_growth() -> None:
+    """1 KiB a session makes up two thirds of that, floor to floor."""
+    floors = Floors(20_000)
+    for done in range(0, 20_001, 64):
+        floors.add(done, 40 * MIB + done * 1_024)
+
+    assert 13_000 * 1_024 < floors.growth_bytes < 14_000 * 1_024
+
+
+def test_measuring_takes_constant_memory() -> None:
+    """A hundred thousand readings leave ten blocks."""
+    floors = Floors(100_000)
+    for done in range(100_000):
+        floors.add(done, 1)
+
+    assert BLOCKS == len(floors.points)
+
+
+def test_without_readings_there_is_no_growth() -> None:
+    """A run that is too short for a block says zero, not an error."""
+    assert 0 == Floors(1).growth_bytes
+
+
+def test_what_is_resident_is_seen() -> None:
+    """Sixteen MiB that are held and touched count."""
+    before = resident_bytes()
+    held = bytearray(b"x" * (16 * MIB))
+
+    assert resident_bytes() - before > 12 * MIB
+    assert held
+
+
+def test_the_slope_of_a_line() -> None:
+    """On a line every pair agrees."""
+    assert (3.0, 3.0, 3.0) == slope([(x, 3.0 * x + 7) for x in range(10)])
+
+
+def test_one_wild_point_does_not_turn_the_line() -> None:
+    """The median of the slopes stays, and the interval holds it."""
+    found = slope([(x, 1_000.0 if x == 9 else 2.0 * x) for x in range(10)])
+
+    assert found is not None
+    assert pytest.approx(2.0) == found.median
+    assert found.low <= found.median <= found.high
+
+
+def test_few_points_have_no_slope() -> None:
+    """An interval cannot be told of three points."""
+    assert slope([(0, 0), (1, 1), (2, 2)]) is None
