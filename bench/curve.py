@@ -67,6 +67,23 @@ def warm_up(chance: random.Random) -> list[float]:
     return [height * (1 - math.exp(-index * STEP_S / tau_s)) for index in range(SAMPLES)]
 
 
+def usual(chance: random.Random) -> list[float]:
+    """Return a bit of everything: teeth of 3 MB, some spikes, a step of 20 MB, caches of 20 MB that fill in half an hour."""
+    values = [0.0] * SAMPLES
+    step_at, period = chance.randrange(SAMPLES), chance.uniform(30, 900)
+    bursts = {chance.randrange(SAMPLES): chance.uniform(5, 50) for _ in range(30)}
+    burst, left = 0.0, 0
+    for index in range(SAMPLES):
+        if index in bursts:
+            burst, left = bursts[index], chance.randint(1, 18)
+        left -= 1
+        teeth_mb = 3 * (index * STEP_S % period) / period
+        warm_mb = 20 * (1 - math.exp(-index * STEP_S / 600))
+        values[index] = teeth_mb + warm_mb + (20 if index >= step_at else 0) + (burst if left >= 0 else 0)
+    return values
+
+
+#: ways in which memory moves without a leak
 CASES: Mapping[str, Sequence[Part]] = MappingProxyType(
     {
         "noise": (),
@@ -74,15 +91,17 @@ CASES: Mapping[str, Sequence[Part]] = MappingProxyType(
         "spikes": (spikes,),
         "steps": (steps,),
         "warm_up": (warm_up,),
-        "all": (teeth, spikes, steps, warm_up),
+        "usual": (usual,),
     }
 )
+#: all of them at their worst at once: told, not judged
+STORM = (teeth, spikes, steps, warm_up)
 
 
 def curve(case: str, seed: int, leak_mb_h: float = 0.0) -> list[float]:
-    """Return six hours of one case, with a leak of so many MB an hour on top."""
+    """Return six hours of one case (`storm` is all of them), with a leak of so many MB an hour on top."""
     chance = random.Random(f"{case} {seed}")
-    parts = [noise(chance), *(part(chance) for part in CASES[case])]
+    parts = [noise(chance), *(part(chance) for part in CASES.get(case, STORM))]
     leak = leak_mb_h * STEP_S / 3_600
     return [MB * (60 + leak * index + sum(values)) for index, values in enumerate(zip(*parts, strict=True))]
 

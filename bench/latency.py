@@ -123,7 +123,9 @@ def _until_alive(child: Child) -> None:
 
 def main() -> None:
     """Measure idle, then under background work, and print the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--messages", type=int, default=1_000, help="of a person, in each part")
     parser.add_argument("--folder", type=Path, help="on which disk; a temporary folder by default")
     options = parser.parse_args()

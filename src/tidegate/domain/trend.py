@@ -26,15 +26,15 @@ from tidegate.units import print_size, print_span
 WINDOW_MS = 10 * MINUTE_MS
 WINDOWS = 36
 ENOUGH = 30  # of them: a machine that slept may have left some out
-ENVELOPE = 6  # windows
-WARM = 12  # windows that only warm up
+ENVELOPE = 6  # windows: the hour around
+WARM = 15  # windows that only warm up
 LATE = 15  # windows at the end that have to grow by themselves
 JUMP_HOURS = 6.0  # of the least slope worth a word make the least jump
-JUMPS = 2
+JUMPS = 3
 OUTLIER = 6.0  # times the usual difference of neighbours
 STILL = 0.4  # of the slope, in the last three hours
 Z = 2.576  # 99 %
-STICKIEST = 0.6  # the envelope makes neighbours alike by itself
+STICKIEST = 0.5  # the envelope makes neighbours alike by itself
 LONGEST_MS = 3_650 * 24 * HOUR_MS  # further away is no date
 
 MB = 1 << 20

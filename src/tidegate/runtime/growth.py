@@ -45,6 +45,7 @@ class Growth:
         self._pending: deque[Slot] = deque(maxlen=MAX_PENDING)
         self._folds: list[Fold] = []
         self._taken = 0
+        self._is_written = True
         registry.add("growth_pending", lambda: len(self._pending), MAX_PENDING)
 
     @property
@@ -85,8 +86,11 @@ class Growth:
         try:
             await self._store.keep_growth([*closed, *self._open()])
         except Unavailable as error:
-            _log.warning("samples_not_written", error=str(error), waiting=len(closed))
+            if self._is_written:
+                _log.warning("samples_not_written", error=str(error))
+            self._is_written = False
             return
+        self._is_written = True
         for _ in closed:
             self._pending.popleft()
 
@@ -97,7 +101,7 @@ class Growth:
             slot.number: slot for slot in [*self._pending, *self._open()] if slot.step_ms == ring.step_ms
         }
         since = self._clock.now() - ring.span_ms
-        slots = [slot for slot in in_order(list(held.values())) if slot.at > since]
+        slots = [slot for slot in in_order(list(held.values())) if slot.at >= since]
         return {name: [Point(slot.at, slot.boot, slot.values.get(name)) for slot in slots] for name in names}
 
     async def names(self) -> list[str]:
