@@ -68,7 +68,7 @@ def warm_up(chance: random.Random) -> list[float]:
 
 
 def usual(chance: random.Random) -> list[float]:
-    """Return a bit of everything: teeth of 3 MB, some spikes, a step of 20 MB, caches of 20 MB that fill in half an hour."""
+    """Return a bit of everything: teeth of 3 MB, spikes up to 50 MB, a step of 20 MB, 20 MB of caches that fill."""
     values = [0.0] * SAMPLES
     step_at, period = chance.randrange(SAMPLES), chance.uniform(30, 900)
     bursts = {chance.randrange(SAMPLES): chance.uniform(5, 50) for _ in range(30)}

@@ -1,8 +1,8 @@
 """How often the trend is wrong: false alarms and misses over synthetic curves of six hours.
 
 Each case is one way in which memory moves without a leak; each is judged alone and with leaks on top. `usual` is a bit
-of all; `storm`, all at their worst at once, is told but has no goal. The time of a judgement is told, too: it runs in the
-gateway.
+of all; `storm`, all at their worst at once, is told but has no goal. The time of a judgement is told, too: it runs in
+the gateway.
 
 Run: python bench/trend.py [--seeds N]. To reach, in every case: at most 1 % false alarms, at least 99 % of the leaks of
 2 MB/h (and of more) found with six hours of samples.

@@ -11,7 +11,7 @@ from tidegate.domain.sample import COARSE, Range
 from tidegate.domain.trend import MB, WINDOWS, Verdict, Window, judge, until_limit
 
 #: the least slope an hour that is worth a word, by what a series is counted in
-BYTES_FLOOR = 0.8 * MB
+BYTES_FLOOR = 0.9 * MB
 MICROSECONDS_FLOOR = 1_000.0
 COUNT_FLOOR = 1.0
 
