@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from command_line import CommandLine, limited
-from gateway_process import GatewayProcess, error_of, until
+from gateway_process import TOKEN, GatewayProcess, error_of, until
 from tidegate.units import print_size
 
 MEMORY = ("rss_bytes", "anonymous_bytes", "python_heap_bytes", "native_gap_bytes", "sqlite_bytes")
@@ -129,6 +129,4 @@ def test_watch(gateway: GatewayProcess) -> None:
 
 def command_line(gateway: GatewayProcess) -> CommandLine:
     """Return the command line on the gateway's folder."""
-    line = CommandLine(gateway.state)
-    line.environment["TIDEGATE_TOKEN"] = gateway.http.headers["Authorization"].split()[1]
-    return line
+    return CommandLine(gateway.state, {"TIDEGATE_TOKEN": TOKEN})

@@ -14,6 +14,8 @@ from tidegate.runtime.growth import MAX_PENDING, Growth
 from tidegate.store.growth import MAX_SERIES
 from tidegate.store.sqlite import NAME
 
+MOST = 100_000  # points
+
 pytestmark = pytest.mark.anyio
 
 
@@ -48,7 +50,7 @@ def rows(house: SqliteHouse) -> list[tuple[int, int]]:
     counted = "SELECT count(*), sum(length(body)) FROM growth GROUP BY step_ms ORDER BY step_ms"
     found = connection.execute(counted).fetchall()
     connection.close()
-    return [(int(row[0]), int(row[1])) for row in found]
+    return [(int(str(row[0])), int(str(row[1]))) for row in found]
 
 
 def slots(ring: Ring, first: int, count: int, boot: int = 1) -> list[Slot]:
@@ -164,7 +166,7 @@ async def test_samples_survive_a_restart(house: SqliteHouse) -> None:
     second = instruments(house, boot=2)
     await watch(house, second, 10 * MINUTE_MS)
 
-    points = (await second.history(FINE, ["rss_bytes"]))["rss_bytes"]
+    points = (await second.history(FINE, ["rss_bytes"], MOST))["rss_bytes"]
     assert [1] * 180 + [2] * 60 == [point.boot for point in points]
     assert 5 * MINUTE_MS + FINE.step_ms == points[180].at - points[179].at
     assert [3, 1] == [len(found) for found in await by_boot(second)]
@@ -172,7 +174,7 @@ async def test_samples_survive_a_restart(house: SqliteHouse) -> None:
 
 async def by_boot(growth: Growth) -> list[list[int]]:
     """Return the instants of the coarse ring, by boot."""
-    points = (await growth.history(COARSE, ["rss_bytes"]))["rss_bytes"]
+    points = (await growth.history(COARSE, ["rss_bytes"], MOST))["rss_bytes"]
     return [[one.at for one in points if one.boot == boot] for boot in sorted({one.boot for one in points})]
 
 
@@ -180,11 +182,25 @@ async def test_a_crash_costs_a_minute(house: SqliteHouse) -> None:
     """What was sampled up to a minute before a crash is there after it, slots in the making included."""
     await watch(house, instruments(house), 25 * MINUTE_MS + 50_000)
     await house.crash()
-    points = (await instruments(house, boot=2).history(FINE, ["rss_bytes"]))["rss_bytes"]
-    coarse = (await instruments(house, boot=2).history(COARSE, ["rss_bytes"]))["rss_bytes"]
+    points = (await instruments(house, boot=2).history(FINE, ["rss_bytes"], MOST))["rss_bytes"]
+    coarse = (await instruments(house, boot=2).history(COARSE, ["rss_bytes"], MOST))["rss_bytes"]
 
     assert 25 * 6 == len(points)
     assert [points[59].at, points[119].at, points[149].at] == [point.at for point in coarse]
+
+
+async def test_few_points_tell_the_extremes(house: SqliteHouse) -> None:
+    """A ring that has gone around is told in few points, in order, whose extremes are those of all its slots."""
+    total = COARSE.slots + 3_540
+    for first in range(0, total, 300):
+        await house.store.keep_growth(slots(COARSE, first, 300))
+    house.clock.advance(total * COARSE.step_ms)
+    points = (await instruments(house).history(COARSE, ["rss_bytes"], 100))["rss_bytes"]
+
+    ranges = [point.range for point in points if point.range is not None]
+    assert 99 <= len(points) <= 102
+    assert [point.at for point in points] == sorted(point.at for point in points)
+    assert (3_540, total + 1, total) == (ranges[0].low, ranges[-1].high, ranges[-1].last)
 
 
 async def test_a_clock_that_steps_back_overwrites_nothing(house: SqliteHouse) -> None:
@@ -196,7 +212,7 @@ async def test_a_clock_that_steps_back_overwrites_nothing(house: SqliteHouse) ->
     house.clock.step(2 * HOUR_MS)
     await watch(house, growth, 10 * MINUTE_MS)
 
-    points = (await growth.history(MIDDLE, ["rss_bytes"]))["rss_bytes"]
+    points = (await growth.history(MIDDLE, ["rss_bytes"], MOST))["rss_bytes"]
     instants = [point.at for point in points]
     assert 30 == len(points)
     assert instants == sorted(instants)
@@ -227,7 +243,7 @@ async def test_what_cannot_be_written_waits_within_a_bound(house: SqliteHouse) -
     await growth.flush()
 
     assert [0] == [gauge.entries for gauge in registry]
-    assert FINE.slots == len((await growth.history(FINE, ["rss_bytes"]))["rss_bytes"])
+    assert FINE.slots == len((await growth.history(FINE, ["rss_bytes"], MOST))["rss_bytes"])
 
 
 async def fill(house: SqliteHouse, pages: int = 1) -> None:

@@ -1,10 +1,11 @@
 from itertools import pairwise
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
-from tidegate.domain.sample import COARSE, FINE, MIDDLE, Fold, Point, Range, Sample, Slot, in_order, thinned
+from tidegate.domain.sample import COARSE, FINE, MIDDLE, Fold, Range, Sample, Slot, Thin
 
 NOW = 1_800_000_000_000
 
@@ -14,9 +15,9 @@ def sample(elapsed_ms: int, **values: int) -> Sample:
     return Sample(at=NOW + elapsed_ms, boot=1, elapsed_ms=elapsed_ms, values=values)
 
 
-def slot(number: int, at: int) -> Slot:
-    """Return an empty slot."""
-    return Slot(step_ms=FINE.step_ms, number=number, at=at, boot=1, values={})
+def slot(number: int, at: int, boot: int = 1, **values: Range) -> Slot:
+    """Return a slot."""
+    return Slot(step_ms=FINE.step_ms, number=number, at=at, boot=boot, values=values)
 
 
 def test_rings_hold_what_is_promised() -> None:
@@ -65,38 +66,57 @@ def test_numbers_count_up_whatever_the_clock_says(gaps: list[int], step: int) ->
     assert list(range(len(gaps))) == [x for one in ranges for x in range(one.low, one.high + 1)]
 
 
-@given(st.lists(st.integers(0, 10**6), max_size=30))
-def test_instants_never_step_back(instants: list[int]) -> None:
+@given(st.lists(st.integers(0, 10**6), max_size=30), st.randoms())
+def test_instants_never_step_back(instants: list[int], chance: Random) -> None:
     """Slots come by number; one from before a step back is shown as not later than what came after it."""
-    slots = [slot(number, at) for number, at in enumerate(instants)]
-    ordered = in_order(slots[::-1])
+    thin = Thin(1)
+    numbers = list(range(len(instants)))
+    chance.shuffle(numbers)
+    for number in numbers:
+        thin.add(slot(number, instants[number]))
+    ordered = thin.in_order()
 
-    assert list(range(len(slots))) == [one.number for one in ordered]
+    assert list(range(len(instants))) == [one.number for one in ordered]
     assert all(before.at <= after.at for before, after in pairwise(ordered))
     assert all(one.at <= instants[one.number] for one in ordered)
     assert instants[-1:] == [one.at for one in ordered][-1:]
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=50),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=50),
     st.lists(st.integers(1, 50), max_size=3),
     st.integers(1, 60),
+    st.randoms(),
 )
-def test_thinned_keeps_the_extremes(values: list[tuple[int, int]], starts: list[int], limit: int) -> None:
-    """Fewer points tell the same least, most and last of each boot; no point mixes two boots."""
+def test_thin_keeps_the_extremes(
+    values: list[tuple[int, int]], starts: list[int], size: int, chance: Random
+) -> None:
+    """Fewer slots, in whatever order they came, tell the same least, most and last of each boot; none mixes two."""
     boots = [sum(start <= index for start in starts) for index in range(len(values))]
-    points = [
-        Point(index, boots[index], Range(min(pair), max(pair), pair[0])) for index, pair in enumerate(values)
+    slots = [
+        slot(index, index, boots[index], x=Range(min(pair), max(pair), pair[0]))
+        for index, pair in enumerate(values)
     ]
-    thin = thinned(points, limit)
+    thin = Thin(size)
+    for one in chance.sample(slots, len(slots)):
+        thin.add(one)
+    joined = thin.in_order()
 
-    assert len(thin) <= limit + len(set(boots))
+    assert len(joined) <= -(-len(slots) // size) + len(set(boots))
     for boot in set(boots):
-        whole, kept = (
-            [one.range for one in some if one.boot == boot and one.range] for some in (points, thin)
-        )
-        assert (min(one.low for one in whole), max(one.high for one in whole), whole[-1].last) == (
-            min(one.low for one in kept),
-            max(one.high for one in kept),
-            kept[-1].last,
-        )
+        assert extremes(slots, boot) == extremes(joined, boot)
+
+
+def extremes(slots: list[Slot], boot: int) -> tuple[int, int, int]:
+    """Return least, most and last of one boot."""
+    ranges = [one.values["x"] for one in slots if one.boot == boot]
+    return min(one.low for one in ranges), max(one.high for one in ranges), ranges[-1].last
+
+
+def test_the_later_version_of_a_slot_counts() -> None:
+    """A slot in the making that was written before is overtaken by what it is now."""
+    thin = Thin(1)
+    for last in (3, 9):
+        thin.add(slot(4, last, x=Range(1, last, last)))
+
+    assert [{"x": Range(1, 9, 9)}] == [one.values for one in thin.in_order()]

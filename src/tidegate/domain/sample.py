@@ -5,7 +5,6 @@ clock on the wall does: a step back overwrites nothing that is younger than what
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -103,39 +102,40 @@ class Point(NamedTuple):
     range: Range | None
 
 
-def in_order(slots: list[Slot]) -> list[Slot]:
-    """Return slots by their numbers, with instants that never step back.
+class Thin:
+    """Slots of one ring, of which neighbours in one boot are joined as they come, so that few are held at a time."""
 
-    Where the wall clock was set back, what it had told before is shown as not later than what came after.
-    """
-    ordered = sorted(slots, key=lambda slot: slot.number)
-    latest = ordered[-1].at if ordered else 0
-    for index in range(len(ordered) - 1, -1, -1):
-        latest = min(latest, ordered[index].at)
-        if latest != ordered[index].at:
-            ordered[index] = msgspec.structs.replace(ordered[index], at=latest)
-    return ordered
+    def __init__(self, size: int) -> None:
+        #: how many neighbours are joined
+        self._size = max(1, size)
+        self._slots: dict[tuple[int, int], Slot] = {}
+
+    def add(self, slot: Slot) -> None:
+        """Take a slot, in any order; of the same slot the later version is taken last."""
+        place = slot.number // self._size, slot.boot
+        held = self._slots.get(place)
+        self._slots[place] = (
+            slot if held is None else _joined(*sorted((held, slot), key=lambda one: one.number))
+        )
+
+    def in_order(self) -> list[Slot]:
+        """Return what has come of it by number, with instants that never step back.
+
+        Where the wall clock was set back, what it had told before is shown as not later than what came after.
+        """
+        ordered = sorted(self._slots.values(), key=lambda slot: slot.number)
+        latest = ordered[-1].at if ordered else 0
+        for index in range(len(ordered) - 1, -1, -1):
+            latest = min(latest, ordered[index].at)
+            if latest != ordered[index].at:
+                ordered[index] = msgspec.structs.replace(ordered[index], at=latest)
+        return ordered
 
 
-def thinned(points: list[Point], limit: int) -> list[Point]:
-    """Return at most about *limit* points: neighbours of one boot become one, with their least, most and last."""
-    size = -(-len(points) // max(1, limit))
-    if size <= 1:
-        return points
-    starts = list(range(0, len(points), size))
-    thin: list[Point] = []
-    for first, end in pairwise([*starts, len(points)]):
-        part = points[first:end]
-        thin += [
-            _merged([one for one in part if one.boot == boot])
-            for boot in dict.fromkeys(one.boot for one in part)
-        ]
-    return thin
-
-
-def _merged(points: list[Point]) -> Point:
-    ranges = [point.range for point in points if point.range is not None]
-    low = min((one.low for one in ranges), default=0)
-    high = max((one.high for one in ranges), default=0)
-    merged = Range(low, high, ranges[-1].last) if ranges else None
-    return Point(points[-1].at, points[-1].boot, merged)
+def _joined(before: Slot, after: Slot) -> Slot:
+    """Return one slot for two."""
+    values = dict(before.values)
+    for name, found in after.values.items():
+        other = values.get(name, found)
+        values[name] = Range(min(other.low, found.low), max(other.high, found.high), found.last)
+    return msgspec.structs.replace(after, values=values)

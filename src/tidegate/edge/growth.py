@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidegate.clock import iso
-from tidegate.domain.sample import COARSE, FINE, MIDDLE, Point, Ring, thinned
+from tidegate.domain.sample import COARSE, FINE, MIDDLE, Point, Ring
 from tidegate.domain.trend import Verdict
 from tidegate.edge import query
 from tidegate.edge.endpoint import Endpoint
@@ -55,14 +55,14 @@ class GrowthPage:
             raise BadRequest("points=0 asks for nothing", hint=f"use 1 to {MOST_POINTS}")
         known = await self._growth.names()
         names = _chosen(asked.get("series", ""), known)
-        history = await self._growth.history(SPANS[span], names)
+        history = await self._growth.history(SPANS[span], names, limit)
         return Json(
             {
                 **self.summary(),
                 "span": span,
                 "step_s": SPANS[span].step_ms // 1_000,
                 "columns": COLUMNS,
-                "series": {name: self._series(name, thinned(history[name], limit)) for name in names},
+                "series": {name: self._series(name, history[name]) for name in names},
                 "names": known,
             }
         )

@@ -14,7 +14,7 @@ from tidegate import log
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
 from tidegate.domain import trend
-from tidegate.domain.sample import COARSE, FINE, RINGS, Fold, Point, Ring, Sample, Slot, in_order
+from tidegate.domain.sample import COARSE, FINE, RINGS, Fold, Point, Ring, Sample, Slot, Thin
 from tidegate.domain.trend import Verdict
 from tidegate.errors import Unavailable
 from tidegate.runtime.sampler import Sampler
@@ -94,14 +94,21 @@ class Growth:
         for _ in closed:
             self._pending.popleft()
 
-    async def history(self, ring: Ring, names: Sequence[str]) -> dict[str, list[Point]]:
-        """Return the points of some series in a ring, oldest first, up to the last sample."""
-        held = {slot.number: slot for slot in await self._stored(ring, names)}
-        held |= {
-            slot.number: slot for slot in [*self._pending, *self._open()] if slot.step_ms == ring.step_ms
-        }
+    async def history(self, ring: Ring, names: Sequence[str], limit: int) -> dict[str, list[Point]]:
+        """Return the points of some series in a ring, oldest first, up to the last sample; about *limit* of each.
+
+        The ring is read page by page, so that no reader is held for long, and is never held whole.
+        """
+        fresh = [slot for slot in [*self._pending, *self._open()] if slot.step_ms == ring.step_ms]
+        count = min(ring.slots, 1 + max((slot.number for slot in fresh), default=ring.slots))
+        thin = Thin(-(-count // limit))
+        for first in range(0, count, kept.PAGE):
+            for slot in await self._store.growth_page(ring, first, names):
+                thin.add(slot)
+        for slot in fresh:
+            thin.add(slot)
         since = self._clock.now() - ring.span_ms
-        slots = [slot for slot in in_order(list(held.values())) if slot.at >= since]
+        slots = [slot for slot in thin.in_order() if slot.at >= since]
         return {name: [Point(slot.at, slot.boot, slot.values.get(name)) for slot in slots] for name in names}
 
     async def names(self) -> list[str]:
@@ -141,10 +148,3 @@ class Growth:
     async def _following(self) -> list[tuple[Ring, int]]:
         numbers = await self._store.growth_following()
         return [(ring, numbers[ring.step_ms]) for ring in RINGS]
-
-    async def _stored(self, ring: Ring, names: Sequence[str]) -> list[Slot]:
-        """Read a ring page by page, so that no reader is held for long."""
-        slots: list[Slot] = []
-        for first in range(0, ring.slots, kept.PAGE):
-            slots += await self._store.growth_page(ring, first, names)
-        return slots
