@@ -34,7 +34,8 @@ FROM sessions s
 COUNTS = {
     "blobs": "SELECT count(*) FROM blobs",
     "blob_bytes": "SELECT coalesce(sum(length(body)), 0) FROM chunks",
-    "references": "SELECT count(*) FROM session_blobs",
+    "references": "SELECT (SELECT count(*) FROM session_blobs) + (SELECT count(*) FROM snapshot_skills)",
+    "snapshots": "SELECT count(*) FROM snapshots",
     "segments": "SELECT count(*) FROM segments",
     "segment_bytes": "SELECT coalesce(sum(length(body)), 0) FROM segments",
     "receipts": "SELECT count(*) FROM receipts",
@@ -60,6 +61,13 @@ class Audit:
         """Return the sessions that something pinned or running in their tree keeps from being deleted."""
         return {row[0] for row in self._all(HELD_BACK)}
 
+    def snapshots(self) -> dict[str, list[str]]:
+        """Return the names of the skills of each snapshot, as the rows say."""
+        found: dict[str, list[str]] = {row[0]: [] for row in self._all("SELECT hash FROM snapshots")}
+        for snapshot, name in self._all("SELECT snapshot, name FROM snapshot_skills"):
+            found[snapshot].append(name)
+        return found
+
     def check(self, store: SqliteStore, heads: dict[str, Session]) -> None:
         """Compare counts, caches and numbers with the rows."""
         for session in heads.values():
@@ -70,6 +78,10 @@ class Audit:
             # what is pinned and rests has none
             assert not session.pinned or session.is_running or session.due_at is None
         self._check_trees(heads)
+        # I2, I6: snapshots are those that sessions have, each once, and each blob somebody refers to
+        assert set(self.snapshots()) == {one.snapshot for one in heads.values() if one.snapshot}
+        referred = self._all("SELECT hash FROM session_blobs UNION SELECT blob FROM snapshot_skills")
+        assert set(referred) == set(self._all("SELECT hash FROM blobs"))
         self._check_tallies(store, heads)
         for _, entries, cold_through, size, hot, hot_and_cold, frozen in self._all(NUMBERED):
             assert (hot, frozen, hot_and_cold) == (entries - cold_through, cold_through, size)

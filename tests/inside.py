@@ -18,6 +18,7 @@ from tidegate.domain.policy import DEFAULTS, Policies
 from tidegate.domain.run import Lane, Origin, Run
 from tidegate.domain.session import PolicyName, Session
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus, Piece
 from tidegate.runtime.intake import Intake
 from tidegate.runtime.lanes import Lane as Slots
@@ -138,7 +139,7 @@ async def inside(  # noqa: PLR0913 - each is optional
         budget=budget,
         max_prompt_bytes=400_000,
     )
-    runner = Runner(store, bus, {"main": agent}, {lane: Slots(slots) for lane in Lane}, clock)
+    runner = Runner(store, bus, Agents(store, {"main": agent}), {lane: Slots(slots) for lane in Lane}, clock)
     sweeper = Sweeper(store, clock, policies, 60_000)
     for listener in (runner.on_commit, sweeper.on_commit, bus.on_commit):
         store.listen(listener)

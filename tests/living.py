@@ -20,7 +20,7 @@ from tidegate.domain.session import DueTo, PolicyName, Session, State
 from tidegate.errors import FenceLost
 from tidegate.ids import SessionId
 from tidegate.runtime.sweeper import Sweeper
-from work import say
+from work import offered, say
 
 T = TypeVar("T")
 
@@ -37,6 +37,7 @@ class Living(RuleBasedStateMachine):
         self.house = SqliteHouse(self.root)
         self.ledger = Ledger()
         self.count = 0
+        self.skills = offered({"one": "a"})
         self.has_stepped_back = False
         self.do(self.house.open())
         self.enter()

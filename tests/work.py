@@ -1,15 +1,28 @@
 """Pieces of work for a store, and the usual ways to carry them out."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from tidegate.domain.entry import Assistant, Body, User
 from tidegate.domain.run import Lane, Lease, Origin, Run, Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
+from tidegate.domain.snapshot import SkillRef, snapshot_of
 from tidegate.domain.spawn import SpawnLimits
-from tidegate.ids import SessionId
-from tidegate.store.port import Admission, Admitted, Birth, Claimed, Move, Order, Receipt, Settled, Store
+from tidegate.ids import BlobHash, SessionId
+from tidegate.store.port import (
+    Admission,
+    Admitted,
+    Birth,
+    Claimed,
+    Move,
+    Offer,
+    Order,
+    Receipt,
+    Settled,
+    Store,
+)
 
 LANES = {
     PolicyName.CHAT: Lane.INTERACTIVE,
@@ -35,6 +48,7 @@ def offer(  # noqa: PLR0913 - each is optional, and tests read like sentences
     parent: SessionId | None = None,
     group: str | None = None,
     receipt: Receipt | None = None,
+    skills: Offer | None = None,
 ) -> Admission:
     """Return a piece of work as the intake would build it."""
     return Admission(
@@ -44,7 +58,17 @@ def offer(  # noqa: PLR0913 - each is optional, and tests read like sentences
         origin=ORIGINS.get(policy, Origin.MESSAGE),
         bodies=[User(text=text)],
         receipt=receipt,
+        skills=skills,
     )
+
+
+def offered(skills: Mapping[str, str], *, agent: str = "main", is_stocked: bool = True) -> Offer:
+    """Return an offer of skills by name, each with the text of its SKILL.md."""
+    texts = {name: text.encode() for name, text in skills.items()}
+    hashes = {name: BlobHash(hashlib.sha256(text).hexdigest()) for name, text in texts.items()}
+    snapshot = snapshot_of(SkillRef(name, blob) for name, blob in hashes.items())
+    bodies = {hashes[name]: text for name, text in texts.items()}
+    return Offer(agent=agent, snapshot=snapshot, bodies=bodies if is_stocked else {})
 
 
 def order(lease: Lease, call_id: str) -> Admission:

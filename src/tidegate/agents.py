@@ -4,12 +4,15 @@ from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 
+import msgspec
+
 from tidegate.agent.fallback import FallbackModel
 from tidegate.agent.loop import Agent
 from tidegate.agent.model import Model
 from tidegate.agent.offline import OfflineModel, offline_tools
 from tidegate.agent.prompt import BYTES_PER_TOKEN
 from tidegate.agent.remote import RemoteModel
+from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.target import Target
 from tidegate.agent.tools import Tool, ToolBox
 from tidegate.config import Config
@@ -17,38 +20,49 @@ from tidegate.config.source import Source, sources
 from tidegate.config.tree import Agent as AgentConfig
 from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
+from tidegate.runtime.library import Library
+from tidegate.toolset import Toolset
 
 
 @asynccontextmanager
-async def built(config: Config, tools: Sequence[Tool]) -> AsyncIterator[Mapping[str, Agent]]:
+async def built(
+    config: Config, toolset: Toolset, library: Library, tools: Sequence[Tool]
+) -> AsyncIterator[Mapping[str, Agent]]:
     """Build every agent by its name, with *tools* beside its own; the clients of their models are closed in the end.
 
     Raises:
-        ConfigError: A model needs a key that is missing or what is not installed; an agent names a tool that does not
-            exist.
+        ConfigError: A model needs a key that is missing or what is not installed; the workspace of an agent
+            cannot be used.
     """
     async with AsyncExitStack() as stack:
         models: dict[Target, RemoteModel] = {}
-        agents = {name: _agent(name, agent, config, models, tools) for name, agent in config.agents.items()}
+        agents = {name: _agent(name, config, models, toolset, tools) for name in config.agents}
         for model in models.values():
             stack.push_async_callback(model.aclose)
-        yield agents
+        yield {name: _told(agent, library) for name, agent in agents.items()}
+
+
+def _told(agent: Agent, library: Library) -> Agent:
+    """Let an agent that can read skills be told of them."""
+    can_read = any(spec.name == SKILL_TOOL for spec in agent.tools.specs)
+    return msgspec.structs.replace(agent, catalog=library.catalog) if can_read else agent
 
 
 def _agent(
     name: str,
-    agent: AgentConfig,
     config: Config,
     models: MutableMapping[Target, RemoteModel],
+    toolset: Toolset,
     tools: Sequence[Tool],
 ) -> Agent:
+    agent = config.agents[name]
     candidates = sources(config, agent)
     offline = offline_tools() if any(source.is_offline for source in candidates) else []
     return Agent(
         name=name,
         model=_model(candidates, agent, models),
         instructions=agent.instructions,
-        tools=ToolBox(_tools(name, agent, [*tools, *offline])),
+        tools=ToolBox(toolset.of(name, agent, [*tools, *offline])),
         budget=Budget(
             max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
         ),
@@ -87,16 +101,3 @@ def _target(source: Source, agent: AgentConfig) -> Target:
         max_tokens=source.reserve,
         thinking=agent.thinking,
     )
-
-
-def _tools(name: str, agent: AgentConfig, tools: list[Tool]) -> list[Tool]:
-    if agent.tools is None:
-        return tools
-    known = {tool.spec.name for tool in tools}
-    unknown = next((tool for tool in agent.tools if tool not in known), None)
-    if unknown is not None:
-        raise ConfigError(
-            f"[agents.{name}] tools: there is no tool {unknown!r}",
-            hint=f"there is: {', '.join(sorted(known)) or 'none with this model'}",
-        )
-    return [tool for tool in tools if tool.spec.name in agent.tools]

@@ -21,13 +21,16 @@ from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
+from tidegate.edge.hooks import HookDoor
 from tidegate.edge.growth import GrowthPage
 from tidegate.edge.live import Live
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
+from tidegate.edge.outbox import OutboxPage
 from tidegate.edge.runs import Runs
 from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
+from tidegate.edge.skills import SkillList
 from tidegate.edge.status import Instance, Status
 from tidegate.edge.sweep import Sweep
 from tidegate.engine import Engine, engine
@@ -74,6 +77,8 @@ async def serve(
             stop = _stop_signal()
             services = [
                 tasks.create_task(built.inside.sweeper.serve()),
+                tasks.create_task(built.inside.skills.serve()),
+                tasks.create_task(built.inside.postman.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(built.growth.serve()),
                 tasks.create_task(_watch_lag(built.metrics, built.growth)),
@@ -124,8 +129,11 @@ async def gateway(
             Sessions(store, inside.intake, inside.agents),
             Runs(store, inside.intake),
             Approvals(store),
+            HookDoor(inside.hooks, clock, registry),
+            OutboxPage(store),
             Blobs(store),
             Sweep(sweeper),
+            SkillList(inside.skills, inside.agents),
             Live(store, inside.bus),
             OpenAI(inside.intake, inside.agents, instance.started_at),
             status,

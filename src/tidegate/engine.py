@@ -11,8 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from tidegate import folder
+from tidegate import folder, template
 from tidegate.agent.loop import Agent
+from tidegate.agent.skills.reach import reaches
+from tidegate.agent.skills.tool import skill_tool
 from tidegate.agents import built
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
@@ -20,20 +22,27 @@ from tidegate.config import Config, Runs
 from tidegate.domain import policy
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
-from tidegate.runtime.intake import Intake
+from tidegate.runtime.hooks import Hook, Hooks
+from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.lanes import Lane
+from tidegate.runtime.library import Library
+from tidegate.runtime.outbox import Postman, Target
 from tidegate.runtime.runner import Runner
+from tidegate.runtime.skills import Skills
 from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.tools.spawn import spawn_tool
+from tidegate.runtime.tools.status import status_tool
 from tidegate.store import lock
 from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
+from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine that is open; `runner.serve` and `sweeper.serve` make it go."""
+    """The parts of an engine that is open; `serve` of runner, sweeper, skills and postman make it go."""
 
     folder: Path
     clock: Clock
@@ -42,10 +51,13 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     registry: Registry
     store: SqliteStore
     bus: Bus
+    skills: Skills
     agents: Mapping[str, Agent]
     intake: Intake
     runner: Runner
     sweeper: Sweeper
+    hooks: Hooks
+    postman: Postman
     broken: "asyncio.Future[None]"
 
 
@@ -65,21 +77,28 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
+        skills = Skills(reaches(config, folder.workspace(state)), registry)
+        await skills.load()
+        library = Library(store, skills, registry)
         bus = Bus(registry)
         intake = Intake(
             store,
             bus,
-            max_queued=config.runs.queue,
-            max_open=config.runs.session_queue,
+            skills=skills,
+            bounds=Bounds(config.runs.queue, config.runs.session_queue),
             interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
-        agents = await stack.enter_async_context(built(config, [spawn_tool(subagents)]))
+        tools = [spawn_tool(subagents), skill_tool(library), status_tool(store, clock, who(config))]
+        toolset = Toolset(config, state, registry)
+        agents = await stack.enter_async_context(built(config, toolset, library, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
-        runner = Runner(store, bus, agents, _lanes(config.runs, registry), clock)
+        cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
+        runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock)
+        postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
-        for listening in (runner.on_commit, sweeper.on_commit, bus.on_commit):
+        for listening in (runner.on_commit, sweeper.on_commit, bus.on_commit, postman.on_commit):
             store.listen(listening)
         yield Engine(
             folder=state,
@@ -89,10 +108,13 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             registry=registry,
             store=store,
             bus=bus,
+            skills=skills,
             agents=agents,
             intake=intake,
             runner=runner,
             sweeper=sweeper,
+            hooks=Hooks(store, intake, _hooks(config)),
+            postman=postman,
             broken=broken,
         )
 
@@ -106,6 +128,29 @@ def _lanes(runs: Runs, registry: Registry) -> Mapping[LaneName, Lane]:
     for name, lane in lanes.items():
         registry.add(f"running_{name}", partial(getattr, lane, "taken"), lane.slots)
     return lanes
+
+
+def _hooks(config: Config) -> Mapping[str, Hook]:
+    return {
+        name: Hook(
+            name=name,
+            secrets=hook.secrets(name),
+            agent=hook.agent or next(iter(config.agents)),
+            is_named=bool(hook.agent),
+            template=template.parse(hook.template),
+            chat=hook.chat,
+            max_body_bytes=hook.max_body_bytes,
+            rate=hook.rate,
+        )
+        for name, hook in config.hooks.items()
+    }
+
+
+def _targets(config: Config) -> Mapping[str, Target]:
+    return {
+        name: Target(url=webhook.url, secrets=webhook.secrets(name))
+        for name, webhook in config.webhooks.items()
+    }
 
 
 def _rights(config: Config) -> Mapping[str, Rights]:

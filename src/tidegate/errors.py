@@ -5,17 +5,17 @@
     TidegateError
     ├── Refused              do not repeat: the request itself cannot be done
     │   ├── BadRequest       400  ├── BadMessage, BadText
-    │   ├── NotAuthorized    401
+    │   ├── NotAuthorized    401  ├── SignatureWrong
     │   ├── Forbidden        403
     │   ├── NotFound         404  ├── SessionNotFound, RunNotFound, BlobNotFound, AgentNotFound,
-    │   │                     │   ApprovalNotFound
+    │   │                     │   ApprovalNotFound, HookNotFound
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
     │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost
     │   ├── SpawnRefused, TooLarge (413)
     │   └── WrongHost        421
     ├── Unavailable          repeat later
     │   ├── LimitReached     429  ├── QueueFull, SessionBusy, TooManySessions, ReceiptsFull,
-    │   │                     │   TooManyApprovals
+    │   │                     │   TooManyApprovals, RateLimited
     │   ├── Busy             503  ├── Stopping
     │   └── DiskFull         507  └── DiskReadOnly
     └── Broken               tell a person; the process may have to stop
@@ -79,6 +79,12 @@ class NotAuthorized(Refused):
     status = 401
 
 
+class SignatureWrong(NotAuthorized):
+    """The signature is missing or wrong."""
+
+    code = "bad_signature"
+
+
 class Forbidden(Refused):
     """The request comes from a page of another origin."""
 
@@ -121,6 +127,12 @@ class ApprovalNotFound(NotFound):
     """There is no approval with this id."""
 
     code = "approval_not_found"
+
+
+class HookNotFound(NotFound):
+    """There is no hook with this name."""
+
+    code = "hook_not_found"
 
 
 class Conflict(Refused):
@@ -252,6 +264,12 @@ class TooManyApprovals(LimitReached):
     """Too many approvals wait for a decision, or are given for always."""
 
     code = "approvals_full"
+
+
+class RateLimited(LimitReached):
+    """Too many requests came within a minute, or are open."""
+
+    code = "rate_limited"
 
 
 class Busy(Unavailable):

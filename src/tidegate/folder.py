@@ -15,6 +15,7 @@ TOKEN_VARIABLE = "TIDEGATE_TOKEN"  # noqa: S105 - the name of a variable, not a 
 TOKEN_FILE = "token"  # noqa: S105 - the name of a file, not a token
 CARD_FILE = "gateway.json"
 WORKSPACE = "workspace"
+SKILLS = "skills"
 MIN_TOKEN = 16
 
 
@@ -46,7 +47,7 @@ def prepare(folder: Path) -> None:
 
 
 def workspace(folder: Path) -> Path:
-    """Create the folder for the files of agents that have none of their own, and return it.
+    """Create the folder for the files of agents that have none of their own, with one for skills, and return it.
 
     Raises:
         StorageFailed: It cannot be created.
@@ -54,6 +55,7 @@ def workspace(folder: Path) -> Path:
     place = folder / WORKSPACE
     try:
         place.mkdir(mode=0o700, exist_ok=True)
+        (place / SKILLS).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise StorageFailed(f"{str(place)!r} cannot be created: {error.strerror}") from error
     return place

@@ -14,6 +14,7 @@ SessionId = NewType("SessionId", str)
 RunId = NewType("RunId", str)
 BlobHash = NewType("BlobHash", str)
 ApprovalId = NewType("ApprovalId", str)
+DeliveryId = NewType("DeliveryId", str)
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _KEY = re.compile(r"[A-Za-z0-9._:@+!~=-]{1,256}")

@@ -7,7 +7,7 @@ characters are escaped by the renderers, and long values are cut, so that a log 
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 # structlog imports rich wherever it is installed, for coloured tracebacks: 4 MB that a gateway has no use for. A module
 # that is None cannot be imported; afterwards commands that print tables can.
@@ -40,7 +40,7 @@ def setup(level: int = logging.INFO) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
 
@@ -49,6 +49,18 @@ def get(name: str) -> Logger:
     """Return the logger for one part of the house."""
     logger: Logger = structlog.get_logger(part=name)
     return logger
+
+
+class _Stderr:
+    """Standard error as it is when a line is written: loggers outlive the stream that there was at first."""
+
+    def write(self, text: str) -> int:
+        """Write a line."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Hand it on."""
+        sys.stderr.flush()
 
 
 def _cut_and_escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

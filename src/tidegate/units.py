@@ -47,6 +47,14 @@ def print_duration(ms: int) -> str:
     return f"{ms // _DURATIONS[unit]}{unit}"
 
 
+def exact_size(count: int) -> str:
+    """Print a number of bytes in the largest unit that divides it, as ``size_bytes`` reads it."""
+    if count == 0:
+        return "0B"
+    unit = next(name for name in ("TB", "GB", "MB", "KB", "B") if count % _SIZES[name] == 0)
+    return f"{count // _SIZES[unit]}{unit}"
+
+
 def print_size(count: float) -> str:
     """Print a number of bytes for people, with one decimal above 1 KB."""
     size = float(count)

@@ -7,7 +7,13 @@ import pytest
 from gateway_process import TOKEN, WAIT_S, GatewayProcess, error_of, refused_start
 
 ANY = "0.0.0.0"  # noqa: S104 - it is refused
-OPEN = {("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/ui/{file}")}
+OPEN = {
+    ("GET", "/"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/ui/{file}"),
+    ("POST", "/hooks/{name}"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +53,14 @@ def raw(gateway: GatewayProcess, *headers: str, target: str = "/api/status") -> 
 
 
 def test_every_route_needs_the_token(gateway: GatewayProcess) -> None:
-    """Without a token every route is 401, but for health, readiness and the page."""
+    """Without a token every route is 401, but for health, readiness, the page and what is signed instead."""
     found = routes(gateway)
     assert set(found) > OPEN
     for method, path in found:
         response = gateway.http.request(method, concrete(path), headers={"Authorization": ""})
-        if (method, path) in OPEN:
+        if (method, path) == ("POST", "/hooks/{name}"):
+            assert error_of(response) == (404, "hook_not_found")
+        elif (method, path) in OPEN:
             assert response.status_code == 200, path
         else:
             assert response.status_code == 401, (method, path)

@@ -46,7 +46,9 @@ def expected() -> dict[str, list[tuple[str, frozenset[tuple[str, str]]]]]:
         for lane, s in product(LANES, ("queued", "running", "waiting", "done"))
     ]
     zero += [series("run_seconds_count", lane=lane, outcome=one) for lane, one in product(LANES, OUTCOMES)]
-    zero += [series(name) for name in ("sessions_overdue", "blobs", "blob_bytes", "blob_references")]
+    zero += [
+        series(name) for name in ("sessions_overdue", "blobs", "blob_bytes", "blob_references", "snapshots")
+    ]
     zero += [
         series("refused_total", reason=reason) for reason in ("queue_full", "session_busy", "max_running")
     ]
@@ -96,7 +98,8 @@ def test_use_adds_no_series(gateway: GatewayProcess) -> None:
     assert not any("counted" in value for _, labels in after for _, value in labels)
     assert after[series("refused_total", reason="too_large")] == 1
     assert after[series("run_seconds_count", lane="interactive", outcome="ok")] == 4
-    assert (after[series("blobs")], after[series("blob_bytes")]) == (1, 100_000)
+    sizes = [100_000, *(skill["bytes"] for skill in gateway.get("/api/skills")["skills"] if skill["used"])]
+    assert (after[series("blobs")], after[series("blob_bytes")]) == (len(sizes), sum(sizes))
 
 
 def test_transitions_add_up_to_the_sessions(gateway: GatewayProcess) -> None:

@@ -26,7 +26,7 @@ from tidegate.errors import (
 )
 from tidegate.runtime import mover
 from tidegate.store.port import Admission
-from work import LANES, offer, order, receipt, say
+from work import LANES, offer, offered, order, receipt, say
 
 EXAMPLES = int(100 * float(os.environ.get("TIDEGATE_EXAMPLES", "1")))
 SPANS_MS = [1, SECOND_MS, 6 * MINUTE_MS, 11 * MINUTE_MS, 2 * HOUR_MS, DAY_MS, 40 * DAY_MS]
@@ -38,6 +38,7 @@ TEXTS = {
     "spilled": "é" * 40_000,
     "escaped": "\x01" * 30_000,
 }
+SKILLS = ["one", "two", "three"]
 ANY = st.integers(0, 999)
 POLICY = st.sampled_from([PolicyName.SUBAGENT, *PolicyName])
 NAME = st.sampled_from(["spilled", *TEXTS])
@@ -84,7 +85,7 @@ class Lives(Living):
 
     @rule(policy=POLICY, key=st.integers(0, 3), name=NAME, parent=ANY)
     def admit(self, policy: PolicyName, key: int, name: str, parent: int) -> None:
-        """Bring a piece of work to a new or known session."""
+        """Bring a piece of work to a new or known session, with the skills of the moment."""
         self.count += 1
         text = TEXTS[name]
         self._admit(
@@ -94,8 +95,14 @@ class Lives(Living):
                 text=f"{self.count} {text}" if len(text) < 100 else text,
                 parent=self.parent(parent) if policy is PolicyName.SUBAGENT else None,
                 group="job" if policy is PolicyName.CRON else None,
+                skills=self.skills,
             )
         )
+
+    @rule(names=st.sets(st.sampled_from(SKILLS)), text=st.sampled_from(["a", "b", TEXTS["spilled"]]))
+    def change_skills(self, names: set[str], text: str) -> None:
+        """Let the agent have other skills from now on; one of them may be the text of a message."""
+        self.skills = offered({name: f"{name} {text}" if len(text) < 10 else text for name in names})
 
     @rule(policy=POLICY, key=st.integers(0, 2), text=st.sampled_from(["one", "two"]))
     def admit_once(self, policy: PolicyName, key: int, text: str) -> None:
@@ -119,6 +126,7 @@ class Lives(Living):
         key, policy = admission.key, admission.birth.policy
         before = self.store.session(key) if key else None
         is_full = self.is_full(policy)
+        wanted = self.skills.snapshot.name if self.skills.snapshot.skills else None
         try:
             admitted = self.do(self.store.admit(admission))
         except SessionFinished:
@@ -132,6 +140,9 @@ class Lives(Living):
             return
         assert not is_full or (before is not None and before.is_live)
         assert before is None or admitted.session.id == before.id
+        if admission.skills is not None:
+            is_fresh = before is None or (policy.is_conversation and before.turn_at is None)
+            assert admitted.session.snapshot == (wanted if is_fresh or before is None else before.snapshot)
         text = admission.bodies[0].text
         self.ledger.admitted(admitted, text)
         if admission.receipt is not None:

@@ -55,7 +55,7 @@ def test_what_is_shown_can_be_read(tmp_path: Path) -> None:
     first, second = tmp_path / "first.toml", tmp_path / "second.toml"
     first.write_text(
         '[gateway]\nallowed_hosts = ["a.example"]\n[agents.main]\ninstructions = "Say \\"é\\"\\n\\u007f"\n'
-        'tools = ["recall"]\n[agents.b]\n[lifecycle.cron]\nkeep = 3\n[model]\napi_key_env = "KEY"\n',
+        'tools = ["read_file"]\n[agents.b]\n[lifecycle.cron]\nkeep = 3\n[model]\napi_key_env = "KEY"\n',
     )
     second.write_text(run("show", "--config", first).stdout)
     one, two = read(first), read(second)

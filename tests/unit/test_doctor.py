@@ -77,6 +77,7 @@ SPOILED: dict[str, Callable[[Path], None]] = {
     "tallies": lambda folder: spoil(folder, "UPDATE tallies SET count = count + 1 WHERE family = 'session'"),
     "entries": lambda folder: spoil(folder, "UPDATE entries SET checksum = checksum + 1 WHERE seq = 1"),
     "segments": lambda folder: spoil(folder, "UPDATE segments SET digest = zeroblob(16)"),
+    "snapshots": lambda folder: spoil(folder, "INSERT INTO snapshots VALUES ('x')"),
     "blobs": lambda folder: spoil(folder, "UPDATE chunks SET body = zeroblob(length(body)) WHERE part = 0"),
 }
 

@@ -11,7 +11,7 @@ from tidegate.domain.run import Lane, RunState
 from tidegate.domain.session import Outcome, PolicyName, State
 from tidegate.errors import BadText, QueueFull, RunNotFound, SessionBusy, Stopping, TooLarge, TooManySessions
 from tidegate.runtime import mover
-from tidegate.runtime.intake import MAX_MESSAGE_BYTES, Intake
+from tidegate.runtime.intake import MAX_MESSAGE_BYTES, Bounds, Intake
 
 TWO = {
     **DEFAULTS,
@@ -88,7 +88,7 @@ def test_queues_are_bounded(tmp_path: Path) -> None:
     async def main() -> None:
         async with inside(tmp_path) as here:
             here.runner.stop()
-            here.intake = Intake(here.store, here.bus, max_queued=3, max_open=2)
+            here.intake = Intake(here.store, here.bus, bounds=Bounds(3, 2))
             for key in ("a", "a"):
                 await here.send(key, "x")
             with pytest.raises(SessionBusy):

@@ -83,6 +83,22 @@ def test_sleep_calls_wait(asked: str, arguments: str) -> None:
     assert ask(message, Result(tool="wait", call_id=only.call_id, text="waited")).text == f"slept {asked}"
 
 
+@pytest.mark.parametrize(
+    ("message", "tool", "arguments", "answer"),
+    [
+        ("/read a/b c.txt", "read_file", '{"path":"a/b c.txt"}', "result"),
+        ("/write a/b two  words\n", "write_file", '{"path":"a/b","text":"two  words\\n"}', "wrote a/b"),
+        ("/run sh -c 'a  b' *", "shell", '{"argv":["sh","-c","a  b","*"]}', "result"),
+    ],
+)
+def test_a_command_calls_its_tool(message: str, tool: str, arguments: str, answer: str) -> None:
+    """/read, /write and /run call a tool with what follows, then answer what came of it."""
+    (only,) = ask(User(text=message)).calls
+    assert (only.tool, only.arguments) == (tool, arguments)
+    result = Result(tool=tool, call_id=only.call_id, text="result")
+    assert ask(User(text=message), result).text == answer
+
+
 @pytest.mark.parametrize("command", ["/big 9", "/sleep 1"])
 def test_an_error_is_passed_on(command: str) -> None:
     """When the tool failed, its error is the answer."""
@@ -101,6 +117,11 @@ def test_an_error_is_passed_on(command: str) -> None:
         ("/big ٣", "/big BYTES"),
         (f"/big {'9' * 5000}", "/big BYTES"),
         ("/sleep nan", "/sleep SECONDS"),
+        ("/read ", "/read PATH"),
+        ("/write a", "/write PATH TEXT"),
+        ("/write  text", "/write PATH TEXT"),
+        ("/run ", "/run ARGV"),
+        ("/run 'a", "/run ARGV"),
         ("/sleep 1e9", "/sleep SECONDS"),
     ],
 )

@@ -11,7 +11,7 @@ from tidegate.store import rows
 
 SESSION = (
     *("S", "k", "cron", "archived", "timed_out", "P", "job:x:failed", "main", "title"),
-    *(1, 2, 3, None, None, 6, "deleted", 7, 5, 99, 1, 12, 13, 14, 15, "R", 1),
+    *(1, 2, 3, None, None, 6, "deleted", 7, 5, 99, 1, 12, 13, 14, 15, "R", 1, "snap"),
 )
 RUN = (
     *(4, "R", "S", "cron", "firing", "done", "failed", "why", 3, 2, 10, 20, 5, 100, 101, 102),
@@ -50,6 +50,7 @@ def test_a_session() -> None:
         max_runtime_ms=15,
         root=SessionId("R"),
         depth=1,
+        snapshot="snap",
     )
 
 

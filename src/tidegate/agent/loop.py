@@ -7,20 +7,22 @@ know who keeps.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from tidegate.agent.model import Answer, Delta, Model, ToolCall
-from tidegate.agent.prompt import build, open_calls
+from tidegate.agent.prompt import build, catalog_bytes, open_calls, with_catalog
+from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.tools import Caller, Later, ToolBox, failed, interrupted
 from tidegate.domain.approval import MAX_ARGUMENT_BYTES, Question, Verdict
 from tidegate.domain.budget import Budget
 from tidegate.domain.entry import Assistant, Body, Call, Notice, Result
 from tidegate.domain.run import Step, Usage
 from tidegate.errors import ModelFailed, Refused
+from tidegate.ids import SessionId
 
 NAME_CHARS = 128
 DENIED = "denied: the owner does not allow this call; it was not carried out"
@@ -36,6 +38,11 @@ class OverBudget(Refused):
     code = "over_budget"
 
 
+async def no_skills(_session: SessionId, _max_bytes: int) -> str:
+    """Tell of no skills."""
+    return ""
+
+
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """Who answers: a model, its instructions, its tools and what one run of it may spend."""
 
@@ -46,6 +53,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget
     #: how much of a transcript the model gets to read
     max_prompt_bytes: int
+    #: tells which skills a session has, in about so many bytes; nothing where it has none
+    catalog: Callable[[SessionId, int], Awaitable[str]] = no_skills
 
 
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +92,7 @@ async def run(
         OverBudget: The run may not ask again.
         ModelFailed: The provider failed.
     """
+    agent = await _equipped(agent, journal.caller.session)
     bodies = list(history)
     calls, are_new = open_calls(bodies), False
     while True:
@@ -104,6 +114,18 @@ async def run(
             return step
         bodies += await journal.keep(step)
         calls, are_new = [_named(call) for call in answer.calls], True
+
+
+async def _equipped(agent: Agent, session: SessionId) -> Agent:
+    """Return the agent as a session sees it: told of its skills, or without the tool that reads them."""
+    catalog = await agent.catalog(session, catalog_bytes(agent.max_prompt_bytes))
+    if not catalog:
+        return msgspec.structs.replace(agent, tools=agent.tools.without(SKILL_TOOL))
+    return msgspec.structs.replace(
+        agent,
+        instructions=with_catalog(agent.instructions, catalog),
+        max_prompt_bytes=agent.max_prompt_bytes - len(catalog.encode()),
+    )
 
 
 class _Settled(NamedTuple):

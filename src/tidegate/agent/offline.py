@@ -7,6 +7,7 @@ alone, which starts at the last user message; the same prompt always gets the sa
 
 import asyncio
 import re
+import shlex
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated
@@ -14,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from tidegate.agent.model import Answer, Delta, Prompt, ToolCall
-from tidegate.agent.tools import MAX_RESULT_BYTES, Caller, Tool, decoded, spec
+from tidegate.agent.tools import MAX_RESULT_BYTES, Caller, Reach, Tool, decoded, spec
 from tidegate.domain.entry import Body, Result, User, text_bytes
 from tidegate.domain.run import Usage
 
@@ -24,6 +25,7 @@ QUOTE_CHARS = 200
 CHARS_PER_TOKEN = 4  # an estimate, as good as any without a tokenizer
 
 _COMMAND = re.compile(r"/([a-z]+)(?:\s(.*))?", re.DOTALL)
+_HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*$", re.MULTILINE)
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/"
 
 
@@ -85,11 +87,13 @@ def offline_tools() -> list[Tool]:
             spec=spec("emit", "Answer text of this many bytes.", _Emit),
             run=decoded(_Emit, _emit),
             is_idempotent=True,
+            reach=Reach.READ,
         ),
         Tool(
             spec=spec("wait", "Wait for this many seconds.", _Wait),
             run=decoded(_Wait, _wait),
             is_idempotent=True,
+            reach=Reach.READ,
             deadline_s=MAX_WAIT_S + 60,
         ),
     ]
@@ -148,6 +152,38 @@ def _sleep(turn: Turn) -> str | ToolCall | None:
     return turn.call("wait", seconds=float(argument)) if is_number else None
 
 
+def _run(turn: Turn) -> str | ToolCall | None:
+    if turn.result is not None:
+        return turn.result.text
+    try:
+        argv = shlex.split(turn.argument)
+    except ValueError:  # a quotation without an end
+        return None
+    return turn.call("shell", argv=argv) if argv else None
+
+
+def _read(turn: Turn) -> str | ToolCall | None:
+    if turn.result is not None:
+        return turn.result.text
+    path = turn.argument.strip()
+    return turn.call("read_file", path=path) if path else None
+
+
+def _write(turn: Turn) -> str | ToolCall | None:
+    path, blank, text = turn.argument.partition(" ")
+    if turn.result is not None:
+        return f"wrote {path}"
+    return turn.call("write_file", path=path, text=text) if path and blank else None
+
+
+def _skill(turn: Turn) -> str | ToolCall | None:
+    argument = turn.argument.strip()
+    if turn.result is not None:
+        heading = _HEADING.search(turn.result.text)
+        return heading[1] if heading else f"the skill {argument} has no heading"
+    return turn.call("skill", name=argument) if argument else None
+
+
 def _spawn(turn: Turn) -> str | Sequence[ToolCall] | None:
     match = re.fullmatch(r"\s*([1-9][0-9]{0,2})\s+(\S.*)", turn.argument, re.DOTALL)
     if not turn.results and match:
@@ -172,6 +208,10 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "echo": Command(usage="/echo TEXT", obey=_echo),
         "big": Command(usage="/big BYTES", obey=_big),
         "sleep": Command(usage="/sleep SECONDS", obey=_sleep),
+        "read": Command(usage="/read PATH", obey=_read),
+        "write": Command(usage="/write PATH TEXT", obey=_write),
+        "run": Command(usage="/run ARGV", obey=_run),
+        "skill": Command(usage="/skill NAME", obey=_skill),
         "spawn": Command(usage="/spawn N TASK", obey=_spawn, reads_errors=True),
     }
 )

@@ -7,12 +7,24 @@ from tidegate.agent.tools import interrupted
 from tidegate.domain.entry import Body, Call, Notice, Result, User, opaque_of
 
 BYTES_PER_TOKEN = 4  # a rough rule for English; providers count for real
+CATALOG_SHARE = 20  # of a prompt, the part that skills are told in,
+MAX_CATALOG_BYTES = 16 << 10  # up to this
 
 
 def build(instructions: str, bodies: Sequence[Body], tools: Sequence[ToolSpec], max_bytes: int) -> Prompt:
     """Build a prompt from the newest turns that fit into *max_bytes* of text; the last turn always stays."""
     kept = _newest_turns([body for body in bodies if not isinstance(body, Notice)], max_bytes)
     return Prompt(instructions=instructions, bodies=list(_paired(kept)), tools=tools)
+
+
+def catalog_bytes(max_prompt_bytes: int) -> int:
+    """Return how many bytes there are to tell of skills."""
+    return min(MAX_CATALOG_BYTES, max_prompt_bytes // CATALOG_SHARE)
+
+
+def with_catalog(instructions: str, catalog: str) -> str:
+    """Return instructions followed by what is told of skills."""
+    return f"{instructions}\n\n{catalog}" if instructions else catalog
 
 
 def open_calls(bodies: Sequence[Body]) -> list[ToolCall]:

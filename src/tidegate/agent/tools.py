@@ -7,6 +7,7 @@ argument included, becomes a result that the model can read; only a cancelled ru
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
@@ -51,6 +52,17 @@ class Later(msgspec.Struct, frozen=True):
     """Instead of a result: it will be written to the transcript by somebody else, once it is there."""
 
 
+class Reach(StrEnum):
+    """How far a tool reaches; what comes from outside has by itself only those that read."""
+
+    #: it looks at what the gateway has, and changes nothing
+    READ = "read"
+    #: it changes something, or has somebody else do so
+    WRITE = "write"
+    #: it sends something out of the house, an address included
+    OUT = "out"
+
+
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """Something a model may call."""
 
@@ -61,6 +73,7 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     is_idempotent: bool = False
     #: a person has to allow each call
     asks: bool = False
+    reach: Reach = Reach.WRITE
     deadline_s: float = 120.0
 
 
@@ -97,6 +110,12 @@ class ToolBox:
         """The tools as the model sees them."""
         return [tool.spec for tool in self._tools.values()]
 
+    def without(self, name: str) -> "ToolBox":
+        """Return the same tools but one."""
+        if name not in self._tools:
+            return self
+        return ToolBox([tool for tool in self._tools.values() if tool.spec.name != name])
+
     def is_idempotent(self, name: str) -> bool:
         """Whether a call whose outcome is unknown may be repeated."""
         return name in self._tools and self._tools[name].is_idempotent
@@ -108,6 +127,10 @@ class ToolBox:
     def only(self, names: Collection[str]) -> "ToolBox":
         """Return a box with those of the tools that are named."""
         return ToolBox([tool for name, tool in self._tools.items() if name in names])
+
+    def reading(self) -> "ToolBox":
+        """Return a box with those of the tools that only read."""
+        return ToolBox([tool for tool in self._tools.values() if tool.reach is Reach.READ])
 
     @property
     def names(self) -> AbstractSet[str]:

@@ -20,6 +20,7 @@ from tidegate.config import (
     read,
     state_folder,
 )
+from tidegate.config.source import sources
 from tidegate.domain.policy import Policy, policies
 from tidegate.errors import ConfigError
 from tidegate.units import print_duration
@@ -94,10 +95,10 @@ def init(config: Path | None, state: Path | None, *, as_json: bool, force: bool)
 def _found(tree: Config) -> Iterator[str]:
     """Yield in a few lines what a configuration sets up, and what it still needs from outside."""
     agents, model = list(tree.agents), tree.model
+    main = sources(tree, tree.agents[agents[0]])[0]
     yield f"serves {tree.gateway.host}:{tree.gateway.port}"
     yield f"{len(agents)} agent{'s' * (len(agents) > 1)}: {', '.join(agents)}"
-    is_offline = model.provider == "offline"
-    yield "model: offline, not an LLM" if is_offline else f"model: {model.name} at {model.base_url}"
+    yield "model: offline, not an LLM" if main.is_offline else f"model: {main.model} at {main.base_url}"
     if tree.lifecycle:
         yield f"lifecycle changed for {', '.join(tree.lifecycle)}"
     if model.api_key_env and not os.environ.get(model.api_key_env):

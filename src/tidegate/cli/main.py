@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "chat": Place("tidegate.cli.chat", "chat", "Talk to an agent."),
         "approvals": Place("tidegate.cli.approvals", "approvals", "Decide on calls that wait for a person."),
         "sessions": Place("tidegate.cli.sessions", "sessions", "List, show, keep and delete sessions."),
+        "skills": Place("tidegate.cli.skills", "skills", "List, show and check skills."),
         "sweep": Place("tidegate.cli.sweep", "sweep", "Carry out now what is due."),
         "config": Place("tidegate.cli.config", "config", "Show, check or write the configuration."),
         "doctor": Place("tidegate.cli.doctor", "doctor", "Check that what is stored is sound."),

@@ -19,7 +19,9 @@ from tidegate.config.tree import (
     Approvals,
     Backup,
     Config,
+    Egress,
     Gateway,
+    Hook,
     Lifecycle,
     Model,
     Provider,
@@ -27,6 +29,7 @@ from tidegate.config.tree import (
     Store,
     Subagents,
     Sweep,
+    Webhook,
 )
 from tidegate.errors import ConfigError
 
@@ -37,7 +40,9 @@ __all__ = [
     "Approvals",
     "Backup",
     "Config",
+    "Egress",
     "Gateway",
+    "Hook",
     "Lifecycle",
     "Model",
     "Provider",
@@ -45,6 +50,8 @@ __all__ = [
     "Store",
     "Subagents",
     "Sweep",
+    "Webhook",
+    "config_home",
     "effective",
     "example",
     "find",
@@ -69,9 +76,14 @@ def state_folder(option: Path | None = None) -> Path:
     return folder.absolute()
 
 
+def config_home() -> Path:
+    """Return the user's folder for configurations."""
+    return _xdg("XDG_CONFIG_HOME", ".config")
+
+
 def places(state: Path) -> tuple[Path, Path]:
     """Return where a configuration is looked for when none is named, the first one first."""
-    return state / FILE_NAME, _xdg("XDG_CONFIG_HOME", ".config") / "tidegate" / FILE_NAME
+    return state / FILE_NAME, config_home() / "tidegate" / FILE_NAME
 
 
 def find(config: Path | None, state: Path) -> Path | None:
@@ -138,8 +150,11 @@ def effective(config: Config) -> dict[str, object]:
         "lifecycle": {kind: written(lifecycle) for kind, lifecycle in config.lifecycle.items()},
         "sweep": written(config.sweep),
         "runs": written(config.runs),
+        "egress": written(config.egress),
         "approvals": written(config.approvals),
         "subagents": written(config.subagents),
+        "hooks": {name: written(hook) for name, hook in config.hooks.items()},
+        "webhooks": {name: written(webhook) for name, webhook in config.webhooks.items()},
         "backup": written(config.backup),
     }
 

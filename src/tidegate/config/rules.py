@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
+from tidegate.config import hooks
 from tidegate.config.place import Keys
 from tidegate.config.preset import PRESETS
 from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
@@ -16,11 +17,15 @@ from tidegate.config.source import sources
 from tidegate.config.tree import (
     LIFECYCLE_KEYS,
     OFFLINE,
+    OFFLINE_TOOLS,
+    TOOLS,
     Agent,
     Approvals,
     Backup,
     Config,
+    Egress,
     Gateway,
+    Hook,
     Lifecycle,
     Model,
     Provider,
@@ -28,7 +33,9 @@ from tidegate.config.tree import (
     Store,
     Subagents,
     Sweep,
+    Webhook,
 )
+from tidegate.egress.address import rule
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -45,6 +52,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "model": Model,
         "sweep": Sweep,
         "runs": Runs,
+        "egress": Egress,
         "approvals": Approvals,
         "subagents": Subagents,
         "backup": Backup,
@@ -67,6 +75,10 @@ def build(document: Table, folder: Path) -> Config:
             parts[name] = _agents(table_of(value, at), folder)
         elif name == "lifecycle":
             parts[name] = _lifecycle(table_of(value, at), folder)
+        elif name == "hooks":
+            parts[name] = hooks.named(Hook, table_of(value, at), at, folder)
+        elif name == "webhooks":
+            parts[name] = hooks.named(Webhook, table_of(value, at), at, folder)
         elif name in _SECTIONS:
             parts[name] = section(_SECTIONS[name], value, at, folder)
         else:
@@ -75,7 +87,7 @@ def build(document: Table, folder: Path) -> Config:
 
 
 def _refuse(name: str, value: object) -> None:
-    hint = suggestion(name, [*_SECTIONS, "providers", "agents", "lifecycle"])
+    hint = suggestion(name, [*_SECTIONS, "providers", "agents", "lifecycle", "hooks", "webhooks"])
     if isinstance(value, dict | list):
         raise WrongError((name,), None, "there is no such section", hint)
     raise WrongError((), name, "a key stands in a section", hint)
@@ -142,7 +154,10 @@ def check(config: Config) -> None:
     _check_model(config.model, config.providers)
     for name, agent in config.agents.items():
         _check_agent(name, agent, config)
+        _check_tools(name, agent, config)
+    _check_egress(config.egress)
     _check_night(config.backup)
+    hooks.check(config)
 
 
 def _check_names(gateway: Gateway) -> None:
@@ -241,6 +256,29 @@ def _check_key(at: Keys, place: Model | Provider) -> None:
     if place.api_key_env and not _VARIABLE.fullmatch(place.api_key_env):
         hint = "write the name of the variable, never the key itself"
         raise WrongError(at, "api_key_env", "this is no name of an environment variable", hint)
+
+
+def _check_tools(name: str, agent: Agent, config: Config) -> None:
+    at = ("agents", name)
+    is_offline = any(source.is_offline for source in sources(config, agent))
+    known = [tool for tool in TOOLS if is_offline or tool not in OFFLINE_TOOLS]
+    for tool in agent.tools or ():
+        if tool not in known:
+            raise WrongError(at, "tools", f"there is no tool {tool[:80]!r}", suggestion(tool, known))
+    if agent.workspace is not None and not agent.workspace.is_dir():
+        what = f"{str(agent.workspace)!r} is no folder"
+        raise WrongError(at, "workspace", what, "create it first; the default one is made by itself")
+
+
+def _check_egress(egress: Egress) -> None:
+    hint = 'write for example "10.0.0.5", "192.168.1.0/24" or "intranet.example"'
+    for key, entries in (("allow", egress.allow), ("deny", egress.deny)):
+        for entry in entries:
+            try:
+                rule(entry)
+            except ValueError:
+                what = f"{entry[:80]!r} is no address, network or name"
+                raise WrongError(("egress",), key, what, hint) from None
 
 
 def _check_night(backup: Backup) -> None:

@@ -1,7 +1,8 @@
 """Tables of a TOML file as frozen structs, and back; what is unknown or of the wrong type is refused.
 
-An attribute that ends in ``_ms`` is a duration: in the file its key has no such ending and its value is text
-such as ``"30m"``; ``"never"`` is None where the type has it. A `Path` is taken from the folder of the file.
+An attribute that ends in ``_ms`` is a duration, one in ``_bytes`` a size: in the file its key has no such ending and
+its value is text such as ``"30m"`` or ``"2GB"``; ``"never"`` is None where the type has it. A `Path` is taken from the
+folder of the file.
 Which tables there are, and which values make sense together, is left to `rules`.
 """
 
@@ -21,7 +22,7 @@ from msgspec.structs import FieldInfo, fields
 
 from tidegate.config.place import Keys, line_of, syntax_line
 from tidegate.errors import ConfigError
-from tidegate.units import duration_ms, print_duration
+from tidegate.units import duration_ms, exact_size, print_duration, size_bytes
 
 MAX_FILE_BYTES = 256 * 1024
 
@@ -42,7 +43,7 @@ class Section(
     frozen=True,
     kw_only=True,
     forbid_unknown_fields=True,
-    rename=lambda name: name.removesuffix("_ms"),
+    rename=lambda name: name.removesuffix("_ms").removesuffix("_bytes"),
 ):
     """One table of the file."""
 
@@ -148,6 +149,10 @@ def _value(field: FieldInfo, value: object, folder: Path) -> object:
         if not isinstance(value, str):
             raise ValueError('expected a duration in quotes, such as "30s", "45m", "36h" or "30d"')
         value = None if value == "never" and NoneType in get_args(field.type) else duration_ms(value)
+    if _is_size(field):
+        if not isinstance(value, str):
+            raise ValueError('expected a size in quotes, such as "64KB" or "2GB"')
+        value = size_bytes(value)
     return msgspec.convert(value, field.type, dec_hook=partial(_path, folder))
 
 
@@ -178,7 +183,7 @@ def _explained(field: FieldInfo, error: ValueError) -> tuple[str, str]:
 def _out_of_range(field: FieldInfo, sign: str, bound: int) -> str:
     if _is_duration(field) and bound == 1:
         return "must be longer than 0s"
-    limit = print_duration(bound) if _is_duration(field) else str(bound)
+    limit = _plain(field, bound)
     return f"must be at {'least' if sign == '>=' else 'most'} {limit}"
 
 
@@ -186,11 +191,17 @@ def _is_duration(field: FieldInfo) -> bool:
     return field.name.endswith("_ms")
 
 
+def _is_size(field: FieldInfo) -> bool:
+    return field.name.endswith("_bytes")
+
+
 def _plain(field: FieldInfo, value: object) -> object:
     if _is_duration(field):
         return print_duration(value) if isinstance(value, int) else "never"
+    if _is_size(field) and isinstance(value, int):
+        return exact_size(value)
     if isinstance(value, tuple):
-        return list(value)
+        return [str(item) if isinstance(item, Path) else item for item in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import force_setattr
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from tidegate.config import secret
 from tidegate.config.section import Section
 
 OFFLINE = "offline"  # the provider, and the model, that needs no network
@@ -27,6 +28,21 @@ LIFECYCLE_KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
         "api_named": _BOUNDED - {"archive_after"} | {"idle_after"},
     }
 )
+
+#: the names of tools; the last ones exist with the offline model alone
+TOOLS = (
+    "list_files",
+    "read_file",
+    "write_file",
+    "edit_file",
+    "web_fetch",
+    "session_status",
+    "spawn_agent",
+    "shell",
+    "emit",
+    "wait",
+)
+OFFLINE_TOOLS = frozenset({"emit", "wait"})
 
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
@@ -118,6 +134,10 @@ class Agent(Section, frozen=True, kw_only=True):
     may_spawn: tuple[str, ...] = ()
     #: the folder that its files are in; None is `folder.workspace`
     workspace: Path | None = None
+    #: folders of skills, whose word counts after the workspace's and before the user's
+    skills: tuple[Path, ...] = ()
+    #: names of skills; None is all
+    allow_skills: tuple[str, ...] | None = None
     max_steps: Count = 50
     max_tokens: Count = 2_000_000
     max_time_ms: Positive = 30 * MINUTE_MS
@@ -185,6 +205,13 @@ class Approvals(Section, frozen=True, kw_only=True):
     expire_after_ms: Annotated[int, Meta(ge=SECOND_MS, le=365 * DAY_MS)] = DAY_MS
 
 
+class Egress(Section, frozen=True, kw_only=True):
+    """Where requests may go beyond the public network, and where never; addresses, networks and names."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
 class Subagents(Section, frozen=True, kw_only=True):
     """How far a tree of sub-agents may grow; finished ones do not count."""
 
@@ -193,6 +220,55 @@ class Subagents(Section, frozen=True, kw_only=True):
     children: Annotated[int, Meta(ge=1, le=1_000)] = 5
     #: of one root
     descendants: Annotated[int, Meta(ge=1, le=10_000)] = 25
+
+
+class Hook(Section, frozen=True, kw_only=True):
+    """What a call of one webhook from outside starts."""
+
+    #: names of environment variables, and files, that hold a secret each; any of them may have signed
+    secret_env: tuple[str, ...] = ()
+    secret_file: tuple[Path, ...] = ()
+    #: by default the first one
+    agent: str = ""
+    #: what the agent is told, as in `template`
+    template: str = "{body}"
+    #: ``isolated``: a session of its own for each call; ``chat:KEY``: a message in that chat
+    session: str = "isolated"
+    #: names of tools out of the agent's; None is those that only read
+    tools: tuple[str, ...] | None = None
+    max_body_bytes: Annotated[int, Meta(ge=1, le=1 << 20)] = 256 << 10
+    #: calls a minute
+    rate: Annotated[int, Meta(ge=1, le=60_000)] = 60
+
+    @property
+    def chat(self) -> str | None:
+        """The key of the chat that it writes to."""
+        return self.session.partition(":")[2] or None
+
+    def secrets(self, name: str) -> Sequence[bytes]:
+        """Return its secrets.
+
+        Raises:
+            ConfigError: One is missing, or is none.
+        """
+        return secret.read(f"[hooks.{name}]", self.secret_env, self.secret_file)
+
+
+class Webhook(Section, frozen=True, kw_only=True):
+    """Somebody outside who is told."""
+
+    url: str = ""
+    #: as in `Hook`; every one of them signs
+    secret_env: tuple[str, ...] = ()
+    secret_file: tuple[Path, ...] = ()
+
+    def secrets(self, name: str) -> Sequence[bytes]:
+        """Return its secrets.
+
+        Raises:
+            ConfigError: One is missing, or is none.
+        """
+        return secret.read(f"[webhooks.{name}]", self.secret_env, self.secret_file)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -206,6 +282,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lifecycle: Mapping[str, Lifecycle] = MappingProxyType({})
     sweep: Sweep = Sweep()
     runs: Runs = Runs()
+    egress: Egress = Egress()
     approvals: Approvals = Approvals()
     subagents: Subagents = Subagents()
+    hooks: Mapping[str, Hook] = MappingProxyType({})
+    webhooks: Mapping[str, Webhook] = MappingProxyType({})
     backup: Backup = Backup()

@@ -107,6 +107,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     #: the top of the tree it stands in, and how far below it; None for a top
     root: SessionId | None = None
     depth: int = 0
+    #: the name of the snapshot of its skills; None while it has none
+    snapshot: str | None = None
 
     @property
     def kind(self) -> Kind:

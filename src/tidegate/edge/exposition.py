@@ -19,7 +19,7 @@ from tidegate.runtime.nightly import OUTCOMES
 from tidegate.store.tx import Transition
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-CACHES = frozenset({"session_heads"})  # containers that are counted in bytes
+CACHES = frozenset({"session_heads", "skill_catalogs"})  # containers that are counted in bytes
 MOVES = (
     ("none", "created"),
     ("created", "active"),
@@ -114,13 +114,25 @@ def _storage(reading: Reading) -> Iterator[Metric]:
         parts.add_metric([part], getattr(storage, part))
     yield parts
     yield _single("storage_budget_bytes", "What the state may take on disk.", math.inf)
-    yield _single("blobs", "Large texts, each stored once.", tallies.blobs)
-    yield _single("blob_bytes", "Bytes of large texts.", tallies.blob_bytes)
-    yield _single("blob_references", "References of sessions to large texts.", tallies.references)
+    yield _single("blobs", "Large texts and skills, each stored once.", tallies.blobs)
+    yield _single("blob_bytes", "Bytes of large texts and skills.", tallies.blob_bytes)
+    yield _single(
+        "blob_references",
+        "References of sessions to large texts, of snapshots to skills.",
+        tallies.references,
+    )
+    yield _single("snapshots", "Sets of skills that sessions have.", tallies.snapshots)
     approvals = _gauge("approvals", "Calls that a person was asked about, by state.", "state")
     for approval_state, count in tallies.approvals.items():
         approvals.add_metric([approval_state], count)
     yield approvals
+    outbox = _gauge("outbox", "What is to be sent to webhooks, by state.", "state")
+    for delivery_state, count in tallies.outbox.items():
+        outbox.add_metric([delivery_state], count)
+    yield outbox
+    dropped = _counter("outbox_refused", "What was to be sent to webhooks and found no room.")
+    dropped.add_metric([], tallies.outbox_refused)
+    yield dropped
     yield from _backups(reading)
     yield _single("receipts", "Idempotency keys of the last 24 hours.", tallies.receipts)
 

@@ -16,6 +16,7 @@ from tidegate.errors import BadRequest, Forbidden, NotAuthorized, TidegateError,
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
 OPEN_PREFIX = "/ui/"
+SIGNED_PREFIX = "/hooks/"  # proved by a signature, which its handler looks at
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 TOKEN_PARAMETERS = frozenset({"token", "access_token", "api_key", "key"})
 
@@ -59,8 +60,7 @@ class Guard:
             raise BadRequest(
                 "a token does not belong into a URL", hint="send it as Authorization: Bearer TOKEN"
             )
-        path = scope["path"]
-        if path not in OPEN_PATHS and not path.startswith(OPEN_PREFIX):
+        if not _is_open(scope["method"], scope["path"]):
             self._check_token(headers.get("authorization", ""))
 
     def _check_token(self, authorization: str) -> None:
@@ -69,6 +69,12 @@ class Guard:
         if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._token):
             hint = "send Authorization: Bearer TOKEN; `tidegate token` prints it"
             raise NotAuthorized("the token is wrong" if given else "the request has no token", hint=hint)
+
+
+def _is_open(method: str, path: str) -> bool:
+    if method == "POST" and path.startswith(SIGNED_PREFIX):
+        return True
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
 
 
 def _only(headers: Headers, name: str) -> str | None:

@@ -37,6 +37,8 @@ REFUSALS = (
     "stopping",
     "limit_reached",
     "too_large",
+    "bad_signature",
+    "rate_limited",
 )
 
 

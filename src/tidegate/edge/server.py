@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,6 +15,7 @@ from tidegate import log
 from tidegate.edge import openai_errors, openapi, wire
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.guard import Guard
+from tidegate.edge.lean import uvicorn
 from tidegate.edge.protocol import Protocol
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, NotFound, TidegateError

@@ -81,6 +81,7 @@ class Status:
             "storage": await self._store.storage(),
             "orphans": await self.orphans(),
             "overdue": await self._sweeper.overdue(),
+            "outbox": outbox(self._store.tallies()),
             "holds_deletes": self._sweeper.holds_deletes,
             "containers": {
                 gauge.name: {"entries": gauge.entries, "limit": gauge.limit} for gauge in self._registry
@@ -127,6 +128,12 @@ class Audit:
     def __exit__(self, *_: object) -> None:
         took_s = self._monotonic_s() - self._started_s
         self._next_s = self._monotonic_s() + max(AUDIT_S, AUDIT_SHARE * took_s)
+
+
+def outbox(tallies: Tallies) -> dict[str, int]:
+    """Return how many deliveries are in each state, and how many found no room."""
+    counts = {state.value: count for state, count in tallies.outbox.items()}
+    return counts | {"refused": tallies.outbox_refused}
 
 
 def sessions_by_kind(tallies: Tallies) -> dict[str, dict[str, int]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from tidegate.clock import iso
@@ -17,7 +17,8 @@ from tidegate.domain.approval import Approval
 from tidegate.domain.entry import Assistant, Call, Entry, Result, role_of, text_bytes, type_of
 from tidegate.domain.run import Run
 from tidegate.domain.session import Session
-from tidegate.errors import BadMessage, BadText, TidegateError, TooLarge, Unavailable
+from tidegate.errors import BadMessage, BadRequest, BadText, TidegateError, TooLarge, Unavailable
+from tidegate.units import exact_size
 
 T = TypeVar("T")
 
@@ -51,17 +52,21 @@ async def body_of(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
 
     Raises:
         TooLarge: There is more.
+        BadRequest: The client hung up.
     """
     declared = request.headers.get("content-length", "0")
     parts = bytearray()
     if not declared.isdecimal() or int(declared) <= limit:
-        async for part in request.stream():
-            parts += part
-            if len(parts) > limit:
-                break
-        else:
-            return bytes(parts)
-    raise TooLarge(f"the body has more than {limit >> 20} MiB", hint="send less at once")
+        try:
+            async for part in request.stream():
+                parts += part
+                if len(parts) > limit:
+                    break
+            else:
+                return bytes(parts)
+        except ClientDisconnect:  # nobody is there to read this, and a stranger must not fill the log
+            raise BadRequest("the client hung up before the end of the body") from None
+    raise TooLarge(f"the body has more than {exact_size(limit)}", hint="send less at once")
 
 
 def decode(body: bytes, shape: type[T]) -> T:
@@ -121,7 +126,7 @@ def session_out(session: Session, parent: str | None = None) -> dict[str, object
         "entries": session.entries,
         "hot_entries": session.hot_entries,
         "bytes": session.bytes,
-        "snapshot": None,
+        "snapshot": session.snapshot,
         "pinned": session.pinned,
     }
 

@@ -1,7 +1,8 @@
 """The one door: every piece of work becomes a run here, whoever asks for it."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Collection
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +14,8 @@ from tidegate.errors import BadText, RunNotFound, SessionRunning, Stopping, TooL
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
-from tidegate.store.port import Admission, Admitted, Birth, Receipt, Store
+from tidegate.runtime.skills import Skills
+from tidegate.store.port import Admission, Admitted, Birth, Receipt, SnapshotMissing, Store
 
 MAX_MESSAGE_BYTES = 1 << 20
 ROOM_TRIES = 3
@@ -26,6 +28,13 @@ class Seen(NamedTuple):
     entry: Entry | None
 
 
+class Bounds(NamedTuple):
+    """How many runs may be queued in a lane, and open in a session."""
+
+    max_queued: int = 1_000
+    max_open: int = 100
+
+
 class Intake:
     """Makes runs, and waits for their ends."""
 
@@ -34,14 +43,15 @@ class Intake:
         store: Store,
         bus: Bus,
         *,
-        max_queued: int = 1_000,
-        max_open: int = 100,
+        skills: Skills | None = None,
+        bounds: Bounds = Bounds(),  # noqa: B008 - it never changes
         interrupted: Collection[str] = (),
     ) -> None:
         self._store = store
         self._bus = bus
-        #: how many runs may be queued in a lane, and open in a session
-        self._bounds = {"max_queued": max_queued, "max_open": max_open}
+        self._skills = skills
+        self._stocking = asyncio.Lock()
+        self._bounds = bounds._asdict()
         #: agents whose sessions a new message interrupts
         self._interrupted = frozenset(interrupted)
         self._is_closed = False
@@ -95,11 +105,11 @@ class Intake:
         admission = msgspec.structs.replace(admission, interrupts=self._interrupts(admission), **self._bounds)
         for _ in range(ROOM_TRIES):
             try:
-                return await self._store.admit(admission)
+                return await self._admit(admission)
             except TooManySessions:
                 if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
                     raise
-        return await self._store.admit(admission)
+        return await self._admit(admission)
 
     async def outcome(self, run: Run) -> Run:
         """Wait until a run is done or waits for somebody, and return it as it is then.
@@ -169,6 +179,25 @@ class Intake:
     async def cancel(self, run: RunId) -> Run:
         """Cancel a run; idempotent."""
         return await self._store.cancel_run(run)
+
+    async def _admit(self, admission: Admission) -> Admitted:
+        """Admit with the present skills of the agent; bytes are read only of those that the store lacks."""
+        if self._skills is None:
+            return await self._store.admit(admission)
+        head = self._store.session(admission.key) if admission.key else None
+        agent = head.agent if head else admission.birth.agent
+        offered = msgspec.structs.replace(admission, skills=self._skills.offer(agent))
+        with suppress(SnapshotMissing):
+            return await self._store.admit(offered)
+        async with self._stocking:  # one reads them, the others find what it has stored
+            try:
+                return await self._store.admit(offered)
+            except SnapshotMissing as missing:
+                stocked = await self._skills.stocked(agent, missing.blobs)
+            with suppress(SnapshotMissing):  # unless another one has gone meanwhile with its last session
+                return await self._store.admit(msgspec.structs.replace(admission, skills=stocked))
+            stocked = await self._skills.stocked(agent)
+            return await self._store.admit(msgspec.structs.replace(admission, skills=stocked))
 
     def _interrupts(self, admission: Admission) -> bool:
         if admission.interrupts is None:

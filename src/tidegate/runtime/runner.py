@@ -14,7 +14,7 @@ from structlog.contextvars import bound_contextvars
 
 from tidegate import log
 from tidegate.agent import loop
-from tidegate.agent.loop import Agent, Paused
+from tidegate.agent.loop import Paused
 from tidegate.agent.model import Delta
 from tidegate.agent.prompt import open_calls
 from tidegate.agent.tools import Caller, interrupted
@@ -23,17 +23,17 @@ from tidegate.domain.approval import Question, Verdict
 from tidegate.domain.entry import Assistant, Body, Call, System, User, opaque_of
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.run import Lease, Run, Step, Usage
-from tidegate.domain.session import Kind, Outcome
+from tidegate.domain.session import Outcome
 from tidegate.errors import (
     FenceLost,
     LimitReached,
     ModelCut,
-    ModelFailed,
     StorageFailed,
     TidegateError,
     Unavailable,
 )
 from tidegate.ids import RunId, SessionId
+from tidegate.runtime.agents import Agents
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.bus import Bus, Piece
 from tidegate.runtime.lanes import Lane
@@ -55,7 +55,7 @@ class Runner:
         self,
         store: Store,
         bus: Bus,
-        agents: Mapping[str, Agent],
+        agents: Agents,
         lanes: Mapping[LaneName, Lane],
         clock: Clock,
     ) -> None:
@@ -179,29 +179,12 @@ class Runner:
         current = self._store.run(claimed.run.id)
         if current is None or current.fence != claimed.run.fence:
             raise FenceLost  # closed in the very commit that claimed it, before there was a task to stop
-        agent = self._agent_of(claimed)
+        agent = self._agents.of(claimed)
         run = claimed.run
         history = _without_lost_calls(await self._history(run.session, agent.max_prompt_bytes), run)
         caller = Caller(session=run.session, run=run.id, agent=agent.name, fence=run.fence)
         journal = RunJournal(self._store, self._bus, run.lease, caller)
         return await loop.run(agent, journal, history, run.steps, run.spent)
-
-    def _agent_of(self, claimed: Claimed) -> Agent:
-        """Return the agent of a run; a sub-agent has no tool that one above it has not, and its share of tokens."""
-        agent = self._agents.get(claimed.session.agent)
-        if agent is None:
-            raise ModelFailed(
-                f"there is no agent {claimed.session.agent!r} any more", hint="add it to the config"
-            )
-        tools, session = agent.tools, claimed.session
-        while session.kind is Kind.SUBAGENT and session.parent is not None:
-            above = self._store.session_by_id(session.parent)
-            if above is None or above.agent not in self._agents:
-                break
-            tools, session = tools.only(self._agents[above.agent].tools.names), above
-        limit = claimed.run.max_tokens
-        budget = agent.budget if limit is None else agent.budget.within(limit)
-        return msgspec.structs.replace(agent, tools=tools, budget=budget)
 
     async def _history(self, session: SessionId, max_bytes: int) -> Sequence[Body]:
         """Read the end of the transcript; what models and users said is read whole, what tools answered is not."""

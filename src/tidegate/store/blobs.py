@@ -62,12 +62,17 @@ def put(tx: Tx, session: SessionId, data: bytes) -> BlobHash:
     if len(data) > MAX_BLOB_BYTES:
         raise TooLarge(f"a text of {len(data):,} bytes is above the limit of {MAX_BLOB_BYTES >> 20} MiB")
     name = BlobHash(hashlib.sha256(data).hexdigest())
+    keep(tx, name, data)
+    tx.run("reference_born", session=session, hash=name)
+    return name
+
+
+def keep(tx: Tx, name: BlobHash, data: bytes) -> None:
+    """Store bytes under their hash unless they are there; the caller writes the reference that they live by."""
     if tx.one("blob", hash=name) is None:
         tx.run("blob_born", hash=name, bytes=len(data))
         for part, start in enumerate(range(0, len(data), CHUNK_BYTES)):
             tx.run("chunk_born", hash=name, part=part, body=data[start : start + CHUNK_BYTES])
-    tx.run("reference_born", session=session, hash=name)
-    return name
 
 
 def size(reads: Reads, name: BlobHash) -> int:

@@ -169,6 +169,14 @@ def _admission(_: Patient) -> str:
     raise Skipped("no budget is enforced in this version")
 
 
+def _outbox(patient: Patient) -> str:
+    row = patient.reads.one("meta", key="swept_at")
+    if patient.living is None and row is None:
+        raise Skipped("no gateway has swept here yet")
+    judged_at = patient.now if patient.living is not None else int(row[0]) if row else 0
+    return patient.keys("doctor_outbox", before=judged_at - OVERDUE_MS)
+
+
 def _of(look: Scrub) -> Check:
     """Return a check that needs nothing but the store."""
     return lambda patient: look(patient.reads)
@@ -187,6 +195,7 @@ _CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("I10", "a session has one running run at most", _single),
     ("I11", "usage outlives its session", _usage),
     ("I12", "people come first under pressure", _admission),
+    ("outbox", "what is to be sent is sent or given up", _outbox),
     ("tallies", "the counts are what was counted", _of(true_tallies)),
 )
 _SCRUBS = tuple((name, promise, _of(look)) for name, promise, look in SCRUBS)

@@ -31,7 +31,19 @@ from tidegate.store.sql import QUERIES
 from tidegate.store.sqlite import NAME
 from tidegate.store.writer import translate
 
-REMOVED = ("trim", "run", "entry", "segment", "reference", "blob", "chunk", "approval", "spawn")
+REMOVED = (
+    "trim",
+    "run",
+    "entry",
+    "segment",
+    "snapshot",
+    "skill",
+    "reference",
+    "blob",
+    "chunk",
+    "approval",
+    "spawn",
+)
 SLICE_ROWS = 200
 
 
@@ -132,6 +144,12 @@ def _detach_children(bench: Bench) -> str:
     return f"{found} sessions without their parent stand for themselves now" if found else ""
 
 
+def _detach_skills(bench: Bench) -> str:
+    """A session whose snapshot is gone has no skills."""
+    found = bench.tx.run("sessions_without_snapshot")
+    return f"{found} sessions have no skills any more, since their snapshot is lost" if found else ""
+
+
 def _remove(kind: str) -> Callable[[Bench], str]:
     """Return the repair that removes the orphans of a type."""
 
@@ -200,6 +218,7 @@ _REPAIRS: Mapping[str, Callable[[Bench], str]] = {
     "two at once": _queue_again,
     "ended": _end,
     "child": _detach_children,
+    "lost skills": _detach_skills,
     **{kind: _remove(kind) for kind in REMOVED},
     "wait": _wake,
     "tallies": _recount,

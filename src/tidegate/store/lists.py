@@ -4,6 +4,7 @@ import heapq
 from itertools import islice, product
 
 from tidegate.domain.approval import Approval, ApprovalState
+from tidegate.domain.outbox import DeliveryState
 from tidegate.domain.run import Lane, Run, RunState
 from tidegate.domain.session import Kind, PolicyName, Session, State
 from tidegate.ids import SessionId
@@ -92,8 +93,11 @@ def tallies(reads: Reads) -> Tallies:
         blobs=table["blob", "", ""][0],
         blob_bytes=table["blob", "", ""][1],
         references=table["reference", "", ""][0],
+        snapshots=table["snapshot", "", ""][0],
         segments=table["segment", "", ""][0],
         segment_bytes=table["segment", "", ""][1],
         receipts=table["receipt", "", ""][0],
         approvals={state: table["approval", "", state][0] for state in ApprovalState},
+        outbox={state: table["outbox", "", state][0] for state in DeliveryState},
+        outbox_refused=table["outbox_refused", "", ""][0],
     )

@@ -18,6 +18,8 @@ TYPES = (
     "approval",
     "spawn",
     "wait",
+    "snapshot",
+    "skill",
 )
 
 

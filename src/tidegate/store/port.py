@@ -16,11 +16,14 @@ import msgspec
 
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry
+from tidegate.domain.outbox import DeliveryState
 from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
 from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
+from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
+from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
 
@@ -31,7 +34,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicyName
     agent: str
     parent: SessionId | None = None
-    #: a parent's children are grouped by themselves; jobs name their group
+    #: a parent's children are grouped by themselves; jobs and hooks name their group
     cap_group: str | None = None
     #: a limit of its own, where that is below the policy's
     max_runtime_ms: int | None = None
@@ -62,6 +65,23 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     body_hash: bytes
 
 
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """The skills that an agent has now, for a session of it."""
+
+    agent: str
+    snapshot: Snapshot
+    #: the bytes of blobs; needed are only those that the store does not have
+    bodies: Mapping[BlobHash, bytes] = {}
+
+
+class SnapshotMissing(Exception):
+    """The store needs the bytes of some blobs of the snapshot that was offered."""
+
+    def __init__(self, blobs: frozenset[BlobHash]) -> None:
+        super().__init__(f"{len(blobs)} blobs are missing")
+        self.blobs = blobs
+
+
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of work at the door."""
 
@@ -78,6 +98,8 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     interrupts: bool | None = None
     #: for a sub-agent: the call that asks for it
     order: Order | None = None
+    #: what a new session gets, and a conversation whose skills have changed since; None: they stay as they are
+    skills: Offer | None = None
     #: how many runs may be queued in the lane, and open in the session
     max_queued: int = 1_000
     max_open: int = 100
@@ -152,11 +174,16 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     runs: Mapping[tuple[Lane, RunState], int]
     blobs: int
     blob_bytes: int
+    #: of sessions to their large texts, of snapshots to their skills
     references: int
+    snapshots: int
     segments: int
     segment_bytes: int
     receipts: int
     approvals: Mapping[ApprovalState, int]
+    outbox: Mapping[DeliveryState, int]
+    #: deliveries that there was no room for, ever
+    outbox_refused: int
 
 
 class StorageBytes(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +206,10 @@ class Store(Protocol):
     def transitions(self) -> Mapping[Transition, int]:
         """How often each transition has happened since the start."""
 
+    @property
+    def outbox(self) -> Outbox:
+        """What is to be sent to webhooks."""
+
     def listen(self, listener: Listener) -> None:
         """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
 
@@ -189,9 +220,11 @@ class Store(Protocol):
 
         An unknown key becomes a session; an archived conversation is restored first. If it interrupts, the open runs of
         a conversation and the children that they wait for are closed in the same transaction. With a known receipt
-        nothing is done and the earlier run comes back.
+        nothing is done and the earlier run comes back. A new session has the skills that are offered for its agent; a
+        conversation gets them between two turns; any other session keeps those of its birth.
 
         Raises:
+            SnapshotMissing: The offer lacks bytes that the store needs; nothing was written.
             SessionFinished: The session is ephemeral and completed or archived.
             AgentMismatch: The session belongs to another agent than the one that was named.
             KeyReused, AlreadyDone: The receipt is known with another body; its session has been deleted.
@@ -315,9 +348,10 @@ class Store(Protocol):
         """Recompute dates and caps of the next slice of sessions of a policy; None after the last one."""
 
     async def tidy(self) -> int:
-        """Forget what has expired: receipts, daily usage older than 90 days, decided approvals.
+        """Forget what has expired: receipts, daily usage older than 90 days, decided approvals, dead deliveries.
 
-        Questions that nobody has answered in time are closed as expired. Say how many rows that were.
+        Deliveries older than 3 days are given up. Questions that nobody has answered in time are closed as expired.
+        Say how many rows that were.
         """
 
     async def compact_file(self) -> bool:
@@ -409,6 +443,9 @@ class Store(Protocol):
         Raises:
             BlobNotFound, Corrupt: There is no such blob; its bytes do not match its name.
         """
+
+    async def skills(self, snapshot: str) -> list[SkillRef]:
+        """Return the skills of a snapshot by name; a snapshot that is not there has none."""
 
     async def storage(self) -> StorageBytes:
         """Measure the disk."""

@@ -9,10 +9,11 @@ from zlib import crc32
 
 from tidegate.domain.approval import Approval, ApprovalState, Question
 from tidegate.domain.entry import Entry, decode
+from tidegate.domain.outbox import Delivery, DeliveryState
 from tidegate.domain.run import Lane, Origin, Run, RunState, Usage
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import Corrupt
-from tidegate.ids import ApprovalId, RunId, SessionId
+from tidegate.ids import ApprovalId, DeliveryId, RunId, SessionId
 
 Row = Sequence[Any]
 Value = int | str | bytes | None
@@ -52,6 +53,7 @@ def session(row: Row) -> Session:
         max_runtime_ms=row[23],
         root=row[24],
         depth=row[25],
+        snapshot=row[26],
     )
 
 
@@ -98,6 +100,21 @@ def approval(row: Row) -> Approval:
         created_at=row[10],
         expires_at=row[11],
         decided_at=row[12],
+    )
+
+
+def delivery(row: Row) -> Delivery:
+    """Read a row of ``outbox``, without what is sent."""
+    return Delivery(
+        id=DeliveryId(row[1]),
+        target=row[2],
+        kind=row[3],
+        state=DeliveryState(row[4]),
+        attempts=row[5],
+        error=row[6],
+        created_at=row[7],
+        due_at=row[8],
+        bytes=len(row[10]),
     )
 
 

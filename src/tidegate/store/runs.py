@@ -15,7 +15,7 @@ from tidegate.errors import (
     SessionFinished,
 )
 from tidegate.ids import RunId, SessionId
-from tidegate.store import queue, rows, sessions, spawns, transcript, turns
+from tidegate.store import queue, rows, sessions, snapshots, spawns, transcript, turns
 from tidegate.store.lease import held
 from tidegate.store.port import Admission, Admitted, Claimed, Ending
 from tidegate.store.tx import Tx
@@ -187,7 +187,8 @@ def _session_for(tx: Tx, admission: Admission) -> Session:
     row = tx.one("session_by_key", key=admission.key) if admission.key else None
     if row is None:
         sessions.check_room(tx, admission.birth.policy)
-        return sessions.create(tx, admission.key, admission.birth, _title(admission))
+        snapshot = snapshots.adopt(tx, admission.skills) if admission.skills else None
+        return sessions.create(tx, admission.key, admission.birth, _title(admission), snapshot)
     session = rows.session(row)
     if admission.agent_is_named and session.agent != admission.birth.agent:
         raise AgentMismatch(f"session {session.key!r} belongs to agent {session.agent!r}")
@@ -199,7 +200,17 @@ def _session_for(tx: Tx, admission: Admission) -> Session:
         raise SessionBusy(f"session {session.key!r} has {admission.max_open} messages waiting")
     if session.state is State.ARCHIVED:
         sessions.check_room(tx, session.policy)
-    return queue.reopen(tx, session)
+    return queue.reopen(tx, _with_skills(tx, session, admission))
+
+
+def _with_skills(tx: Tx, session: Session, admission: Admission) -> Session:
+    """Give a conversation the present skills of its agent, between two turns: a turn keeps those it began with."""
+    offer = admission.skills
+    if offer is None or offer.agent != session.agent or session.turn_at is not None:
+        return session
+    if not session.policy.is_conversation or offer.snapshot.name == session.snapshot:
+        return session
+    return sessions.adopt(tx, session, snapshots.adopt(tx, offer))
 
 
 def _title(admission: Admission) -> str:

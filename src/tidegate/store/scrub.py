@@ -9,9 +9,10 @@ from itertools import islice
 
 import apsw
 
+from tidegate.domain.snapshot import snapshot_of
 from tidegate.errors import Corrupt
 from tidegate.ids import BlobHash
-from tidegate.store import blobs, rows, segments, tallies
+from tidegate.store import blobs, rows, segments, snapshots, tallies
 from tidegate.store.connection import SqliteReads
 
 PAGE = 500
@@ -51,6 +52,11 @@ def sound_blobs(reads: SqliteReads) -> str:
     return _told(_damaged_blobs(reads))
 
 
+def sound_snapshots(reads: SqliteReads) -> str:
+    """Compare each snapshot with its name."""
+    return _told(_damaged_snapshots(reads))
+
+
 def sound_pages(reads: SqliteReads) -> str:
     """Let SQLite look at every page, index and constraint of the file."""
     found = reads.connection.execute(f"PRAGMA integrity_check({TOLD})").fetchall()
@@ -70,6 +76,7 @@ SCRUBS: tuple[tuple[str, str, Scrub], ...] = (
     ("entries", "every entry matches its checksum", sound_entries),
     ("segments", "every segment matches its digest", sound_segments),
     ("blobs", "every blob matches its name", sound_blobs),
+    ("snapshots", "every snapshot matches its name", sound_snapshots),
     ("refs", "every reference leads to a row", kept_references),
     ("pages", "every page of the file is sound", sound_pages),
 )
@@ -84,7 +91,7 @@ def verify(connection: apsw.Connection) -> None:
     reads = SqliteReads(connection)
     for check in (sound_pages, kept_references, whole_transcripts, true_tallies):
         _demand(reads, check)
-    for check in (sound_entries, sound_segments, sound_blobs):
+    for check in (sound_entries, sound_segments, sound_blobs, sound_snapshots):
         _demand(reads, check)
 
 
@@ -154,6 +161,15 @@ def _damaged_blobs(reads: SqliteReads) -> Iterator[str]:
             except Corrupt as error:
                 keys = ", ".join(row[0] for row in reads.all("doctor_blob_sessions", hash=name))
                 yield f"{error} (in session {keys})" if keys else str(error)
+        after = page[-1][0]
+
+
+def _damaged_snapshots(reads: SqliteReads) -> Iterator[str]:
+    after = ""
+    while page := reads.all("doctor_snapshots", after=after, limit=PAGE):
+        for (name,) in page:
+            if snapshot_of(snapshots.skills(reads, name)).name != name:
+                yield f"snapshot {name} is damaged"
         after = page[-1][0]
 
 

@@ -47,7 +47,7 @@ def check_room(tx: Tx, name: PolicyName) -> None:
         )
 
 
-def create(tx: Tx, key: str | None, birth: Birth, title: str) -> Session:
+def create(tx: Tx, key: str | None, birth: Birth, title: str, snapshot: str | None = None) -> Session:
     """Create a session whose first turn starts now; from birth it has the date of its next step."""
     session_id = SessionId(ulid(tx.now))
     parent = by_id(tx, birth.parent) if birth.parent else None
@@ -76,6 +76,7 @@ def create(tx: Tx, key: str | None, birth: Birth, title: str) -> Session:
         max_runtime_ms=birth.max_runtime_ms,
         root=None if parent is None else parent.root or parent.id,
         depth=0 if parent is None else parent.depth + 1,
+        snapshot=snapshot,
     )
     born = _dated(tx, unborn)
     tx.run("session_born", **_values(born))
@@ -95,6 +96,14 @@ def change(tx: Tx, before: Session, reason: str, **changes: object) -> Session:
     if after.state is not before.state:
         tx.effects.transitions[Transition(before.state, after.state, reason)] += 1
     return after if after.is_live else enforce_cap(tx, after)
+
+
+def adopt(tx: Tx, before: Session, snapshot: str | None) -> Session:
+    """Let a session refer to other skills; the transition that follows shows it."""
+    if before.snapshot == snapshot:
+        return before
+    tx.run("session_adopted", id=before.id, snapshot=snapshot)
+    return msgspec.structs.replace(before, snapshot=snapshot)
 
 
 def freeze(tx: Tx, before: Session, *, cold_through: int, size: int) -> Session:

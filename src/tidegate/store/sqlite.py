@@ -18,6 +18,7 @@ from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
+from tidegate.domain.snapshot import SkillRef
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store import (
@@ -32,10 +33,12 @@ from tidegate.store import (
     rows,
     runs,
     sessions,
+    snapshots,
     transcript,
 )
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
 from tidegate.store.migrate import check_version, migrate
+from tidegate.store.outbox import Outbox
 from tidegate.store.port import (
     Admission,
     Admitted,
@@ -57,7 +60,7 @@ T = TypeVar("T")
 NAME = "tidegate.db"
 READERS = 2
 CACHE_BYTES = 4 << 20
-HEAD_BYTES = 900  # a head without its key and title
+HEAD_BYTES = 1_000  # a head without its key and title
 INLINE_BYTES = 128 << 10  # up to here a transcript is read in less time than a thread takes to wake
 BLOB_PART_CHUNKS = 16  # 1 MiB
 
@@ -72,6 +75,7 @@ class SqliteStore:
         self._listeners: list[Listener] = []
         self._inline = SqliteReads(open_reader(path))
         self._readers = ReaderSlots(path, READERS)
+        self.outbox = Outbox(writer.write, self._read)
         self._limiter = anyio.CapacityLimiter(READERS)
         self._heads: LruCache[str, Session] = LruCache(CACHE_BYTES, _head_size)
         registry.add("session_heads", lambda: self._heads.bytes, CACHE_BYTES)
@@ -118,7 +122,8 @@ class SqliteStore:
 
     async def admit(self, admission: Admission) -> Admitted:
         """Accept a piece of work."""
-        size = _size(admission.bodies)
+        offered = admission.skills.bodies.values() if admission.skills else ()
+        size = _size(admission.bodies) + sum(map(len, offered))
         return await self.writer.write(partial(runs.admit, admission=admission), size=size)
 
     async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:
@@ -324,6 +329,10 @@ class SqliteStore:
     async def blob(self, name: BlobHash) -> bytes:
         """Return all of a blob."""
         return await self._read(partial(blobs.whole, name=name))
+
+    async def skills(self, snapshot: str) -> list[SkillRef]:
+        """Return the skills of a snapshot."""
+        return await self._read(partial(snapshots.skills, snapshot=snapshot))
 
     async def storage(self) -> StorageBytes:
         """Measure the disk."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tidegate.store.tx import Reads, Tx
 
-FAMILIES = ("session", "run", "blob", "reference", "segment", "receipt", "approval")
+FAMILIES = ("session", "run", "blob", "reference", "segment", "receipt", "approval", "snapshot", "outbox")
 
 
 class Count(NamedTuple):

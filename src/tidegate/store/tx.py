@@ -27,7 +27,7 @@ class Transition(NamedTuple):
 class Effects:
     """What one committed transaction changed."""
 
-    __slots__ = ("closed", "entries", "gone", "heads", "queued", "transitions", "waiting")
+    __slots__ = ("closed", "entries", "gone", "heads", "posted", "queued", "transitions", "waiting")
 
     def __init__(self) -> None:
         #: new heads of sessions by key, None for a deleted one
@@ -39,6 +39,8 @@ class Effects:
         self.waiting: list[Run] = []
         #: lanes with new work
         self.queued: set[Lane] = set()
+        #: webhooks that there is something new for
+        self.posted: set[str] = set()
         self.transitions: Counter[Transition] = Counter()
 
 

@@ -33,6 +33,9 @@ GROUP BY r.session HAVING count(*) > 1 LIMIT 5;
 SELECT (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM runs),
        (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM usage_daily);
 
+-- name: doctor_snapshots
+SELECT hash FROM snapshots WHERE hash > :after ORDER BY hash LIMIT :limit;
+
 -- name: doctor_entries
 SELECT id, session, seq, body, checksum FROM entries WHERE id > :after ORDER BY id LIMIT :limit;
 
@@ -42,6 +45,10 @@ WHERE g.rowid > :after ORDER BY g.rowid LIMIT :limit;
 
 -- name: doctor_blobs
 SELECT hash FROM blobs WHERE hash > :after ORDER BY hash LIMIT :limit;
+
+-- name: doctor_outbox
+SELECT 'to ' || target || ': ' || id FROM outbox WHERE state = 'pending' AND expires_at < :before
+ORDER BY expires_at LIMIT 5;
 
 -- name: doctor_blob_sessions
 SELECT s.key FROM session_blobs r JOIN sessions s ON s.id = r.session WHERE r.hash = :hash LIMIT 5;

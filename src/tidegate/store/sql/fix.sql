@@ -44,7 +44,8 @@ DELETE FROM session_blobs WHERE (session, hash) IN (
 
 -- name: orphans_removed_blob
 DELETE FROM blobs WHERE hash IN (
-    SELECT hash FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM session_blobs r WHERE r.hash = b.hash) LIMIT :limit
+    SELECT hash FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM session_blobs r WHERE r.hash = b.hash)
+    AND NOT EXISTS (SELECT 1 FROM snapshot_skills r WHERE r.blob = b.hash) LIMIT :limit
 ) RETURNING *;
 
 -- name: orphans_removed_chunk
@@ -58,6 +59,21 @@ DELETE FROM approvals WHERE id IN (
     WHERE (a.session IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = a.session))
        OR (a.state = 'pending' AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = a.run AND r.state = 'waiting'))
     LIMIT :limit
+) RETURNING *;
+
+-- name: sessions_without_snapshot
+UPDATE sessions SET snapshot = NULL, version = version + 1
+WHERE snapshot IS NOT NULL AND NOT EXISTS (SELECT 1 FROM snapshots t WHERE t.hash = sessions.snapshot);
+
+-- name: orphans_removed_snapshot
+DELETE FROM snapshots WHERE hash IN (
+    SELECT hash FROM snapshots t WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.snapshot = t.hash) LIMIT :limit
+) RETURNING *;
+
+-- name: orphans_removed_skill
+DELETE FROM snapshot_skills WHERE (snapshot, name) IN (
+    SELECT snapshot, name FROM snapshot_skills r WHERE NOT EXISTS (SELECT 1 FROM snapshots t WHERE t.hash = r.snapshot)
+    OR NOT EXISTS (SELECT 1 FROM blobs b WHERE b.hash = r.blob) LIMIT :limit
 ) RETURNING *;
 
 -- Of several runs of a session that are under way the oldest one stays so.

@@ -41,7 +41,21 @@ SELECT count(*) FROM sessions c WHERE c.parent IS NOT NULL
 AND NOT EXISTS (SELECT 1 FROM sessions p WHERE p.id = c.parent);
 
 -- name: orphans_blob
-SELECT count(*) FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM session_blobs r WHERE r.hash = b.hash);
+SELECT count(*) FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM session_blobs r WHERE r.hash = b.hash)
+AND NOT EXISTS (SELECT 1 FROM snapshot_skills r WHERE r.blob = b.hash);
+
+-- name: orphans_snapshot
+WITH RECURSIVE owner (id) AS (
+    SELECT min(snapshot) FROM sessions WHERE snapshot IS NOT NULL UNION ALL
+    SELECT (SELECT min(snapshot) FROM sessions WHERE snapshot > owner.id) FROM owner WHERE owner.id IS NOT NULL
+)
+SELECT (SELECT count(*) FROM snapshots t WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.snapshot = t.hash))
+     + (SELECT count(*) FROM owner WHERE id IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM snapshots t WHERE t.hash = owner.id));
+
+-- name: orphans_skill
+SELECT count(*) FROM snapshot_skills r WHERE NOT EXISTS (SELECT 1 FROM snapshots t WHERE t.hash = r.snapshot)
+OR NOT EXISTS (SELECT 1 FROM blobs b WHERE b.hash = r.blob);
 
 -- name: orphans_reference
 SELECT count(*) FROM session_blobs r WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = r.session)

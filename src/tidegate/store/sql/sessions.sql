@@ -9,10 +9,10 @@ SELECT * FROM sessions WHERE id = :id;
 -- name: session_born
 INSERT INTO sessions (
     id, key, policy, state, parent, cap_group, agent, title,
-    created_at, updated_at, since_at, turn_at, due_at, due_to, max_runtime_ms, root, depth
+    created_at, updated_at, since_at, turn_at, due_at, due_to, max_runtime_ms, root, depth, snapshot
 ) VALUES (
     :id, :key, :policy, :state, :parent, :cap_group, :agent, :title,
-    :created_at, :updated_at, :since_at, :turn_at, :due_at, :due_to, :max_runtime_ms, :root, :depth
+    :created_at, :updated_at, :since_at, :turn_at, :due_at, :due_to, :max_runtime_ms, :root, :depth, :snapshot
 );
 
 -- A transition: everything that may change but the key.
@@ -27,6 +27,10 @@ WHERE id = :id;
 -- An append: no indexed column is named, so that no index is written.
 -- name: session_grew
 UPDATE sessions SET updated_at = :updated_at, entries = :entries, bytes = :bytes, version = :version WHERE id = :id;
+
+-- Other skills: on its own, so that no transition writes the index of snapshots.
+-- name: session_adopted
+UPDATE sessions SET snapshot = :snapshot WHERE id = :id;
 
 -- The date alone: a refused move, a postponed one, a cap.
 -- name: session_dated

@@ -10,7 +10,10 @@ SELECT lane, state, count(*), 0 FROM runs GROUP BY lane, state;
 SELECT '', '', count(*), coalesce(sum(bytes), 0) FROM blobs;
 
 -- name: recount_reference
-SELECT '', '', count(*), 0 FROM session_blobs;
+SELECT '', '', (SELECT count(*) FROM session_blobs) + (SELECT count(*) FROM snapshot_skills), 0;
+
+-- name: recount_snapshot
+SELECT '', '', count(*), 0 FROM snapshots;
 
 -- name: recount_segment
 SELECT '', '', count(*), coalesce(sum(length(body)), 0) FROM segments;
@@ -20,6 +23,9 @@ SELECT '', '', count(*), 0 FROM receipts;
 
 -- name: recount_approval
 SELECT '', state, count(*), 0 FROM approvals GROUP BY state;
+
+-- name: recount_outbox
+SELECT '', state, count(*), coalesce(sum(length(body)), 0) FROM outbox GROUP BY state;
 
 -- name: tally_corrected
 INSERT INTO tallies (family, label, state, count, bytes) VALUES (:family, :label, :state, :number, :size)

@@ -1,0 +1,146 @@
+"""Webhooks that come in: `POST /hooks/NAME`, open to who holds a secret of that hook.
+
+The order is what keeps strangers cheap: how many are open, how many came within the minute, how long the body is; only
+then is the signature computed, and nothing is read out of the body before it is right. All that a stranger can make
+grow is a handful of numbers.
+
+A name that is not configured is 404, a wrong signature 401: the path is no secret, the signature is, and whoever sets
+up a sender has to be able to tell a slip in one from a slip in the other.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tidegate import signature
+from tidegate.bounded import Registry
+from tidegate.bucket import Bucket
+from tidegate.clock import SECOND_MS, Clock
+from tidegate.edge import wire
+from tidegate.edge.endpoint import Endpoint
+from tidegate.edge.wire import Json
+from tidegate.errors import BadRequest, HookNotFound, RateLimited, SignatureWrong
+from tidegate.runtime.hooks import Call, Hook, Hooks
+from tidegate.signature import Signed
+
+AT_ONCE = 16
+MIN_RATE_IN_ALL = 1_200  # a minute; more if the hooks' own rates are more together
+BODY_S = 10.0
+MAX_PRETTY_CHARS = 250_000  # larger documents are told as they came
+
+_HEADERS = {
+    "webhook-id": "names the delivery; the same id and body give the same run for 24 hours, another body 409",
+    "webhook-timestamp": "seconds since the epoch, at most 5 minutes off",
+    "webhook-signature": "v1, and the base64 of HMAC-SHA256 over id.timestamp.body; several with spaces between",
+}
+
+
+class HookDoor:
+    """Lets calls in that are signed."""
+
+    def __init__(self, hooks: Hooks, clock: Clock, registry: Registry) -> None:
+        self._hooks = hooks
+        self._clock = clock
+        now = clock.monotonic()
+        # One bucket a hook and one for all callers: however many strangers call, there are no more.
+        self._rates = {name: Bucket(hook.rate, now) for name, hook in hooks.hooks.items()}
+        in_all = sum(hook.rate for hook in hooks.hooks.values())
+        self._rate = Bucket(max(MIN_RATE_IN_ALL, in_all), now)
+        self._open = 0
+        registry.add("hook_calls", lambda: self._open, AT_ONCE)
+        registry.add("hook_rates", lambda: len(self._rates), len(self._rates))
+
+    async def call(self, request: Request) -> Response:
+        """Take a call."""
+        self._take(self._rate)
+        name = request.path_params["name"]
+        hook = self._hooks.hooks.get(name)
+        if hook is None:
+            raise HookNotFound(f"there is no hook {name[:80]!r}", hint="hooks are configured as [hooks.NAME]")
+        self._take(self._rates[name])
+        with self._entered():
+            body = await _body_of(request, hook)
+            signed = _signed(request)
+            signature.verify(hook.secrets, signed, body, self._clock.now() // SECOND_MS)
+            admitted = await self._hooks.start(hook, _read(signed.id, body))
+        answer = {"run": admitted.run.id, "session": admitted.session.key}
+        return Json(answer, status_code=200 if admitted.is_repeat else 202)
+
+    def _take(self, bucket: Bucket) -> None:
+        wait_ms = bucket.take(self._clock.monotonic())
+        if wait_ms:
+            raise RateLimited(
+                f"more than {bucket.per_minute} calls came within a minute",
+                hint="repeat it later, or raise rate in [hooks.NAME]",
+                retry_after_s=-(-wait_ms // SECOND_MS),
+            )
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        if self._open >= AT_ONCE:
+            raise RateLimited(f"{AT_ONCE} calls are open already", hint="repeat it later")
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return the route of this part."""
+        return [
+            Endpoint(
+                method="POST",
+                path="/hooks/{name}",
+                handler=self.call,
+                summary="Start a run by a signed webhook",
+                headers=_HEADERS,
+                answers={202: "the call is kept and its run queued", 200: "it came before; this is its run"},
+                errors=(400, 401, 404, 409, 413, 429, 503, 507),
+                is_open=True,
+            )
+        ]
+
+
+async def _body_of(request: Request, hook: Hook) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await wire.body_of(request, hook.max_body_bytes)
+    except TimeoutError:
+        raise BadRequest(f"the body took longer than {BODY_S:g} s") from None
+
+
+def _signed(request: Request) -> Signed:
+    """Return the three headers, each of which has to stand there once."""
+    found = {name: request.headers.getlist(name) for name in _HEADERS}
+    missing = next((name for name, values in found.items() if len(values) != 1), None)
+    if missing is not None:
+        raise SignatureWrong(
+            f"the request needs the header {missing}, once", hint="docs/hooks.md shows how to sign"
+        )
+    return Signed(
+        id=found["webhook-id"][0],
+        timestamp=found["webhook-timestamp"][0],
+        signature=found["webhook-signature"][0],
+    )
+
+
+def _read(message_id: str, body: bytes) -> Call:
+    """Read a body that is signed: JSON is told in lines, whatever is no strict JSON as it came."""
+    try:
+        document = wire.decode(body, object)
+    except BadRequest:
+        return Call(id=message_id, body=body, text=_text(body))
+    pretty = json.dumps(document, ensure_ascii=False, indent=2)
+    is_short = len(pretty) <= MAX_PRETTY_CHARS
+    return Call(id=message_id, body=body, text=pretty if is_short else _text(body), document=document)
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body is not UTF-8: byte {error.start + 1}") from None
