@@ -21,8 +21,8 @@ from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
-from tidegate.edge.hooks import HookDoor
 from tidegate.edge.growth import GrowthPage
+from tidegate.edge.hooks import HookDoor
 from tidegate.edge.live import Live
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI

@@ -246,6 +246,17 @@ async def test_what_cannot_be_written_waits_within_a_bound(house: SqliteHouse) -
     assert FINE.slots == len((await growth.history(FINE, ["rss_bytes"], MOST))["rss_bytes"])
 
 
+async def test_a_store_that_fails_takes_nothing_down(house: SqliteHouse) -> None:
+    """When the store takes nothing any more, writing what was sampled does not fail the end of the gateway."""
+    growth = instruments(house)
+    await growth.tick()
+    await house.store.writer.close()
+    await growth.flush()
+
+    assert growth.latest is not None
+    await house.open()
+
+
 async def fill(house: SqliteHouse, pages: int = 1) -> None:
     """Let the store be as large as it may be."""
     await house.store.writer.maintain(lambda connection: connection.pragma("max_page_count", pages))

@@ -16,7 +16,7 @@ from tidegate.clock import Clock
 from tidegate.domain import trend
 from tidegate.domain.sample import COARSE, FINE, RINGS, Fold, Point, Ring, Sample, Slot, Thin
 from tidegate.domain.trend import Verdict
-from tidegate.errors import Unavailable
+from tidegate.errors import TidegateError
 from tidegate.runtime.sampler import Sampler
 from tidegate.runtime.trends import NEEDS_MS, Trends
 from tidegate.store import growth as kept
@@ -45,7 +45,7 @@ class Growth:
         self._pending: deque[Slot] = deque(maxlen=MAX_PENDING)
         self._folds: list[Fold] = []
         self._taken = 0
-        self._is_written = True
+        self._is_well = True
         registry.add("growth_pending", lambda: len(self._pending), MAX_PENDING)
 
     @property
@@ -56,7 +56,10 @@ class Growth:
     async def serve(self) -> None:
         """Sample for ever; a turn that was missed, because the machine slept, is not made up for."""
         while True:
-            await self.tick()
+            try:
+                await self.tick()
+            except TidegateError as error:
+                self._complain("sample_failed", error)
             await asyncio.sleep((FINE.step_ms - self.uptime_ms % FINE.step_ms) / 1_000)
 
     async def tick(self) -> None:
@@ -85,12 +88,10 @@ class Growth:
         closed = list(self._pending)
         try:
             await self._store.keep_growth([*closed, *self._open()])
-        except Unavailable as error:
-            if self._is_written:
-                _log.warning("samples_not_written", error=str(error))
-            self._is_written = False
+        except TidegateError as error:
+            self._complain("samples_not_written", error)
             return
-        self._is_written = True
+        self._is_well = True
         for _ in closed:
             self._pending.popleft()
 
@@ -141,6 +142,12 @@ class Growth:
         return self.trends.of(name)
 
     # Inside ---------------------------------------------------------------------------------------------------------
+
+    def _complain(self, event: str, error: TidegateError) -> None:
+        """Tell what went wrong, once until it goes well again."""
+        if self._is_well:
+            _log.warning(event, error=str(error))
+        self._is_well = False
 
     def _open(self) -> list[Slot]:
         return [fold.open for fold in self._folds if fold.open is not None]

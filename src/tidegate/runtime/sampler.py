@@ -70,9 +70,11 @@ def counts(tallies: Tallies) -> dict[str, int]:
         "blob_bytes": tallies.blob_bytes,
         "segment_bytes": tallies.segment_bytes,
         "receipts": tallies.receipts,
+        "snapshots": tallies.snapshots,
     }
     for name, state in product(PolicyName, State):
         series = f"sessions.{name.kind}.{state}"
         values[series] = values.get(series, 0) + tallies.sessions[name, state][0]
     values |= {f"runs.{lane}.{state}": count for (lane, state), count in tallies.runs.items()}
+    values |= {f"outbox.{state}": count for state, count in tallies.outbox.items()}
     return values | {f"approvals.{state}": count for state, count in tallies.approvals.items()}
