@@ -67,6 +67,11 @@ def warm_up(chance: random.Random) -> list[float]:
     return [height * (1 - math.exp(-index * STEP_S / tau_s)) for index in range(SAMPLES)]
 
 
+def slow(_: random.Random) -> list[float]:
+    """Return 80 MB of caches that fill for hours: to a third in 24 minutes, to 95 % in three hours."""
+    return [80 * (1 - math.exp(-index * STEP_S / 3_600)) for index in range(SAMPLES)]
+
+
 def usual(chance: random.Random) -> list[float]:
     """Return a bit of everything: teeth of 3 MB, spikes up to 50 MB, a step of 20 MB, 20 MB of caches that fill."""
     values = [0.0] * SAMPLES
@@ -94,14 +99,16 @@ CASES: Mapping[str, Sequence[Part]] = MappingProxyType(
         "usual": (usual,),
     }
 )
-#: all of them at their worst at once: told, not judged
-STORM = (teeth, spikes, steps, warm_up)
+#: too much for six hours: told, not judged
+HARD: Mapping[str, Sequence[Part]] = MappingProxyType(
+    {"slow": (slow,), "storm": (teeth, spikes, steps, warm_up)}
+)
 
 
 def curve(case: str, seed: int, leak_mb_h: float = 0.0) -> list[float]:
-    """Return six hours of one case (`storm` is all of them), with a leak of so many MB an hour on top."""
+    """Return six hours of one case (or a hard one), with a leak of so many MB an hour on top."""
     chance = random.Random(f"{case} {seed}")
-    parts = [noise(chance), *(part(chance) for part in CASES.get(case, STORM))]
+    parts = [noise(chance), *(part(chance) for part in {**CASES, **HARD}[case])]
     leak = leak_mb_h * STEP_S / 3_600
     return [MB * (60 + leak * index + sum(values)) for index, values in enumerate(zip(*parts, strict=True))]
 
