@@ -18,6 +18,7 @@ from tidegate.cli.client import Client
 from tidegate.cli.options import json_option, state_option
 from tidegate.cli.text import plain
 from tidegate.clock import SECOND_MS
+from tidegate.errors import Unavailable
 from tidegate.units import print_size, print_span
 
 SPANS = ("1h", "1d", "90d")
@@ -79,8 +80,7 @@ def growth(ctx: click.Context, /, **options: object) -> None:
 @json_option
 def show(state: Path | None, span: str, series: str | None, *, watch: bool, as_json: bool) -> None:
     """Show a chart, a line for each series, and the verdict."""
-    client = Client(state)
-    read = partial(_read, client, span, series)
+    read = partial(_read, state, span, series)
     if watch:
         _watch(read, _large(series), as_json=as_json)
     elif as_json:
@@ -131,11 +131,11 @@ def _lines(all_series: Mapping[str, Series]) -> Iterator[str]:
 
 
 def _watch(read: Callable[[], Growth], large: str | None, *, as_json: bool) -> None:
-    """Show it again and again: in place on a terminal, else a line each time."""
+    """Show it again and again: in place on a terminal, else a line each time; a restart is waited for."""
     is_screen = sys.stdout.isatty() and not as_json
+    found = read()
     try:
         while True:
-            found = read()
             if as_json:
                 click.echo(json.dumps(found))
             elif is_screen:
@@ -143,9 +143,19 @@ def _watch(read: Callable[[], Growth], large: str | None, *, as_json: bool) -> N
                 click.echo("\n".join([*drawn(found, large, _width()), "", "Ctrl-C ends"]))
             else:
                 click.echo(_brief(found))
-            time.sleep(EVERY_S)
+            found = _next(read)
     except KeyboardInterrupt:
         return
+
+
+def _next(read: Callable[[], Growth]) -> Growth:
+    """Wait, and read again as soon as a gateway answers."""
+    while True:
+        time.sleep(EVERY_S)
+        try:
+            return read()
+        except Unavailable as error:
+            click.echo(f"waiting: {error}", err=True)
 
 
 def _brief(found: Growth) -> str:
@@ -156,8 +166,8 @@ def _brief(found: Growth) -> str:
     )
 
 
-def _read(client: Client, span: str, series: str | None) -> Growth:
-    return cast("Growth", client.get("/api/growth", span=span, series=series))
+def _read(state: Path | None, span: str, series: str | None) -> Growth:
+    return cast("Growth", Client(state).get("/api/growth", span=span, series=series))
 
 
 def _columns(points: Points) -> list[Column]:
