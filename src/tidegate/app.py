@@ -21,6 +21,7 @@ from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
+from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
 from tidegate.edge.live import Live
@@ -37,6 +38,7 @@ from tidegate.engine import Engine, engine
 from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
+from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
 
@@ -54,6 +56,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     inside: Engine
     nightly: Nightly
+    growth: Growth
     health: Health
     metrics: Metrics
     server: Server
@@ -79,7 +82,8 @@ async def serve(
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
                 tasks.create_task(built.nightly.serve()),
-                tasks.create_task(_watch_lag(built.metrics)),
+                tasks.create_task(built.growth.serve()),
+                tasks.create_task(_watch_lag(built.metrics, built.growth)),
                 tasks.create_task(_until_broken(built.inside.broken)),
             ]
             running = tasks.create_task(built.inside.runner.serve())
@@ -113,6 +117,8 @@ async def gateway(
         status = Status(store, sweeper, registry, instance, clock)
         nightly = Nightly(store, clock, config.backup)
         status.nightly = nightly
+        growth = Growth(store, registry, clock, instance.boots)
+        status.growth = growth
         metrics = Metrics(store, sweeper, status, registry)
         store.listen(metrics.on_commit)
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
@@ -135,6 +141,7 @@ async def gateway(
             OpenAI(inside.intake, inside.agents, instance.started_at),
             status,
             metrics,
+            GrowthPage(growth, instance.boots),
         )
         app = application(
             [endpoint for part in parts for endpoint in part.endpoints()],
@@ -148,12 +155,14 @@ async def gateway(
                 token=token,
                 inside=inside,
                 nightly=nightly,
+                growth=growth,
                 health=health,
                 metrics=metrics,
                 server=server(app, tls=_tls(config)),
             )
         finally:
             folder.take_card(state)
+            await growth.flush()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -246,10 +255,12 @@ async def _show_life(supervisor: Supervisor) -> None:
         await asyncio.sleep(supervisor.patience_s / 3)
 
 
-async def _watch_lag(metrics: Metrics) -> None:
+async def _watch_lag(metrics: Metrics, growth: Growth) -> None:
     """Measure how late the loop wakes."""
     loop = asyncio.get_running_loop()
     while True:
         wakes_at = loop.time() + LAG_EVERY_S
         await asyncio.sleep(LAG_EVERY_S)
-        metrics.loop_lag_seconds.observe(max(0.0, loop.time() - wakes_at))
+        late_s = max(0.0, loop.time() - wakes_at)
+        metrics.loop_lag_seconds.observe(late_s)
+        growth.sampler.note_lag(late_s)

@@ -33,6 +33,7 @@ class Status(TypedDict):
     boots: int
     model: str
     rss_bytes: int
+    trend: str | None
     sessions: Counts
     session_bytes: Counts
     storage: Mapping[str, int]
@@ -58,7 +59,9 @@ def _show(found: Status) -> None:
     click.echo(f"Tidegate {found['version']} is up for {print_span(found['uptime_s'] * SECOND_MS)}")
     _line("url", found["url"])
     _line("model", found["model"])
+    starts = "1 start" if found["boots"] == 1 else f"{found['boots']} starts"
     _line("memory", print_size(found["rss_bytes"]))
+    _line("trend", f"{found['trend'] or 'not known'}; {starts}")
     _line("storage", ", ".join(f"{part} {print_size(size)}" for part, size in found["storage"].items()))
     _line("overdue", str(found["overdue"]))
     _line("orphans", ", ".join(f"{name} {count}" for name, count in found["orphans"].items() if count) or "0")

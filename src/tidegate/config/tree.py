@@ -37,10 +37,11 @@ TOOLS = (
     "write_file",
     "edit_file",
     "web_fetch",
+    "skill",
     "session_status",
+    "shell",
     "spawn_agent",
     "schedule_job",
-    "shell",
     "emit",
     "wait",
 )

@@ -47,6 +47,16 @@ REASONS = (
     "restored",
     "interrupted",
 )
+#: gauges of the last sample, at most ten seconds old, some of them a minute; NaN where the system does not tell
+SAMPLED = {
+    "anonymous_bytes": "Memory without a file behind it, swapped or not.",
+    "python_heap_bytes": "Memory that Python's own allocator holds.",
+    "native_gap_bytes": "Anonymous memory that Python's own allocator does not hold.",
+    "sqlite_bytes": "Memory that SQLite holds.",
+    "threads": "Threads of the process.",
+    "tasks": "Tasks of the event loop.",
+    "files": "Open files, sockets and pipes.",
+}
 HISTOGRAMS = {
     "commit_seconds": "Time of one group commit.",
     "sweep_seconds": "Time of one sweep.",
@@ -159,7 +169,13 @@ def _backups(reading: Reading) -> Iterator[Metric]:
 
 def _process(reading: Reading) -> Iterator[Metric]:
     yield _single("rss_bytes", "Resident memory.", reading.rss_bytes)
-    yield _single("rss_slope_bytes_per_hour", "Trend of resident memory; NaN while unknown.", math.nan)
+    yield _single(
+        "rss_slope_bytes_per_hour", "Trend of resident memory; NaN while unknown.", reading.rss_slope
+    )
+    for name, text in SAMPLED.items():
+        yield _single(name, text, reading.sampled.get(name, math.nan))
+    yield _single("uptime_seconds", "Time since the start.", reading.uptime_s)
+    yield _single("boots", "Starts of the gateway on this state folder.", reading.boots)
 
 
 def _bounds(reading: Reading) -> Iterator[Metric]:

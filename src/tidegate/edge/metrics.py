@@ -4,6 +4,8 @@ Observing needs nothing but a few counters of a fixed size; the library that wri
 scrape.
 """
 
+import math
+from collections.abc import Mapping
 from itertools import product
 
 from starlette.requests import Request
@@ -16,6 +18,7 @@ from tidegate.domain.session import Outcome
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import Status
+from tidegate.runtime.growth import Growth
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects
@@ -84,6 +87,10 @@ class Metrics:
             overdue=await self._sweeper.overdue(),
             orphans=await self._status.orphans(),
             rss_bytes=self._status.rss_bytes,
+            sampled=_sampled(self._status.growth),
+            rss_slope=_slope(self._status.growth),
+            uptime_s=self._status.uptime_s,
+            boots=self._status.instance.boots,
             containers=list(self._containers),
             refused=self.refused,
             firings=self.firings,
@@ -108,3 +115,12 @@ class Metrics:
                 media_type="text/plain",
             )
         ]
+
+
+def _sampled(growth: Growth | None) -> Mapping[str, int]:
+    return growth.latest.values if growth and growth.latest else {}
+
+
+def _slope(growth: Growth | None) -> float:
+    slope = growth.verdict("rss_bytes").slope if growth else None
+    return math.nan if slope is None else slope

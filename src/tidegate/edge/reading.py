@@ -37,6 +37,12 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     overdue: int
     orphans: Mapping[str, int]
     rss_bytes: int
+    #: series of the last sample, by their names
+    sampled: Mapping[str, int]
+    #: bytes an hour, NaN while unknown
+    rss_slope: float
+    uptime_s: int
+    boots: int
     containers: Sequence[Gauge]
     refused: Mapping[str, int]
     firings: Mapping[FiringOutcome, int]

@@ -13,6 +13,8 @@ from tidegate.clock import Clock
 from tidegate.domain.session import Kind, PolicyName, State
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
+from tidegate.runtime import process
+from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.store.port import Store, Tallies
@@ -40,6 +42,7 @@ class Status:
         self.instance = instance
         #: where there is one
         self.nightly: Nightly | None = None
+        self.growth: Growth | None = None
         self._store = store
         self._sweeper = sweeper
         self._registry = registry
@@ -49,9 +52,12 @@ class Status:
     @property
     def rss_bytes(self) -> int:
         """Resident memory now."""
-        import psutil  # noqa: PLC0415 - 1 MB that a gateway nobody looks at need not hold
+        return process.memory().rss
 
-        return int(psutil.Process().memory_info().rss)
+    @property
+    def uptime_s(self) -> int:
+        """How long the gateway has been up."""
+        return (self._clock.now() - self.instance.started_at) // 1_000
 
     async def orphans(self) -> dict[str, int]:
         """Count orphans, not more often than is sensible."""
@@ -66,7 +72,7 @@ class Status:
             "version": __version__,
             "instance": self.instance.id,
             "url": self.instance.url,
-            "uptime_s": (self._clock.now() - self.instance.started_at) // 1_000,
+            "uptime_s": self.uptime_s,
             "boots": self.instance.boots,
             "model": self.instance.model,
             "rss_bytes": self.rss_bytes,
@@ -83,8 +89,8 @@ class Status:
             },
             "shares_reads": self._shares_reads(),
             "backup": self.nightly.report() if self.nightly else None,
+            "trend": self.growth.told(self.growth.overall) if self.growth else None,
             # not measured yet
-            "trend": None,
             "level": None,
         }
 

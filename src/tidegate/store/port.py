@@ -20,6 +20,7 @@ from tidegate.domain.entry import Body, Entry
 from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Plan, Rights
 from tidegate.domain.outbox import DeliveryState
 from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
+from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.domain.spawn import SpawnLimits
@@ -544,6 +545,18 @@ class Store(Protocol):
 
     async def storage(self) -> StorageBytes:
         """Measure the disk."""
+
+    async def keep_growth(self, slots: Sequence[Slot]) -> None:
+        """Write slots of the rings, each in its place; the rings never have more slots than `domain.sample` says."""
+
+    async def growth_following(self) -> Mapping[int, int]:
+        """Return the number of the next slot of each ring, by its step."""
+
+    async def growth_names(self) -> list[str]:
+        """Return every series that was ever kept, 512 at most."""
+
+    async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
+        """Return up to 1,000 slots of a ring from a place on, with the series of these names, in no order."""
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner, by type; every count is 0 unless somebody wrote past the store."""

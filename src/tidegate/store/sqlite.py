@@ -1,7 +1,7 @@
 """The embedded store: SQLite in one folder, one writer thread, a few readers. Its contract stands in ``port.py``."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from tidegate.domain.entry import Body, Entry, opaque_of, text_bytes
 from tidegate.domain.job import Firing, Job, JobOrigin, Rights
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step
+from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
 from tidegate.errors import StorageFailed
@@ -27,6 +28,7 @@ from tidegate.store import (
     blobs,
     file,
     firings,
+    growth,
     jobs,
     lists,
     orphans,
@@ -407,6 +409,22 @@ class SqliteStore:
         return StorageBytes(
             main=main, wal=wal, free=free, blobs=tallies.blob_bytes, segments=tallies.segment_bytes
         )
+
+    async def keep_growth(self, slots: Sequence[Slot]) -> None:
+        """Write slots of the rings."""
+        await self._background(partial(growth.keep, slots=slots))
+
+    async def growth_following(self) -> Mapping[int, int]:
+        """Return the number of the next slot of each ring."""
+        return await self._read(growth.following)
+
+    async def growth_names(self) -> list[str]:
+        """Return every series."""
+        return list(await self._read(growth.known))
+
+    async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
+        """Return some slots of a ring."""
+        return await self._read(partial(growth.page, ring=ring, first=first, names=names))
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner."""

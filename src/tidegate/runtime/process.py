@@ -1,0 +1,60 @@
+"""What the system tells of this process: memory now, not at its peak; threads and open files."""
+
+import os
+import threading
+from pathlib import Path
+
+import msgspec
+
+_STATUS = "/proc/self/status"
+_FILES = ("/proc/self/fd", "/dev/fd")
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Memory of the process in bytes; `anonymous` is what has no file behind it, swapped or not, None if unknown."""
+
+    rss: int
+    anonymous: int | None
+    threads: int
+
+
+def memory() -> Memory:
+    """Read how much memory the process has, in 25 µs on Linux.
+
+    ``smaps_rollup`` would be exact to the page, but walks every page: 0.7 ms, and more the more there is.
+    """
+    try:
+        text = Path(_STATUS).read_bytes()
+    except OSError:
+        return _elsewhere()
+    fields = dict(line.split(b":", 1) for line in text.splitlines() if b":" in line)
+    anonymous = _kib(fields, b"RssAnon")
+    return Memory(
+        rss=_kib(fields, b"VmRSS") or 0,
+        anonymous=None if anonymous is None else anonymous + (_kib(fields, b"VmSwap") or 0),
+        threads=int(fields.get(b"Threads", b"0")),
+    )
+
+
+def open_files() -> int | None:
+    """Count open files, sockets and pipes; what it costs grows with them."""
+    for folder in _FILES:
+        try:
+            return len(os.listdir(folder)) - 1  # noqa: PTH208 - names alone, and one of them is this very listing
+        except OSError:
+            continue
+    return None
+
+
+def _kib(fields: dict[bytes, bytes], name: bytes) -> int | None:
+    words = fields.get(name, b"").split()
+    return int(words[0]) << 10 if words else None
+
+
+def _elsewhere() -> Memory:
+    """Read what other systems tell: macOS has no figure for anonymous memory that is cheap and the same."""
+    import psutil  # noqa: PLC0415 - 1 MB that Linux has no use for
+
+    return Memory(
+        rss=int(psutil.Process().memory_info().rss), anonymous=None, threads=threading.active_count()
+    )

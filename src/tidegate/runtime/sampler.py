@@ -1,0 +1,80 @@
+"""Reads every gauge of a gateway at once. What is dear is read once a minute, and carried along in between."""
+
+import asyncio
+from itertools import product
+
+import apsw
+
+from tidegate.bounded import Registry
+from tidegate.domain.session import PolicyName, State
+from tidegate.runtime import process
+from tidegate.runtime.heap import Heap
+from tidegate.store.port import Store, Tallies
+
+RARELY = 6  # samples
+
+
+class Sampler:
+    """The gauges of one gateway."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self._store = store
+        self._registry = registry
+        self._heap = Heap()
+        self._turn = 0
+        self._rare: dict[str, int] = {}
+        self._lag_us = 0
+
+    def note_lag(self, seconds: float) -> None:
+        """Note how late the loop woke; a sample tells the worst since the one before."""
+        self._lag_us = max(self._lag_us, int(seconds * 1_000_000))
+
+    async def read(self) -> dict[str, int]:
+        """Return every series that is known, by name."""
+        if self._turn % RARELY == 0:
+            self._rare = await self._read_rare()
+        self._turn += 1
+        values = self._memory() | self._rare
+        values["loop_lag_us"], self._lag_us = self._lag_us, 0
+        values |= counts(self._store.tallies())
+        values |= {f"container.{gauge.name}": gauge.entries for gauge in self._registry}
+        return values
+
+    def _memory(self) -> dict[str, int]:
+        memory = process.memory()
+        values = {"rss_bytes": memory.rss, "threads": memory.threads, "sqlite_bytes": apsw.memory_used()}
+        heap = self._heap.held_bytes()
+        if heap is not None:
+            values["python_heap_bytes"] = heap
+        if memory.anonymous is not None:
+            values["anonymous_bytes"] = memory.anonymous
+        if memory.anonymous is not None and heap is not None:
+            values["native_gap_bytes"] = memory.anonymous - heap
+        return values
+
+    async def _read_rare(self) -> dict[str, int]:
+        storage = await self._store.storage()
+        files = process.open_files()
+        return {
+            "main_bytes": storage.main,
+            "wal_bytes": storage.wal,
+            "free_bytes": storage.free,
+            "tasks": len(asyncio.all_tasks()),
+            **({} if files is None else {"files": files}),
+        }
+
+
+def counts(tallies: Tallies) -> dict[str, int]:
+    """Return what the store counts, by the names of the series."""
+    values = {
+        "blob_bytes": tallies.blob_bytes,
+        "segment_bytes": tallies.segment_bytes,
+        "receipts": tallies.receipts,
+        "snapshots": tallies.snapshots,
+    }
+    for name, state in product(PolicyName, State):
+        series = f"sessions.{name.kind}.{state}"
+        values[series] = values.get(series, 0) + tallies.sessions[name, state][0]
+    values |= {f"runs.{lane}.{state}": count for (lane, state), count in tallies.runs.items()}
+    values |= {f"outbox.{state}": count for state, count in tallies.outbox.items()}
+    return values | {f"approvals.{state}": count for state, count in tallies.approvals.items()}
