@@ -36,10 +36,12 @@ def test_a_wave_depends_on_seed_and_number() -> None:
 def test_chats_go_on() -> None:
     """A chat is opened in one wave and comes again in two others, the last time out of the archive."""
     waves = [wave for wave in range(20) if any(said.key == "chat:3-0" for said in BIG.talks(wave))]
-    idle_ms = policies(BIG.config.lifecycle)[PolicyName.CHAT].archive_after_ms or 0
+    pause_ms = (waves[2] - waves[1]) * GAP_MS
+    kept = [policies(plan.config.lifecycle)[PolicyName.CHAT] for plan in (BIG, Everyday(wanted=1))]
 
-    assert [3, 4, 9] == waves
-    assert idle_ms < (waves[2] - waves[1]) * GAP_MS
+    assert [3, 4, 7] == waves
+    assert all((policy.archive_after_ms or 0) < pause_ms for policy in kept)
+    assert all((policy.archive_after_ms or 0) + (policy.delete_after_ms or 0) > pause_ms for policy in kept)
 
 
 @pytest.mark.parametrize("name", [name for name in PolicyName if name is not PolicyName.HOOK])

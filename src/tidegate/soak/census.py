@@ -1,10 +1,12 @@
 """Who was born in a soak, counted from what the store tells after each commit; the planted leak sits here."""
 
+import heapq
 from collections import Counter
 from collections.abc import Callable
 
 from tidegate.domain.run import Lane, Run
-from tidegate.domain.session import Outcome, PolicyName
+from tidegate.domain.session import Outcome, PolicyName, Session
+from tidegate.store.sessions import ABSENT
 from tidegate.store.tx import Effects
 
 LEAK_BYTES = 1_024
@@ -38,11 +40,10 @@ class Census:
     def on_commit(self, effects: Effects) -> None:
         """Take in what has changed."""
         self.entries += len(effects.entries)
-        for head in effects.heads.values():
-            if head is not None and head.version == 1:
-                self.born[head.policy] += 1
-                if self._leaks:
-                    self._planted.append(bytearray(LEAK_BYTES))
+        for head in _newborn(effects):
+            self.born[head.policy] += 1
+            if self._leaks:
+                self._planted.append(bytearray(LEAK_BYTES))
         agents = {head.id: head.agent for head in effects.heads.values() if head is not None}
         for run in effects.closed:
             self._take_end(run, agents.get(run.session, ""))
@@ -60,3 +61,10 @@ class Census:
         if run.lane is Lane.CRON and (run.outcome is not Outcome.OK) is not self._strays(agent):
             self.astray += 1
             self.first_astray = self.first_astray or f"firing with {agent}: {run.outcome} {run.error}"
+
+
+def _newborn(effects: Effects) -> list[Session]:
+    """Return the sessions that a transaction has created: those that have changed least often."""
+    count = sum(many for move, many in effects.transitions.items() if move.before == ABSENT)
+    heads = (head for head in effects.heads.values() if head is not None)
+    return heapq.nsmallest(count, heads, key=lambda head: head.version) if count else []

@@ -25,10 +25,11 @@ SESSIONS_A_WAVE = 51  # about: talks, firings, and the sub-agents of both
 API_TURNS = 12
 CLIENTS = 32  # a whole wave
 NEW_CHATS = 2
-PAUSES = (1, 6)  # waves after which a chat goes on: while it is active, and once it is archived
+PAUSES = (1, 4)  # waves after which a chat goes on: while it is active, and once it is archived
 NAMED_AGAIN = 1  # wave after which a named session is used again
 
 MAX_ARCHIVE_MS = HOUR_MS
+MIN_KEPT_MS = 3 * GAP_MS  # so that a chat is still in the archive when it is taken up again
 MAX_KEPT_MS = 6 * HOUR_MS
 LIVES = 16  # a run that is shorter than this many lives of a session keeps its sessions for less
 
@@ -92,7 +93,7 @@ class Everyday(msgspec.Struct, frozen=True, kw_only=True):
             agents=agents,
             lifecycle=_lifecycle(
                 archive_ms=max(GAP_MS, min(MAX_ARCHIVE_MS, life_ms // 4)),
-                kept_ms=max(GAP_MS, min(MAX_KEPT_MS, life_ms)),
+                kept_ms=max(MIN_KEPT_MS, min(MAX_KEPT_MS, life_ms)),
             ),
             jobs=JOBS,
             sweep=Sweep(interval_ms=HOUR_MS),  # it wakes for each date anyway

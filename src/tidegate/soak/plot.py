@@ -87,7 +87,8 @@ def _line(axes: "Axes", facts: Facts, values: Sequence[float], label: str) -> No
 
 
 def _written(figure: "Figure", file: Path) -> Sequence[Path]:
-    places = [file.with_suffix(suffix) for suffix in SUFFIXES]
+    bare = file.with_suffix("") if file.suffix in SUFFIXES else file
+    places = [bare.with_name(f"{bare.name}{suffix}") for suffix in SUFFIXES]
     for place in places:
         try:
             figure.savefig(place, dpi=120)
