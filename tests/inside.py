@@ -20,6 +20,7 @@ from tidegate.domain.session import PolicyName, Session
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus, Piece
+from tidegate.runtime.cron import Cron
 from tidegate.runtime.intake import Intake
 from tidegate.runtime.lanes import Lane as Slots
 from tidegate.runtime.runner import Runner
@@ -65,6 +66,7 @@ class Inside:
     intake: Intake
     runner: Runner
     sweeper: Sweeper
+    cron: Cron
 
     async def say(self, key: str, text: str) -> Run:
         """Send a message and wait for the end of its run."""
@@ -141,13 +143,14 @@ async def inside(  # noqa: PLR0913 - each is optional
     )
     runner = Runner(store, bus, Agents(store, {"main": agent}), {lane: Slots(slots) for lane in Lane}, clock)
     sweeper = Sweeper(store, clock, policies, 60_000)
-    for listener in (runner.on_commit, sweeper.on_commit, bus.on_commit):
+    cron = Cron(store, intake, clock)
+    for listener in (runner.on_commit, sweeper.on_commit, cron.on_commit, bus.on_commit):
         store.listen(listener)
     await store.recover()
     try:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(runner.serve())
-            yield Inside(clock, store, bus, intake, runner, sweeper)
+            yield Inside(clock, store, bus, intake, runner, sweeper, cron)
             serving.cancel()
     finally:
         await store.close()

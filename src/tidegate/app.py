@@ -23,6 +23,7 @@ from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
+from tidegate.edge.jobs import Jobs
 from tidegate.edge.live import Live
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
@@ -77,6 +78,7 @@ async def serve(
             stop = _stop_signal()
             services = [
                 tasks.create_task(built.inside.sweeper.serve()),
+                tasks.create_task(built.inside.cron.serve()),
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
                 tasks.create_task(built.nightly.serve()),
@@ -129,6 +131,7 @@ async def gateway(
             Sessions(store, inside.intake, inside.agents),
             Runs(store, inside.intake),
             Approvals(store),
+            Jobs(store, inside.intake, inside.jobs),
             HookDoor(inside.hooks, clock, registry),
             OutboxPage(store),
             Blobs(store),

@@ -24,8 +24,10 @@ from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
+from tidegate.runtime.cron import Cron
 from tidegate.runtime.hooks import Hook, Hooks
 from tidegate.runtime.intake import Bounds, Intake
+from tidegate.runtime.jobs import Jobs
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.library import Library
 from tidegate.runtime.outbox import Postman, Target
@@ -33,6 +35,7 @@ from tidegate.runtime.runner import Runner
 from tidegate.runtime.skills import Skills
 from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
+from tidegate.runtime.tools.jobs import schedule_tool
 from tidegate.runtime.tools.spawn import spawn_tool
 from tidegate.runtime.tools.status import status_tool
 from tidegate.store import lock
@@ -42,7 +45,7 @@ from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine that is open; `serve` of runner, sweeper, skills and postman make it go."""
+    """The parts of an engine that is open; `serve` of runner, sweeper, cron, skills and postman make it go."""
 
     folder: Path
     clock: Clock
@@ -56,6 +59,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     intake: Intake
     runner: Runner
     sweeper: Sweeper
+    jobs: Jobs
+    cron: Cron
     hooks: Hooks
     postman: Postman
     broken: "asyncio.Future[None]"
@@ -89,17 +94,27 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
-        tools = [spawn_tool(subagents), skill_tool(library), status_tool(store, clock, who(config))]
+        agents: dict[str, Agent] = {}
+        jobs = Jobs(store, agents, config.webhooks, clock)
+        job_tools = {name: agent.job_tools for name, agent in config.agents.items()}
+        tools = [
+            spawn_tool(subagents),
+            skill_tool(library),
+            status_tool(store, clock, who(config)),
+            schedule_tool(jobs, store, job_tools),
+        ]
         toolset = Toolset(config, state, registry)
-        agents = await stack.enter_async_context(built(config, toolset, library, tools))
+        agents |= await stack.enter_async_context(built(config, toolset, library, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
         runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock)
         postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
-        for listening in (runner.on_commit, sweeper.on_commit, bus.on_commit, postman.on_commit):
-            store.listen(listening)
+        await store.reconcile_jobs(jobs.of_config(config))
+        cron = Cron(store, intake, clock)
+        for part in (runner, sweeper, cron, bus, postman):
+            store.listen(part.on_commit)
         yield Engine(
             folder=state,
             clock=clock,
@@ -113,6 +128,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             intake=intake,
             runner=runner,
             sweeper=sweeper,
+            jobs=jobs,
+            cron=cron,
             hooks=Hooks(store, intake, _hooks(config)),
             postman=postman,
             broken=broken,

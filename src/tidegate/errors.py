@@ -8,14 +8,15 @@
     │   ├── NotAuthorized    401  ├── SignatureWrong
     │   ├── Forbidden        403
     │   ├── NotFound         404  ├── SessionNotFound, RunNotFound, BlobNotFound, AgentNotFound,
-    │   │                     │   ApprovalNotFound, HookNotFound
+    │   │                     │   ApprovalNotFound, HookNotFound, JobNotFound
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
-    │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost
+    │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost,
+    │   │                         │   JobExists, JobInConfig, JobRunning
     │   ├── SpawnRefused, TooLarge (413)
     │   └── WrongHost        421
     ├── Unavailable          repeat later
     │   ├── LimitReached     429  ├── QueueFull, SessionBusy, TooManySessions, ReceiptsFull,
-    │   │                     │   TooManyApprovals, RateLimited
+    │   │                     │   TooManyApprovals, TooManyJobs, RateLimited
     │   ├── Busy             503  ├── Stopping
     │   └── DiskFull         507  └── DiskReadOnly
     └── Broken               tell a person; the process may have to stop
@@ -129,6 +130,12 @@ class ApprovalNotFound(NotFound):
     code = "approval_not_found"
 
 
+class JobNotFound(NotFound):
+    """There is no job with this name."""
+
+    code = "job_not_found"
+
+
 class HookNotFound(NotFound):
     """There is no hook with this name."""
 
@@ -194,6 +201,24 @@ class FenceLost(Conflict):
     """The run has been taken over or closed; this writer may no longer write to it."""
 
     code = "fence_lost"
+
+
+class JobExists(Conflict):
+    """There is a job with this name already."""
+
+    code = "job_exists"
+
+
+class JobInConfig(Conflict):
+    """The job stands in the configuration, which alone can change it."""
+
+    code = "job_in_config"
+
+
+class JobRunning(Conflict):
+    """The job still runs and may not overlap."""
+
+    code = "job_running"
 
 
 class SpawnRefused(Refused):
@@ -264,6 +289,12 @@ class TooManyApprovals(LimitReached):
     """Too many approvals wait for a decision, or are given for always."""
 
     code = "approvals_full"
+
+
+class TooManyJobs(LimitReached):
+    """There are as many jobs as there may be."""
+
+    code = "jobs_full"
 
 
 class RateLimited(LimitReached):

@@ -7,6 +7,8 @@ import pytest
 from tidegate import config
 from tidegate.errors import ConfigError
 
+JOB = "[[jobs]]\nname = 'x'\nevery = '1h'\nprompt = 'p'\n"
+
 Written = Callable[[str], Path]
 
 
@@ -33,7 +35,30 @@ def refusal(path: Path | None) -> ConfigError:
     ("text", "line", "what", "hint"),
     [
         ("[gatway]\nport = 1", 1, "[gatway]: there is no such section", "did you mean 'gateway'?"),
-        ("[[jobs]]\nname = 'x'", 1, "[jobs]: there is no such section", "there is agents, "),
+        ("[jobs]\nname = 'x'", 1, "jobs: expected a list of tables", "write [[jobs]]"),
+        ("[[jobs]]\nname = 'x'", 1, "[[jobs]] prompt: it says nothing", "write what the agent is to do"),
+        (JOB + JOB.replace("'1h'", "'1s'"), 7, "[[jobs]] every: must be at least 1m", ""),
+        (JOB + JOB, 6, "[[jobs]] name: there is another job 'x'", "its own name"),
+        (JOB + "agent = 'nobody'", 5, "[[jobs]] agent: there is no agent 'nobody'", ""),
+        (JOB + "cron = '@daily'", 5, "[[jobs]] cron: every and cron exclude each other", "set one of"),
+        (
+            JOB + "at = 2026-12-01T09:00:00",
+            3,
+            "[[jobs]] every: at and every exclude each other",
+            "set one of",
+        ),
+        (
+            JOB.replace("every = '1h'", "at = 2026-12-01"),
+            3,
+            "[[jobs]] at: expected text in quotes, not a date",
+            "",
+        ),
+        (
+            JOB.replace("every", "evry"),
+            3,
+            "[[jobs]] evry: there is no such key here",
+            "did you mean 'every'?",
+        ),
         ("port = 1", 1, "port: a key stands in a section", "there is agents, "),
         ("gateway = 1", 1, "gateway: expected one table", "write [gateway]"),
         ("[[gateway]]", 1, "gateway: expected one table", "write [gateway]"),

@@ -1,6 +1,6 @@
 """What the gateway answers: the shapes, as far as the command line reads them."""
 
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 Json = dict[str, object]
 
@@ -72,6 +72,36 @@ class Approval(TypedDict):
     created_at: str
     expires_at: str | None
     decided_at: str | None
+
+
+class Job(TypedDict):
+    """A job, as far as people see it."""
+
+    name: str
+    at: NotRequired[str]
+    every: NotRequired[str]
+    cron: NotRequired[str]
+    timezone: str
+    agent: str
+    session: str
+    deliver: str
+    origin: str
+    paused: bool
+    next_at: str | None
+    failures: int
+
+
+class Firing(TypedDict):
+    """What became of an instant of a job."""
+
+    instant: str
+    outcome: str
+    count: int
+    asked: bool
+    session: str | None
+    open: bool
+    result: str | None
+    note: str
 
 
 class Event(NamedTuple):

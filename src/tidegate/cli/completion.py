@@ -80,6 +80,11 @@ def approval_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> lis
     return _names(ctx, _List("/api/approvals", "approvals", "id", {"state": "pending"}), incomplete)
 
 
+def job_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of the jobs."""
+    return _names(ctx, _List("/api/jobs", "jobs", "name", {}), incomplete)
+
+
 def agent_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Return the names of the agents."""
     return _names(ctx, _List("/v1/models", "data", "id", {}), incomplete)

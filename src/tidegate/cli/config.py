@@ -128,7 +128,11 @@ def _policy(kind: str, policy: Policy) -> dict[str, object]:
 def _toml(tree: Mapping[str, object], above: str = "") -> Iterator[str]:
     """Yield the lines of *tree* as TOML; its strings and lists are written as in JSON."""
     for key, value in tree.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, list) and not above:
+            for one in value:
+                yield f"[[{key}]]"
+                yield from _toml(one, f"{key}.")
+        elif isinstance(value, Mapping):
             if not any(isinstance(one, Mapping) for one in value.values()):
                 yield f"[{above}{key}]"
             yield from _toml(value, f"{above}{key}.")

@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "token": Place("tidegate.cli.token", "token", "Print the token."),
         "chat": Place("tidegate.cli.chat", "chat", "Talk to an agent."),
         "approvals": Place("tidegate.cli.approvals", "approvals", "Decide on calls that wait for a person."),
+        "jobs": Place("tidegate.cli.jobs", "jobs", "Make agents work by the clock."),
         "sessions": Place("tidegate.cli.sessions", "sessions", "List, show, keep and delete sessions."),
         "skills": Place("tidegate.cli.skills", "skills", "List, show and check skills."),
         "sweep": Place("tidegate.cli.sweep", "sweep", "Carry out now what is due."),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from tidegate.config.job import Job
+from tidegate.config.job import table as job_table
 from tidegate.config.rules import build, check
 from tidegate.config.section import WrongError, load, placed, written
 from tidegate.config.tree import (
@@ -43,6 +45,7 @@ __all__ = [
     "Egress",
     "Gateway",
     "Hook",
+    "Job",
     "Lifecycle",
     "Model",
     "Provider",
@@ -153,6 +156,7 @@ def effective(config: Config) -> dict[str, object]:
         "egress": written(config.egress),
         "approvals": written(config.approvals),
         "subagents": written(config.subagents),
+        "jobs": [job_table(job) for job in config.jobs],
         "hooks": {name: written(hook) for name, hook in config.hooks.items()},
         "webhooks": {name: written(webhook) for name, webhook in config.webhooks.items()},
         "backup": written(config.backup),

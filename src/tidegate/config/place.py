@@ -8,6 +8,7 @@ the length of the text, and only once something is wrong. The text must be valid
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 Keys = tuple[str, ...]
@@ -25,13 +26,23 @@ _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)$")
 _AT = re.compile(r" \(at (line \d+, column \d+|end of document)\)$")
 
 
+def item(number: int) -> str:
+    """Return the key under which the table of this number, from 0, in an array of tables is looked for."""
+    return f"#{number}"
+
+
 def line_of(text: str, keys: Keys) -> int:
     """Return the line, from 1, on which *keys* are first written, or as many of them as are written."""
     line, depth, table = 1, 0, Keys()
+    arrays: Counter[Keys] = Counter()
     for at, statement in _statements(text):
         tree = tomllib.loads(statement)
         if statement.startswith("["):
-            table, reach = _header(tree), _depth(tree, keys)
+            table = _header(tree)
+            if statement.startswith("[[") and "".join(keys[len(table) :]).startswith("#"):
+                arrays[table] += 1
+                table = (*table, item(arrays[table] - 1))
+            reach = len(table) if keys[: len(table)] == table else _depth(tree, keys)
         elif keys[: len(table)] == table:
             reach = len(table) + _depth(tree, keys[len(table) :])
         else:

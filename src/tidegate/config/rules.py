@@ -3,14 +3,17 @@
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 
 from msgspec.structs import replace
 
 from tidegate.config import hooks
-from tidegate.config.place import Keys
+from tidegate.config import job as jobs
+from tidegate.config.job import Job
+from tidegate.config.place import Keys, item
 from tidegate.config.preset import PRESETS
 from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
 from tidegate.config.source import sources
@@ -75,6 +78,8 @@ def build(document: Table, folder: Path) -> Config:
             parts[name] = _agents(table_of(value, at), folder)
         elif name == "lifecycle":
             parts[name] = _lifecycle(table_of(value, at), folder)
+        elif name == "jobs":
+            parts[name] = _jobs(value, folder)
         elif name == "hooks":
             parts[name] = hooks.named(Hook, table_of(value, at), at, folder)
         elif name == "webhooks":
@@ -87,7 +92,7 @@ def build(document: Table, folder: Path) -> Config:
 
 
 def _refuse(name: str, value: object) -> None:
-    hint = suggestion(name, [*_SECTIONS, "providers", "agents", "lifecycle", "hooks", "webhooks"])
+    hint = suggestion(name, [*_SECTIONS, "providers", "agents", "jobs", "lifecycle", "hooks", "webhooks"])
     if isinstance(value, dict | list):
         raise WrongError((name,), None, "there is no such section", hint)
     raise WrongError((), name, "a key stands in a section", hint)
@@ -116,6 +121,28 @@ def _agents(table: Table, folder: Path) -> Mapping[str, Agent]:
                     ("agents", name), "may_spawn", f"there is no agent {other!r}", suggestion(other, agents)
                 )
     return MappingProxyType(agents or {"main": Agent()})
+
+
+def _jobs(value: object, folder: Path) -> Sequence[Job]:
+    if not isinstance(value, list):
+        raise WrongError((), "jobs", "expected a list of tables", "write [[jobs]] above each of them")
+    found: dict[str, Job] = {}
+    for number, one in enumerate(value):
+        at: Keys = ("jobs", item(number))
+        values = {key: _text(entry) for key, entry in table_of(one, at).items()}
+        job = section(Job, values, at, folder)
+        problem = jobs.problem(job)
+        if problem is not None:
+            raise WrongError(at, problem.key, problem.what, problem.hint)
+        if job.name in found:
+            raise WrongError(at, "name", f"there is another job {job.name!r}", "give each its own name")
+        found[job.name] = job
+    return tuple(found.values())
+
+
+def _text(value: object) -> object:
+    """Return an instant as the text that TOML has it from."""
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _lifecycle(table: Table, folder: Path) -> Mapping[str, Lifecycle]:
@@ -156,6 +183,7 @@ def check(config: Config) -> None:
         _check_agent(name, agent, config)
         _check_tools(name, agent, config)
     _check_egress(config.egress)
+    _check_jobs(config)
     _check_night(config.backup)
     hooks.check(config)
 
@@ -258,13 +286,25 @@ def _check_key(at: Keys, place: Model | Provider) -> None:
         raise WrongError(at, "api_key_env", "this is no name of an environment variable", hint)
 
 
+def _check_jobs(config: Config) -> None:
+    for number, job in enumerate(config.jobs):
+        if job.agent is not None and job.agent not in config.agents:
+            hint = suggestion(job.agent, config.agents)
+            raise WrongError(("jobs", item(number)), "agent", f"there is no agent {job.agent!r}", hint)
+        way, _, name = job.deliver.partition(":")
+        if way == "webhook" and name not in config.webhooks:
+            what, hint = f"there is no webhook {name!r}", suggestion(name, config.webhooks)
+            raise WrongError(("jobs", item(number)), "deliver", what, hint)
+
+
 def _check_tools(name: str, agent: Agent, config: Config) -> None:
     at = ("agents", name)
     is_offline = any(source.is_offline for source in sources(config, agent))
     known = [tool for tool in TOOLS if is_offline or tool not in OFFLINE_TOOLS]
-    for tool in agent.tools or ():
-        if tool not in known:
-            raise WrongError(at, "tools", f"there is no tool {tool[:80]!r}", suggestion(tool, known))
+    for key, tools in (("tools", agent.tools), ("job_tools", agent.job_tools)):
+        for tool in tools or ():
+            if tool not in known:
+                raise WrongError(at, key, f"there is no tool {tool[:80]!r}", suggestion(tool, known))
     if agent.workspace is not None and not agent.workspace.is_dir():
         what = f"{str(agent.workspace)!r} is no folder"
         raise WrongError(at, "workspace", what, "create it first; the default one is made by itself")

@@ -53,7 +53,7 @@ class WrongError(Exception):
 
     def __init__(self, table: Keys, key: str | None, what: str, hint: str = "") -> None:
         """Say *what* is wrong with *key* in *table*, or with the table itself where *key* is None."""
-        header = f"[{'.'.join(map(_written, table))}]" if table else ""
+        header = _header(table)
         named = header if key is None else f"{header} {_written(key)}".strip()
         super().__init__(f"{named}: {what}")
         self.keys = table if key is None else (*table, key)
@@ -203,6 +203,12 @@ def _plain(field: FieldInfo, value: object) -> object:
     if isinstance(value, tuple):
         return [str(item) if isinstance(item, Path) else item for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _header(table: Keys) -> str:
+    if table[1:] and table[1].startswith("#"):
+        return f"[[{table[0]}]]"
+    return f"[{'.'.join(map(_written, table))}]" if table else ""
 
 
 def _written(key: str) -> str:

@@ -11,6 +11,7 @@ from msgspec.structs import force_setattr
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tidegate.config import secret
+from tidegate.config.job import Job
 from tidegate.config.section import Section
 
 OFFLINE = "offline"  # the provider, and the model, that needs no network
@@ -36,9 +37,11 @@ TOOLS = (
     "write_file",
     "edit_file",
     "web_fetch",
+    "skill",
     "session_status",
-    "spawn_agent",
     "shell",
+    "spawn_agent",
+    "schedule_job",
     "emit",
     "wait",
 )
@@ -130,6 +133,8 @@ class Agent(Section, frozen=True, kw_only=True):
     tools: tuple[str, ...] | None = None
     #: what a busy session does with a new message
     busy: Literal["queue", "interrupt"] = "queue"
+    #: names of the tools that jobs have which it makes; None is those that only read
+    job_tools: tuple[str, ...] | None = None
     #: names of the agents that it may ask, beside one like itself
     may_spawn: tuple[str, ...] = ()
     #: the folder that its files are in; None is `folder.workspace`
@@ -285,6 +290,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     egress: Egress = Egress()
     approvals: Approvals = Approvals()
     subagents: Subagents = Subagents()
+    jobs: Sequence[Job] = ()
     hooks: Mapping[str, Hook] = MappingProxyType({})
     webhooks: Mapping[str, Webhook] = MappingProxyType({})
     backup: Backup = Backup()

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from tidegate.domain.job import FiringOutcome, JobOrigin
 from tidegate.domain.run import Lane, RunState
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import sessions_by_kind
@@ -91,6 +92,7 @@ def _sessions(reading: Reading) -> Iterator[Metric]:
     for lane, run_state in product(Lane, RunState):
         runs.add_metric([lane, run_state], tallies.runs[lane, run_state])
     yield runs
+    yield from _jobs(reading)
     moves = _counter(
         "session_transitions", "Transitions of sessions since the start.", "from", "to", "reason"
     )
@@ -104,6 +106,21 @@ def _sessions(reading: Reading) -> Iterator[Metric]:
     for name, count in reading.orphans.items():
         orphans.add_metric([name], count)
     yield orphans
+
+
+def _jobs(reading: Reading) -> Iterator[Metric]:
+    family = _gauge("jobs", "Jobs by who made them and whether they run.", "origin", "state")
+    for origin in JobOrigin:
+        family.add_metric([origin, "active"], reading.tallies.jobs[origin])
+        family.add_metric([origin, "paused"], reading.tallies.paused_jobs[origin])
+    yield family
+    history = _gauge("job_history", "Rows of the history of jobs by outcome.", "outcome")
+    fired = _counter("firings", "What became of instants of jobs since the start.", "outcome")
+    for outcome in FiringOutcome:
+        history.add_metric([outcome], reading.tallies.firings[outcome])
+        fired.add_metric([outcome], reading.firings[outcome])
+    yield history
+    yield fired
 
 
 def _storage(reading: Reading) -> Iterator[Metric]:

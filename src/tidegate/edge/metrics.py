@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidegate.bounded import Registry
+from tidegate.domain.job import FiringOutcome
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
 from tidegate.edge.endpoint import Endpoint
@@ -31,6 +32,7 @@ REFUSALS = (
     "max_running",
     "receipts_full",
     "approvals_full",
+    "jobs_full",
     "busy",
     "disk_full",
     "disk_read_only",
@@ -51,13 +53,16 @@ class Metrics:
         self.loop_lag_seconds = Histogram(SECONDS)
         self.run_seconds = {pair: Histogram(RUN_SECONDS) for pair in product(Lane, Outcome)}
         self.refused = dict.fromkeys(REFUSALS, 0)
+        self.firings = dict.fromkeys(FiringOutcome, 0)
         self._store = store
         self._sweeper = sweeper
         self._status = status
         self._containers = containers
 
     def on_commit(self, effects: Effects) -> None:
-        """Count the runs that a commit has closed."""
+        """Count the runs that a commit has closed, and what has become of instants of jobs."""
+        for outcome, count in effects.firings.items():
+            self.firings[outcome] += count
         for run in effects.closed:
             if run.started_at is not None and run.finished_at is not None and run.outcome is not None:
                 seconds = max(0, run.finished_at - run.started_at) / 1_000
@@ -88,6 +93,7 @@ class Metrics:
             boots=self._status.instance.boots,
             containers=list(self._containers),
             refused=self.refused,
+            firings=self.firings,
             histograms={
                 "commit_seconds": self.commit_seconds,
                 "sweep_seconds": self.sweep_seconds,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from tidegate.bounded import Gauge
+from tidegate.domain.job import FiringOutcome
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
 from tidegate.runtime.nightly import Last
@@ -44,6 +45,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     boots: int
     containers: Sequence[Gauge]
     refused: Mapping[str, int]
+    firings: Mapping[FiringOutcome, int]
     #: by name: seconds
     histograms: Mapping[str, Histogram]
     run_seconds: Mapping[tuple[Lane, Outcome], Histogram]

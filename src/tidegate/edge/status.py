@@ -78,6 +78,7 @@ class Status:
             "rss_bytes": self.rss_bytes,
             "sessions": sessions_by_kind(self._store.tallies()),
             "session_bytes": bytes_by_kind(self._store.tallies()),
+            "jobs": jobs_by_state(self._store.tallies()),
             "storage": await self._store.storage(),
             "orphans": await self.orphans(),
             "overdue": await self._sweeper.overdue(),
@@ -144,6 +145,11 @@ def sessions_by_kind(tallies: Tallies) -> dict[str, dict[str, int]]:
 def bytes_by_kind(tallies: Tallies) -> dict[str, dict[str, int]]:
     """Return how many bytes the sessions of each kind have in each state."""
     return _by_kind(tallies, 1)
+
+
+def jobs_by_state(tallies: Tallies) -> dict[str, int]:
+    """Return how many jobs run and how many are paused."""
+    return {"active": sum(tallies.jobs.values()), "paused": sum(tallies.paused_jobs.values())}
 
 
 def _by_kind(tallies: Tallies, index: int) -> dict[str, dict[str, int]]:

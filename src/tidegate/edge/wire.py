@@ -13,8 +13,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from tidegate.clock import iso
+from tidegate.config.job import table as job_table
 from tidegate.domain.approval import Approval
 from tidegate.domain.entry import Assistant, Call, Entry, Result, role_of, text_bytes, type_of
+from tidegate.domain.job import Firing, Job
 from tidegate.domain.run import Run
 from tidegate.domain.session import Session
 from tidegate.errors import BadMessage, BadRequest, BadText, TidegateError, TooLarge, Unavailable
@@ -185,6 +187,38 @@ def approval_out(approval: Approval, key: str | None) -> dict[str, object]:
         "created_at": iso(approval.created_at),
         "expires_at": iso(approval.expires_at),
         "decided_at": _instant(approval.decided_at),
+    }
+
+
+def job_out(job: Job) -> dict[str, object]:
+    """Show a job: as it would stand in the configuration, and how it is."""
+    return {
+        **job_table(job.definition),
+        "origin": job.origin,
+        "creator": job.creator or None,
+        "paused": job.paused,
+        "created_at": iso(job.created_at),
+        "next_at": _instant(job.wakes_at),
+        "fired_through": iso(job.fired_through),
+        "failures": job.failures,
+    }
+
+
+def firing_out(firing: Firing, key: str | None) -> dict[str, object]:
+    """Show what became of an instant; *key* is its session's."""
+    return {
+        "job": firing.job,
+        "instant": iso(firing.instant),
+        "outcome": firing.outcome,
+        "count": firing.count,
+        "asked": firing.is_asked,
+        "run": firing.run,
+        "session": key,
+        "open": firing.is_open,
+        "result": firing.result,
+        "note": firing.note,
+        "created_at": iso(firing.created_at),
+        "ended_at": _instant(firing.ended_at),
     }
 
 

@@ -1,7 +1,8 @@
 """The agents as runs have them: with which tools, and how many tokens.
 
 A sub-agent has no tool that one above it has not. What comes from outside, through a hook, has the tools that only
-read, or those that the hook's configuration names, and so has everything below it.
+read, or those that the hook's configuration names, and so has everything below it; the same goes for the
+tools of a job.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,9 @@ class Agents:
             if above.agent in self._agents:
                 tools = tools.only(self._agents[above.agent].tools.names)
             session = above
+        rights = self._store.job_rights(session.id, None) if session.kind is Kind.CRON else None
+        if rights is not None and rights.tools is not None:
+            tools = tools.only(rights.tools)
         if session.kind is Kind.HOOK:
             return self._of_hook(tools, session)
         return tools.reading() if claimed.run.origin is Origin.HOOK else tools

@@ -1,24 +1,48 @@
 """The one door: every piece of work becomes a run here, whoever asks for it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, suppress
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from tidegate.config.job import is_name
+from tidegate.domain import job as rules
 from tidegate.domain.entry import Assistant, Entry, User
+from tidegate.domain.job import Job, Plan
 from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import PolicyName
-from tidegate.errors import BadText, RunNotFound, SessionRunning, Stopping, TooLarge, TooManySessions
+from tidegate.errors import (
+    BadText,
+    JobNotFound,
+    RunNotFound,
+    SessionRunning,
+    Stopping,
+    TooLarge,
+    TooManySessions,
+)
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
 from tidegate.runtime.skills import Skills
-from tidegate.store.port import Admission, Admitted, Birth, Receipt, SnapshotMissing, Store
+from tidegate.store.port import (
+    Admission,
+    Admitted,
+    Attempt,
+    Birth,
+    Receipt,
+    Shot,
+    SnapshotMissing,
+    Store,
+)
 
 MAX_MESSAGE_BYTES = 1 << 20
 ROOM_TRIES = 3
+
+
+T = TypeVar("T")
 
 
 class Seen(NamedTuple):
@@ -105,11 +129,84 @@ class Intake:
         admission = msgspec.structs.replace(admission, interrupts=self._interrupts(admission), **self._bounds)
         for _ in range(ROOM_TRIES):
             try:
-                return await self._admit(admission)
+                return await self._with_skills(admission, self._store.admit)
             except TooManySessions:
                 if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
                     raise
-        return await self._admit(admission)
+        return await self._with_skills(admission, self._store.admit)
+
+    async def fire(self, due: Sequence[tuple[Job, Plan]]) -> list[Shot]:
+        """Carry out what is planned for jobs whose instants have come.
+
+        Raises:
+            Stopping: The gateway is stopping.
+        """
+        if self._is_closed:
+            raise Stopping(retry_after_s=5)
+        attempts = [
+            Attempt(job=job, plan=plan, admission=self._offered(self._admission(job))) for job, plan in due
+        ]
+        shots = await self._store.fire(attempts)
+        return [
+            await self._with_skills(attempt.admission, partial(self._fire_one, attempt))
+            if shot is Shot.BARE
+            else shot
+            for attempt, shot in zip(attempts, shots, strict=True)
+        ]
+
+    async def _fire_one(self, attempt: Attempt, admission: Admission) -> Shot:
+        (shot,) = await self._store.fire([msgspec.structs.replace(attempt, admission=admission)])
+        if shot is Shot.BARE:
+            refs = admission.skills.snapshot.skills if admission.skills else ()
+            raise SnapshotMissing(frozenset(ref.blob for ref in refs))
+        return shot
+
+    async def run_job(self, name: str) -> Admitted:
+        """Make a run of a job now, beside its schedule.
+
+        Raises:
+            JobNotFound: There is no such job.
+            JobRunning: It still runs and may not overlap.
+            Stopping: The gateway is stopping.
+            Refused, Unavailable: What the store refuses.
+        """
+        if self._is_closed:
+            raise Stopping(retry_after_s=5)
+        job = self.job(name)
+        return await self._with_skills(self._admission(job), partial(self._store.ask_job, job))
+
+    def job(self, name: str) -> Job:
+        """Return a job.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        job = self._store.job(name) if is_name(name) else None
+        if job is None:
+            raise JobNotFound(
+                f"there is no job {name[:80]!r}", hint="`tidegate jobs list` shows what there is"
+            )
+        return job
+
+    def _admission(self, job: Job) -> Admission:
+        """Return the run of a job: in a new session each time, or in the conversation that it names."""
+        definition, is_isolated = job.definition, rules.is_isolated(job.definition)
+        return Admission(
+            key=None if is_isolated else definition.session,
+            birth=Birth(
+                policy=PolicyName.CRON if is_isolated else PolicyName.CHAT,
+                agent=definition.agent or "",
+                cap_group=f"job:{job.name}" if is_isolated else None,
+                max_runtime_ms=definition.max_runtime_ms,
+                title=job.name,
+            ),
+            agent_is_named=True,
+            lane=Lane.CRON,
+            origin=Origin.FIRING,
+            bodies=[User(text=definition.prompt)],
+            max_queued=self._bounds["max_queued"],
+            max_open=self._bounds["max_open"],
+        )
 
     async def outcome(self, run: Run) -> Run:
         """Wait until a run is done or waits for somebody, and return it as it is then.
@@ -180,24 +277,32 @@ class Intake:
         """Cancel a run; idempotent."""
         return await self._store.cancel_run(run)
 
-    async def _admit(self, admission: Admission) -> Admitted:
+    async def _with_skills(self, admission: Admission, act: Callable[[Admission], Awaitable[T]]) -> T:
         """Admit with the present skills of the agent; bytes are read only of those that the store lacks."""
+        offered = self._offered(admission)
         if self._skills is None:
-            return await self._store.admit(admission)
-        head = self._store.session(admission.key) if admission.key else None
-        agent = head.agent if head else admission.birth.agent
-        offered = msgspec.structs.replace(admission, skills=self._skills.offer(agent))
+            return await act(offered)
+        agent = self._agent_of(admission)
         with suppress(SnapshotMissing):
-            return await self._store.admit(offered)
+            return await act(offered)
         async with self._stocking:  # one reads them, the others find what it has stored
             try:
-                return await self._store.admit(offered)
+                return await act(offered)
             except SnapshotMissing as missing:
                 stocked = await self._skills.stocked(agent, missing.blobs)
             with suppress(SnapshotMissing):  # unless another one has gone meanwhile with its last session
-                return await self._store.admit(msgspec.structs.replace(admission, skills=stocked))
+                return await act(msgspec.structs.replace(admission, skills=stocked))
             stocked = await self._skills.stocked(agent)
-            return await self._store.admit(msgspec.structs.replace(admission, skills=stocked))
+            return await act(msgspec.structs.replace(admission, skills=stocked))
+
+    def _offered(self, admission: Admission) -> Admission:
+        if self._skills is None:
+            return admission
+        return msgspec.structs.replace(admission, skills=self._skills.offer(self._agent_of(admission)))
+
+    def _agent_of(self, admission: Admission) -> str:
+        head = self._store.session(admission.key) if admission.key else None
+        return head.agent if head else admission.birth.agent
 
     def _interrupts(self, admission: Admission) -> bool:
         if admission.interrupts is None:

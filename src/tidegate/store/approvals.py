@@ -16,7 +16,7 @@ from tidegate.domain.run import Lease, Run
 from tidegate.domain.session import Session
 from tidegate.errors import AlreadyDecided, ApprovalNotFound, TooManyApprovals
 from tidegate.ids import ApprovalId, ulid
-from tidegate.store import rows, sessions, waits
+from tidegate.store import jobs, rows, sessions, waits
 from tidegate.store.lease import held
 from tidegate.store.tx import Tx
 
@@ -43,7 +43,9 @@ def verdict(tx: Tx, lease: Lease, question: Question, *, is_new: bool) -> Verdic
     row = tx.one("approval_of_call", run=lease.run, call_id=question.call_id, digest=digest)
     asked = rows.approval(row) if row and not is_new else None
     granted = tx.one("approval_granted", digest=digest)
-    found = rules.verdict(asked, is_granted=granted is not None, is_new=is_new)
+    rights = jobs.rights(tx, lease.session, lease.run)
+    is_granted = granted is not None or (rights is not None and question.tool in rights.allow_tools)
+    found = rules.verdict(asked, is_granted=is_granted, is_new=is_new)
     if asked is not None and found is not Verdict.UNDECIDED:
         tx.run("approval_used", id=asked.id)
     if granted is not None and found is Verdict.GO:

@@ -114,7 +114,7 @@ def _orphans(patient: Patient) -> str:
 
 
 def _dates(patient: Patient) -> str:
-    return patient.keys("doctor_dateless")
+    return patient.keys("doctor_dateless") or patient.keys("doctor_jobs_dateless")
 
 
 def _overdue(patient: Patient) -> str:

@@ -43,6 +43,7 @@ REMOVED = (
     "chunk",
     "approval",
     "spawn",
+    "firing",
 )
 SLICE_ROWS = 200
 

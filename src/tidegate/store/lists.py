@@ -4,6 +4,7 @@ import heapq
 from itertools import islice, product
 
 from tidegate.domain.approval import Approval, ApprovalState
+from tidegate.domain.job import FiringOutcome, JobOrigin
 from tidegate.domain.outbox import DeliveryState
 from tidegate.domain.run import Lane, Run, RunState
 from tidegate.domain.session import Kind, PolicyName, Session, State
@@ -98,6 +99,9 @@ def tallies(reads: Reads) -> Tallies:
         segment_bytes=table["segment", "", ""][1],
         receipts=table["receipt", "", ""][0],
         approvals={state: table["approval", "", state][0] for state in ApprovalState},
+        jobs={origin: table["job", origin, "active"][0] for origin in JobOrigin},
+        paused_jobs={origin: table["job", origin, "paused"][0] for origin in JobOrigin},
+        firings={outcome: table["firing", "", outcome][0] for outcome in FiringOutcome},
         outbox={state: table["outbox", "", state][0] for state in DeliveryState},
         outbox_refused=table["outbox_refused", "", ""][0],
     )

@@ -18,6 +18,7 @@ TYPES = (
     "approval",
     "spawn",
     "wait",
+    "firing",
     "snapshot",
     "skill",
 )

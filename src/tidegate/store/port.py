@@ -14,8 +14,10 @@ from typing import Protocol
 
 import msgspec
 
+from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry
+from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Plan, Rights
 from tidegate.domain.outbox import DeliveryState
 from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
 from tidegate.domain.sample import Ring, Slot
@@ -129,6 +131,26 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     notice: str = ""
 
 
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """An instant at the door: the job as it was when the plan was made, and its run."""
+
+    job: Job
+    plan: Plan
+    admission: Admission
+
+
+class Shot(StrEnum):
+    """What became of an attempt."""
+
+    DONE = "done"
+    #: the job has changed since it was read, or the instant is dealt with; nothing was touched
+    LOST = "lost"
+    #: there is no room for its run now; nothing was touched
+    FULL = "full"
+    #: the offer of its run lacks bytes that the store needs; nothing was touched
+    BARE = "bare"
+
+
 class Move(msgspec.Struct, frozen=True, kw_only=True):
     """A step of a session's life that a sweep or a person wants carried out."""
 
@@ -181,6 +203,10 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     segment_bytes: int
     receipts: int
     approvals: Mapping[ApprovalState, int]
+    #: those that run, by who made them, and those that are paused
+    jobs: Mapping[JobOrigin, int]
+    paused_jobs: Mapping[JobOrigin, int]
+    firings: Mapping[FiringOutcome, int]
     outbox: Mapping[DeliveryState, int]
     #: deliveries that there was no room for, ever
     outbox_refused: int
@@ -296,6 +322,76 @@ class Store(Protocol):
 
     async def recover(self) -> int:
         """Queue every running run again, after a crash, and say how many there were."""
+
+    # Jobs -----------------------------------------------------------------------------------------------------------
+
+    async def put_job(self, definition: Definition, origin: JobOrigin, creator: str = "") -> Job:
+        """Make a job, whose first instant comes after now.
+
+        Raises:
+            JobExists: There is one of this name.
+            TooManyJobs: There are 20,000, or 20 that models of this creator made.
+        """
+
+    async def alter_job(self, name: str, change: Callable[[Definition], Definition]) -> Job:
+        """Change what a job is; instants of a new schedule come after now.
+
+        Raises:
+            JobNotFound: There is no such job.
+            JobInConfig: It stands in the configuration.
+        """
+
+    async def pause_job(self, name: str, *, paused: bool) -> Job:
+        """Pause a job or let it go on, from now.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+
+    async def remove_job(self, name: str) -> Job:
+        """Remove a job with its history, cancel what it has running, and return it as it was.
+
+        Raises:
+            JobNotFound: There is no such job.
+            JobInConfig: It stands in the configuration.
+        """
+
+    async def reconcile_jobs(self, definitions: Sequence[Definition]) -> int:
+        """Make the jobs of the configuration match it and say how many were made, changed or removed."""
+
+    async def fire(self, attempts: Sequence[Attempt]) -> list[Shot]:
+        """Carry out plans, each in one transaction: the run, the firing, the watermark and the next date.
+
+        (job, instant) is unique and above the watermark: no instant fires twice.
+        """
+
+    async def ask_job(self, job: Job, admission: Admission) -> Admitted:
+        """Make a run of a job now, beside its schedule.
+
+        Raises:
+            JobNotFound: There is no such job.
+            WrongState: It has changed since it was read.
+            JobRunning: It still runs and may not overlap.
+            SnapshotMissing, Refused, Unavailable: What `admit` raises.
+        """
+
+    def job(self, name: str) -> Job | None:
+        """Return a job."""
+
+    def next_firing(self) -> int | None:
+        """Return when the next job is to be looked at."""
+
+    def job_rights(self, session: SessionId, run: RunId | None) -> Rights | None:
+        """Return what a run may use because a job has fired it; None if none has."""
+
+    async def jobs(self, after: str, limit: int) -> list[Job]:
+        """Return one page of jobs, by name."""
+
+    async def jobs_due(self, until: int, limit: int, *, with_isolated: bool) -> list[Job]:
+        """Return jobs that are to be looked at, the longest due first."""
+
+    async def firings(self, job: str, before: int, limit: int) -> list[Firing]:
+        """Return one page of what became of a job's instants, newest first; the last 100, and none after 90 days."""
 
     # A session's life -----------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from tidegate.domain.policy import REFUSED_AGAIN_MS
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import SessionPinned, SessionRunning
 from tidegate.ids import SessionId
-from tidegate.store import approvals, outbox, rows, sessions, turns
+from tidegate.store import approvals, jobs, outbox, rows, sessions, turns
 from tidegate.store.port import Move, Settled
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Tx
@@ -76,6 +76,7 @@ def tidy(tx: Tx) -> int:
     before = day(tx.now - FOLD_AFTER_MS)
     tx.run("usage_folded", before=before)
     gone = tx.run("usage_unfolded", before=before) + tx.run("receipts_expired", now=tx.now)
+    gone += jobs.tidy(tx)
     gone += outbox.expire(tx)
     return gone + approvals.lapse(tx) + tx.run("approvals_forgotten", now=tx.now)
 

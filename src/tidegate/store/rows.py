@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
+import msgspec
+
+from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Question
 from tidegate.domain.entry import Entry, decode
+from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Rights
 from tidegate.domain.outbox import Delivery, DeliveryState
 from tidegate.domain.run import Lane, Origin, Run, RunState, Usage
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
@@ -18,6 +22,8 @@ from tidegate.ids import ApprovalId, DeliveryId, RunId, SessionId
 Row = Sequence[Any]
 Value = int | str | bytes | None
 
+_definition = msgspec.json.Decoder(Definition)
+_names = msgspec.json.Decoder(list[str])
 _POLICIES = {item.value: item for item in PolicyName}
 _STATES = {item.value: item for item in State}
 _OUTCOMES = {None: None} | {item.value: item for item in Outcome}
@@ -101,6 +107,46 @@ def approval(row: Row) -> Approval:
         expires_at=row[11],
         decided_at=row[12],
     )
+
+
+def job(row: Row) -> Job:
+    """Read a row of ``jobs``."""
+    return Job(
+        definition=_definition.decode(row[1]),
+        origin=JobOrigin(row[2]),
+        creator=row[3],
+        paused=bool(row[4]),
+        created_at=row[5],
+        fired_through=row[6],
+        next_at=row[7],
+        held_until=row[8],
+        failures=row[9],
+        revision=row[10],
+    )
+
+
+def firing(row: Row) -> Firing:
+    """Read a row of ``firings``."""
+    return Firing(
+        number=row[0],
+        job=row[1],
+        instant=row[2],
+        outcome=FiringOutcome(row[3]),
+        count=row[4],
+        is_asked=bool(row[5]),
+        run=row[6],
+        session=row[7],
+        is_open=bool(row[8]),
+        result=_OUTCOMES[row[9]],
+        note=row[10],
+        created_at=row[11],
+        ended_at=row[12],
+    )
+
+
+def rights(row: Row) -> Rights:
+    """Read what a row of ``firings`` allows."""
+    return Rights(_names.decode(row[13]), None if row[14] is None else _names.decode(row[14]))
 
 
 def delivery(row: Row) -> Delivery:

@@ -89,25 +89,25 @@ def deliver(tx: Tx, child: Session, outcome: Outcome) -> None:
     tx.run("spawn_delivered", child=child.id)
     spent = tx.one("tokens_of_session", session=child.id) or (0,)
     tx.run("children_spent", id=debt.run, tokens=spent[0])
-    text, is_error = _answer(tx, child, outcome)
+    text, is_error = answer(tx, child, outcome)
     parent = sessions.by_id(tx, debt.parent)
     if debt.waits:
         result = Result(tool=debt.tool, call_id=debt.call_id, text=text, is_error=is_error)
         transcript.append(tx, parent, debt.run, [result])
         waits.go_on(tx, debt.run)
     elif parent.is_live or parent.policy.is_conversation:
-        told = User(text=f"[result of the sub-agent {debt.label!r}, session {child.key}]\n{_told(text)}")
-        queue.enqueue(tx, queue.reopen(tx, parent), Lane.SUBAGENT, Origin.RESULT, [told])
+        message = User(text=f"[result of the sub-agent {debt.label!r}, session {child.key}]\n{told(text)}")
+        queue.enqueue(tx, queue.reopen(tx, parent), Lane.SUBAGENT, Origin.RESULT, [message])
 
 
-def _told(text: str) -> str:
+def told(text: str) -> str:
     """Return what a message holds of a result: it is read whole with each prompt."""
     if len(text) <= MAX_TOLD_CHARS:
         return text
     return f"{text[:MAX_TOLD_CHARS]}\n[cut off; the whole answer has {len(text):,} characters]"
 
 
-def _answer(tx: Tx, child: Session, outcome: Outcome) -> tuple[str, bool]:
+def answer(tx: Tx, child: Session, outcome: Outcome) -> tuple[str, bool]:
     """Return the last answer of a child, whole, or what went wrong."""
     row = tx.one("last_run", session=child.id)
     run = rows.run(row) if row else None

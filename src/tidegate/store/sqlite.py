@@ -12,8 +12,10 @@ import apsw
 
 from tidegate.bounded import LruCache, Registry
 from tidegate.clock import Clock
+from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry, opaque_of, text_bytes
+from tidegate.domain.job import Firing, Job, JobOrigin, Rights
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.sample import Ring, Slot
@@ -25,11 +27,14 @@ from tidegate.store import (
     approvals,
     blobs,
     file,
+    firings,
     growth,
+    jobs,
     lists,
     orphans,
     replacement,
     retention,
+    roster,
     rows,
     runs,
     sessions,
@@ -42,12 +47,14 @@ from tidegate.store.outbox import Outbox
 from tidegate.store.port import (
     Admission,
     Admitted,
+    Attempt,
     Claimed,
     Ending,
     Listener,
     Move,
     Page,
     Settled,
+    Shot,
     StorageBytes,
     Tallies,
 )
@@ -163,6 +170,38 @@ class SqliteStore:
         """Queue every running run again."""
         return await self.writer.write(runs.recover)
 
+    # Jobs -----------------------------------------------------------------------------------------------------------
+
+    async def put_job(self, definition: Definition, origin: JobOrigin, creator: str = "") -> Job:
+        """Make a job."""
+        operation = partial(jobs.put, definition=definition, origin=origin, creator=creator)
+        return await self.writer.write(operation)
+
+    async def alter_job(self, name: str, change: Callable[[Definition], Definition]) -> Job:
+        """Change what a job is."""
+        return await self.writer.write(partial(jobs.alter, name=name, change=change))
+
+    async def pause_job(self, name: str, *, paused: bool) -> Job:
+        """Pause a job or let it go on."""
+        return await self.writer.write(partial(jobs.pause, name=name, paused=paused))
+
+    async def remove_job(self, name: str) -> Job:
+        """Remove a job."""
+        return await self.writer.write(partial(roster.remove, name=name))
+
+    async def reconcile_jobs(self, definitions: Sequence[Definition]) -> int:
+        """Make the jobs of the configuration match it."""
+        return await self.writer.write(partial(roster.reconcile, definitions=definitions))
+
+    async def fire(self, attempts: Sequence[Attempt]) -> list[Shot]:
+        """Carry out plans; they share commits."""
+        operations = [partial(firings.fire, attempt=attempt) for attempt in attempts]
+        return await self.writer.write_each(operations, is_background=True)
+
+    async def ask_job(self, job: Job, admission: Admission) -> Admitted:
+        """Make a run of a job now."""
+        return await self.writer.write(partial(firings.ask, known=job, admission=admission))
+
     # A session's life -----------------------------------------------------------------------------------------------
 
     async def cancel_session(self, session: SessionId) -> Session:
@@ -268,6 +307,20 @@ class SqliteStore:
         """Return how many bytes a blob has."""
         return blobs.size(self._inline, name)
 
+    def job(self, name: str) -> Job | None:
+        """Return a job."""
+        row = self._inline.one("job_by_name", name=name)
+        return rows.job(row) if row else None
+
+    def next_firing(self) -> int | None:
+        """Return when the next job is to be looked at."""
+        row = self._inline.one("next_firing")
+        return row[0] if row else None
+
+    def job_rights(self, session: SessionId, run: RunId | None) -> Rights | None:
+        """Return what a run may use because a job has fired it."""
+        return jobs.rights(self._inline, session, run)
+
     # Reads on a thread ----------------------------------------------------------------------------------------------
 
     async def due(self, until: int, limit: int, *, with_deletes: bool) -> list[Session]:
@@ -321,6 +374,21 @@ class SqliteStore:
         """Return one page of approvals."""
         operation = partial(lists.approvals, state=state, session=session, before=before, limit=limit)
         return await self._read(operation)
+
+    async def jobs(self, after: str, limit: int) -> list[Job]:
+        """Return one page of jobs."""
+        return [rows.job(row) for row in await self._all("jobs_page", after=after, limit=limit)]
+
+    async def jobs_due(self, until: int, limit: int, *, with_isolated: bool) -> list[Job]:
+        """Return jobs that are to be looked at."""
+        found = await self._all("jobs_due", until=until, limit=limit, with_isolated=with_isolated)
+        return [rows.job(row) for row in found]
+
+    async def firings(self, job: str, before: int, limit: int) -> list[Firing]:
+        """Return one page of a job's history."""
+        return [
+            rows.firing(row) for row in await self._all("firings_page", job=job, before=before, limit=limit)
+        ]
 
     async def blob_part(self, name: BlobHash, first: int) -> bytes:
         """Return up to 1 MiB of a blob."""

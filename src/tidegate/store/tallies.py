@@ -8,7 +8,19 @@ from typing import NamedTuple
 
 from tidegate.store.tx import Reads, Tx
 
-FAMILIES = ("session", "run", "blob", "reference", "segment", "receipt", "approval", "snapshot", "outbox")
+FAMILIES = (
+    "session",
+    "run",
+    "blob",
+    "reference",
+    "segment",
+    "receipt",
+    "approval",
+    "snapshot",
+    "job",
+    "firing",
+    "outbox",
+)
 
 
 class Count(NamedTuple):

@@ -7,11 +7,11 @@ nothing that was acknowledged is lost (invariant I1).
 import msgspec
 
 from tidegate.domain.approval import KEEP_DECIDED_MS
-from tidegate.domain.entry import Body, Notice
-from tidegate.domain.run import Run, RunState
+from tidegate.domain.entry import Assistant, Body, Notice
+from tidegate.domain.run import Origin, Run, RunState
 from tidegate.domain.session import Outcome, PolicyName, Session, State
 from tidegate.ids import RunId
-from tidegate.store import rows, sessions, spawns, transcript
+from tidegate.store import reports, rows, sessions, spawns, transcript
 from tidegate.store.rows import Row
 from tidegate.store.tx import Tx
 
@@ -40,6 +40,8 @@ def close(tx: Tx, session: Session, row: Row, outcome: Outcome, error: str = "")
         tx.effects.closed.append(rows.run(closed))
     if tx.run("approvals_closed", run=run.id, now=tx.now, expires_at=tx.now + KEEP_DECIDED_MS):
         session = sessions.change(tx, session, "closed", waiting_at=None)
+    if run.origin is Origin.FIRING and session.policy.is_conversation:
+        reports.run_ended(tx, session, run, outcome)
     return session
 
 
@@ -53,6 +55,8 @@ def close_all(tx: Tx, session: Session, outcome: Outcome, error: str = "") -> Se
 def end_turn(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session:
     """Write what a session is after one of its runs was closed; complete it if that was the last thing open."""
     tx.run("runs_forgotten", session=session.id, before=tx.now - PRUNE_AFTER_MS)
+    while (row := tx.one("open_runs", session=session.id)) is not None and _is_told(row):
+        session = close(tx, session, row, Outcome.OK)
     left = [rows.run(row) for row in tx.all("open_runs", session=session.id)]
     if left:
         return _next_turn(tx, session, left, reason)
@@ -97,6 +101,7 @@ def _complete_tree(tx: Tx, session: Session, outcome: Outcome, reason: str) -> S
         cap_group=group,
     )
     spawns.deliver(tx, session, outcome)
+    reports.session_ended(tx, session, outcome)
     return session
 
 
@@ -130,6 +135,14 @@ def cancel_children(tx: Tx, session: Session, reason: str) -> None:
 def notice(tx: Tx, session: Session, run: RunId, text: str) -> Session:
     """Tell the reader of a transcript something that no model sees."""
     return transcript.append(tx, session, run, [Notice(text=text)]).session if text else session
+
+
+def _is_told(row: Row) -> bool:
+    """Whether a run is queued that only holds what somebody else has answered, so that no model is needed."""
+    run = rows.run(row)
+    if run.state is not RunState.QUEUED or run.origin is not Origin.FIRING:
+        return False
+    return all(isinstance(body, Assistant) for body in bodies_of(rows.prompt_of(row)))
 
 
 def _rest(tx: Tx, session: Session, reason: str) -> Session:

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import NamedTuple, Protocol
 
 from tidegate.domain.entry import Entry
+from tidegate.domain.job import FiringOutcome
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Run
 from tidegate.domain.session import Session
@@ -27,7 +28,18 @@ class Transition(NamedTuple):
 class Effects:
     """What one committed transaction changed."""
 
-    __slots__ = ("closed", "entries", "gone", "heads", "posted", "queued", "transitions", "waiting")
+    __slots__ = (
+        "closed",
+        "entries",
+        "firings",
+        "gone",
+        "heads",
+        "is_about_jobs",
+        "posted",
+        "queued",
+        "transitions",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         #: new heads of sessions by key, None for a deleted one
@@ -42,6 +54,10 @@ class Effects:
         #: webhooks that there is something new for
         self.posted: set[str] = set()
         self.transitions: Counter[Transition] = Counter()
+        #: what became of instants of jobs
+        self.firings: Counter[FiringOutcome] = Counter()
+        #: the dates of jobs have changed
+        self.is_about_jobs = False
 
 
 class Reads(Protocol):

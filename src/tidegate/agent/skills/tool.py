@@ -11,7 +11,7 @@ import msgspec
 
 from tidegate.agent.skills import resource
 from tidegate.agent.skills.catalog import TOOL
-from tidegate.agent.tools import Caller, Tool, ToolFailed, decoded, spec
+from tidegate.agent.tools import Caller, Reach, Tool, ToolFailed, decoded, spec
 from tidegate.ids import SessionId
 
 T = TypeVar("T")
@@ -67,7 +67,9 @@ def skill_tool(library: Library) -> Tool:
             return page
         return page + _told(folder, await in_thread(partial(resource.listed, folder)))
 
-    return Tool(spec=spec(TOOL, _DESCRIPTION, _Ask), run=decoded(_Ask, call), is_idempotent=True)
+    return Tool(
+        spec=spec(TOOL, _DESCRIPTION, _Ask), run=decoded(_Ask, call), is_idempotent=True, reach=Reach.READ
+    )
 
 
 def _page(text: str, offset: int) -> str:

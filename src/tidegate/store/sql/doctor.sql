@@ -33,6 +33,11 @@ GROUP BY r.session HAVING count(*) > 1 LIMIT 5;
 SELECT (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM runs),
        (SELECT coalesce(sum(input_tokens + output_tokens), 0) FROM usage_daily);
 
+-- A job whose date has gone without a next one, though it has no end.
+-- name: doctor_jobs_dateless
+SELECT name FROM jobs WHERE (paused AND wakes_at IS NOT NULL)
+   OR (NOT paused AND (wakes_at IS NULL) <> (next_at IS NULL)) LIMIT 5;
+
 -- name: doctor_snapshots
 SELECT hash FROM snapshots WHERE hash > :after ORDER BY hash LIMIT :limit;
 

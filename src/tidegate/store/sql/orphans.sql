@@ -80,3 +80,11 @@ WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = p.child AND s.state IN (
 SELECT count(*) FROM runs r WHERE r.state = 'waiting'
 AND NOT EXISTS (SELECT 1 FROM approvals a WHERE a.run = r.id AND a.state = 'pending')
 AND NOT EXISTS (SELECT 1 FROM spawns p WHERE p.run = r.id AND p.waits);
+
+-- Also an open firing whose session, or whose run in a conversation, has ended.
+-- name: orphans_firing
+SELECT count(*) FROM firings f WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.name = f.job)
+OR (f.session IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = f.session))
+OR (f.is_open AND f.isolated AND NOT EXISTS (
+    SELECT 1 FROM sessions s WHERE s.id = f.session AND s.state IN ('created', 'active')))
+OR (f.is_open AND NOT f.isolated AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = f.run AND r.state <> 'done'));

@@ -24,6 +24,12 @@ SELECT '', '', count(*), 0 FROM receipts;
 -- name: recount_approval
 SELECT '', state, count(*), 0 FROM approvals GROUP BY state;
 
+-- name: recount_job
+SELECT origin, CASE WHEN paused THEN 'paused' ELSE 'active' END AS state, count(*), 0 FROM jobs GROUP BY origin, state;
+
+-- name: recount_firing
+SELECT '', outcome, count(*), 0 FROM firings GROUP BY outcome;
+
 -- name: recount_outbox
 SELECT '', state, count(*), coalesce(sum(length(body)), 0) FROM outbox GROUP BY state;
 

@@ -1,0 +1,94 @@
+"""What a cron expression means: five fields, or a name such as ``@daily``, read in a time zone as Debian's cron does.
+
+Where the clock is put forward, an instant at a fixed time that is skipped comes right after the gap; where it is put
+back, one that is repeated comes the first time only. An expression whose minute or hour begins with ``*`` follows real
+time instead: every hour has its instants, the repeated one twice, the skipped one never.
+
+Source: cron(8) of Debian, "Local time changes like those caused by Daylight Saving Time".
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from tidegate.clock import SECOND_MS
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+MAX_EXPRESSION_CHARS = 256
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "@hourly": "0 * * * *",
+        "@daily": "0 0 * * *",
+        "@weekly": "0 0 * * 0",
+        "@monthly": "0 0 1 * *",
+        "@yearly": "0 0 1 1 *",
+    }
+)
+_LATEST_YEAR = 2500  # beyond, calendars are not worth asking
+
+
+def instants(expression: str, timezone: str, after: int) -> Iterator[int]:
+    """Yield the instants of an expression after another instant, in order, for the next 50 years.
+
+    Raises:
+        ValueError: The expression or the zone is none; see `check`.
+    """
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415 - 50 ms that most commands need not wait for
+
+    start = datetime.fromtimestamp(after // SECOND_MS, UTC).astimezone(zone(timezone))
+    if start.year > _LATEST_YEAR:
+        return
+    try:
+        for found in CronSim(_fields(expression), start):
+            at = int(found.timestamp()) * SECOND_MS
+            # from within the second pass of a repeated hour, what lies in the first one is found again
+            if at > after:
+                yield at
+                after = at
+    except CronSimError as error:
+        raise ValueError(f"{expression[:80]!r}: {str(error).lower()}; {_HINT}") from None
+
+
+def check(expression: str, timezone: str) -> None:
+    """Refuse what cannot be used.
+
+    Raises:
+        ValueError: It has no five fields, a field is out of range, it never comes, or there is no such zone; what to
+            do about it stands after a semicolon.
+    """
+    zone(timezone)
+    if next(instants(expression, timezone, _YEAR_2000), None) is None:
+        raise ValueError(f"{expression[:80]!r} never comes; look at its day and its month")
+
+
+@lru_cache(maxsize=64)
+def zone(name: str) -> "ZoneInfo":
+    """Return a time zone of the IANA database: the system's, else that of the package tzdata.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - 15 ms that most commands need not wait for
+
+    try:
+        return ZoneInfo(name)
+    except (ValueError, KeyError, OSError):
+        raise ValueError(
+            f'there is no time zone {name[:80]!r}; write for example "UTC" or "Europe/Berlin"'
+        ) from None
+
+
+_HINT = 'write five fields such as "0 9 * * 1-5", or one of ' + ", ".join(NAMES)
+_YEAR_2000 = 946_684_800_000
+
+
+def _fields(expression: str) -> str:
+    """Return the five fields; the library would take six, the first one seconds."""
+    fields = NAMES.get(expression.strip().lower(), expression)
+    if len(fields) > MAX_EXPRESSION_CHARS or len(fields.split()) != 5 or not fields.isascii():
+        raise ValueError(f"{expression[:80]!r} is no cron expression; {_HINT}")
+    return fields
