@@ -8,10 +8,34 @@ import pytest
 
 from command_line import CommandLine, command, limited
 from tidegate.cli import main
+from tidegate.errors import ConfigError
 from tidegate.soak import verdict
 
 # A soak waits for its disk some thousand times; on a free machine these take 3 to 5 s.
 LIMIT_S = 90
+
+CONFIG = """
+[model]
+provider = "openai"
+name = "nobody"
+api_key_env = "NO_SUCH_KEY"
+[agents.main]
+workspace = "{files}"
+[agents.narrow]
+max_steps = 1
+tools = ["read_file"]
+[lifecycle.api]
+max_running = 2
+delete_after = "1h"
+[[jobs]]
+name = "report"
+every = "30m"
+prompt = "/write report.txt written"
+deliver = "webhook:out"
+[webhooks.out]
+url = "https://example.org/out"
+secret_env = "NO_SUCH_SECRET"
+"""
 
 
 def environment(place: Path) -> Mapping[str, str]:
@@ -40,6 +64,78 @@ def test_four_hundred_sessions_are_flat(tmp_path: Path) -> None:
     assert all(check["ok"] for check in told["checks"])
     assert b"of 400 sessions" in err
     assert [] == list(tmp_path.iterdir())
+
+
+def test_the_built_in_scenario_is_flat(tmp_path: Path) -> None:
+    """Every kind comes and goes, jobs end as they must, and the 22 skills are stored once."""
+    with soak(tmp_path, "--sessions", "300", "--json") as process, limited(process, LIMIT_S):
+        out, _ = process.communicate()
+    told = json.loads(out)
+    conditions, checks = told["conditions"], {check["name"]: check for check in told["checks"]}
+    born = conditions["by_kind"]
+
+    assert (0, "flat", []) == (process.returncode, told["verdict"], told["grew"])
+    assert {"api", "api_named", "chat", "cron", "subagent"} == set(born)
+    assert 300 <= conditions["sessions"] == sum(born.values())
+    assert {"cron ok", "cron failed", "cron timed_out", "subagent ok"} <= set(conditions["runs"])
+    assert {"tree", "refused", "chat_from_archive"} <= set(conditions["talks"])
+    assert (1, 22) == (checks["snapshots of skills"]["measured"], checks["stored skills"]["measured"])
+    assert 0 < checks["stored sessions cron"]["measured"] < born["cron"]
+    assert told["readings"][-1]["born"] == conditions["sessions"]
+
+
+def test_an_own_configuration_is_flat(tmp_path: Path) -> None:
+    """Its agents and jobs are carried out, its limits hold, and nothing of it reaches out or is written."""
+    files = tmp_path / "files"
+    files.mkdir()
+    path = tmp_path / "own.toml"
+    path.write_text(CONFIG.format(files=files))
+    line = CommandLine(tmp_path / "state")
+    result = line.run("soak", "--config", path, "--sessions", "60", "--json")
+    told = json.loads(result.out)
+    conditions = told["conditions"]
+
+    assert (0, str(path)) == (result.code, conditions["scenario"])
+    assert conditions["by_kind"]["cron"] > 0
+    assert "webhooks: not sent; answers of report go nowhere" in conditions["replaced"]
+    assert [] == list(files.iterdir())
+
+
+def test_a_plot_is_drawn(tmp_path: Path) -> None:
+    """PNG and SVG lie beside each other, and are told on standard error."""
+    line = CommandLine(tmp_path / "state")
+    result = line.run("soak", "--kind", "api", "--sessions", "20", "--plot", tmp_path / "run.png")
+
+    assert 0 == result.code
+    assert b"\x89PNG" == (tmp_path / "run.png").read_bytes()[:4]
+    assert "</svg>" in (tmp_path / "run.svg").read_text()
+    assert f"drawn: {tmp_path / 'run.svg'}" in result.err
+
+
+def test_without_the_extra_a_plot_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the run, with what to install."""
+    monkeypatch.setattr("tidegate.soak.plot.find_spec", lambda _: None)
+
+    assert ConfigError.exit_code == main.run(["soak", "--plot", "run"])
+    assert 'pip install "tidegate[plot]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--days", "1", "--sessions", "5"),
+        ("--kind", "api", "--days", "1"),
+        ("--kind", "api", "--config", "tidegate.toml"),
+    ],
+)
+def test_options_that_exclude_each_other(tmp_path: Path, args: tuple[str, ...]) -> None:
+    """Two that cannot both be meant are refused before anything is done."""
+    result = CommandLine(tmp_path / "state").run("soak", *args)
+
+    assert 2 == result.code
+    assert "exclude each other" in result.err
 
 
 @pytest.mark.parametrize("kind", ["api_named", "chat"])
@@ -75,7 +171,7 @@ def test_what_grew_ends_with_1(
     monkeypatch.setattr(verdict, "GROWTH_BYTES", -(1 << 40))
     monkeypatch.setattr(verdict, "GROWTH_A_SESSION", -(1 << 40))
     with pytest.raises(SystemExit) as ended:
-        main.run(["soak", "--sessions", "40", "--json", "--plant-leak"])
+        main.run(["soak", "--kind", "api", "--sessions", "40", "--json", "--plant-leak"])
 
     assert 1 == ended.value.code
     assert ["resident memory"] == json.loads(capsys.readouterr().out)["grew"]
@@ -85,7 +181,10 @@ def test_what_grew_ends_with_1(
 def test_a_folder_can_be_kept(tmp_path: Path) -> None:
     """The folder that is named stays, and the doctor finds it sound."""
     line = CommandLine(tmp_path / "kept")
-    with soak(tmp_path, "--sessions", "20", "--keep", str(line.state)) as process, limited(process, LIMIT_S):
+    with (
+        soak(tmp_path, "--kind", "api", "--sessions", "20", "--keep", str(line.state)) as process,
+        limited(process, LIMIT_S),
+    ):
         process.communicate()
     assert 0 == process.returncode
     assert 0 == line.run("doctor", "--scrub").code

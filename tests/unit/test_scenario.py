@@ -5,7 +5,8 @@ import pytest
 from tidegate.clock import DAY_MS
 from tidegate.domain.entry import MAX_BODY_BYTES
 from tidegate.domain.session import PolicyName
-from tidegate.soak.scenario import KINDS, MIN_GAP_MS, PERIODS, Scenario
+from tidegate.soak.plan import MIN_GAP_MS, Arrivals
+from tidegate.soak.scenario import KINDS, PERIODS, Scenario
 from tidegate.soak.talk import LONGEST_S, SHAPES, talk
 
 CLIENT_TALKS = 64
@@ -17,7 +18,7 @@ def test_a_run_covers_thirty_lives_of_a_session(kind: PolicyName, sessions: int)
     """Whatever its size, a run is spread over thirty times the longest that one of its sessions is kept."""
     scenario = Scenario(kind=kind, sessions=sessions)
 
-    assert scenario.waves * scenario.gap_ms > PERIODS * scenario.residence_ms - scenario.waves
+    assert scenario.waves * scenario.gap_ms > PERIODS * (scenario.residence_ms(kind) or 0) - scenario.waves
     assert (scenario.waves - 1) * scenario.wave < sessions <= scenario.waves * scenario.wave
 
 
@@ -26,13 +27,16 @@ def test_a_nameless_session_has_the_default_policy() -> None:
     scenario = Scenario(kind=PolicyName.API, sessions=1)
 
     assert {} == dict(scenario.config.lifecycle)
-    assert DAY_MS == scenario.residence_ms
+    assert DAY_MS == scenario.residence_ms(PolicyName.API)
 
 
 def test_the_bound_is_the_rate_times_the_residence() -> None:
     """A thirtieth of the sessions may be there at once, and two waves; never more than there are."""
-    assert Scenario(kind=PolicyName.API, sessions=1_000_000).most_stored == pytest.approx(33_333, rel=0.01)
-    assert 1 == Scenario(kind=PolicyName.API, sessions=1).most_stored
+    long, short = (Scenario(kind=PolicyName.API, sessions=count) for count in (1_000_000, 1))
+
+    assert long.most_stored(PolicyName.API, Arrivals(1_000_000, 64, 0)) == pytest.approx(33_333, rel=0.01)
+    assert 1 == short.most_stored(PolicyName.API, Arrivals(1, 1, 0))
+    assert 0 == short.most_stored(PolicyName.CHAT, Arrivals(1, 1, 0))
 
 
 def test_a_wave_ends_before_the_next_one() -> None:

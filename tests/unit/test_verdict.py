@@ -7,15 +7,20 @@ import pytest
 from tidegate.domain.session import PolicyName
 from tidegate.soak import report, verdict
 from tidegate.soak.course import Facts
+from tidegate.soak.plan import Arrivals
 from tidegate.soak.scenario import Scenario
 from tidegate.soak.watch import Disk, Peak, Seen
 
 MIB = 1 << 20
 SCENARIO = Scenario(kind=PolicyName.API, sessions=20_000)
+MOST_STORED = SCENARIO.most_stored(PolicyName.API, Arrivals(20_000, 64, 0))
 FLAT: dict[str, Any] = {
-    "done": 20_000,
+    "born": {PolicyName.API: 20_000},
+    "most_a_wave": {PolicyName.API: 64},
     "entries": 49_000,
     "shapes": {"echo": 20_000},
+    "ends": {"interactive ok": 20_000},
+    "readings": [],
     "astray": 0,
     "first_astray": "",
     "floors": [(5_000 + 1_500 * at, 40 * MIB) for at in range(10)],
@@ -32,7 +37,11 @@ FLAT: dict[str, Any] = {
 def seen(**changes: object) -> Seen:
     """Return what is seen of a gateway that is well, but for some changes."""
     well = Seen(
-        stored=640,
+        stored={PolicyName.API: 640},
+        snapshots=1,
+        skills=22,
+        offered_snapshots=1,
+        offered_skills=22,
         containers={"session_heads": (1_000, 4 * MIB)},
         handles={name: Peak(warm_up=19, after=19) for name in ("fds", "threads", "tasks")},
         disk=Disk(main=6 * MIB, live=5 * MIB),
@@ -59,7 +68,9 @@ def test_flat() -> None:
         ({"left": 1}, "left sessions"),
         ({"left_blobs": 1}, "left blobs"),
         ({"astray": 1}, "astray"),
-        ({"seen": seen(stored=SCENARIO.most_stored + 1)}, "stored sessions"),
+        ({"seen": seen(stored={PolicyName.API: MOST_STORED + 1})}, "stored sessions api"),
+        ({"seen": seen(snapshots=2)}, "snapshots of skills"),
+        ({"seen": seen(skills=23)}, "stored skills"),
         ({"seen": seen(overdue=1)}, "overdue"),
         ({"seen": seen(orphans=1)}, "orphans"),
         ({"seen": seen(disk=Disk(main=9 * MIB + 1, live=5 * MIB))}, "main file"),
@@ -78,7 +89,9 @@ def test_what_grew_is_named(changes: dict[str, object], name: str) -> None:
 def test_a_long_run_may_grow_by_a_fiftieth_of_a_kib_each() -> None:
     """Beyond a hundred thousand sessions the bound follows their number."""
     scenario = Scenario(kind=PolicyName.API, sessions=1_000_000)
-    (check, *_) = verdict.judge(scenario, Facts(seen=seen(), **FLAT))
+    (check, *_) = verdict.judge(
+        scenario, Facts(seen=seen(), **(FLAT | {"born": {PolicyName.API: 1_000_000}}))
+    )
 
     assert 0.02 * 1_024 * 1_000_000 == check.bound
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -21,22 +21,43 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from tidegate.soak.course import Now
+    from tidegate.soak.plan import Plan
 
 KINDS = ("api", "api_named", "chat")
+SESSIONS = 20_000
 TERMINAL_EVERY_S = 0.2
 PLAIN_EVERY_S = 5.0
 
 
+class Asked(TypedDict):
+    """The options that say what comes."""
+
+    sessions: int | None
+    days: int | None
+    kind: str | None
+    seed: int
+    config: Path | None
+
+
 @click.command()
-@click.option("--kind", type=click.Choice(KINDS), default="api", show_default=True, help="What comes.")
+@click.option("--sessions", type=click.IntRange(1, 100_000_000), help="How many come (default: 20,000).")
+@click.option("--days", type=click.IntRange(1, 36_500), help="Instead of a number: so many virtual days.")
 @click.option(
-    "--sessions",
-    type=click.IntRange(1, 100_000_000),
-    default=20_000,
-    show_default=True,
-    help="How many of them.",
+    "--kind", type=click.Choice(KINDS), help="Sessions of one kind instead of the built-in scenario."
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Your own configuration instead of the built-in scenario; nothing in it reaches out.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32), default=0, help="Another one is another mix of talks.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw it, as FILE.png and FILE.svg (extra: plot).",
+)
 @click.option("--plant-leak", is_flag=True, help="Keep 1 KiB a session on purpose, to see it noticed.")
 @click.option(
     "--keep",
@@ -45,29 +66,61 @@ PLAIN_EVERY_S = 5.0
     help="Use this folder, which must be empty or not there, and leave it (default: a temporary one).",
 )
 @json_option
-def soak(kind: str, sessions: int, seed: int, keep: Path | None, **flags: bool) -> None:
+def soak(
+    keep: Path | None, plot: Path | None, *, plant_leak: bool, as_json: bool, **asked: Unpack[Asked]
+) -> None:
     """Let sessions come and go for virtual months, in a folder of their own; exit 1 if anything grew."""
     from tidegate import log  # noqa: PLC0415 - `tidegate --help` must not pay for the gateway
-    from tidegate.domain.session import PolicyName  # noqa: PLC0415
     from tidegate.soak import course, report, verdict, virtual  # noqa: PLC0415
-    from tidegate.soak.scenario import Scenario  # noqa: PLC0415
+    from tidegate.soak import plot as drawing  # noqa: PLC0415
 
     log.setup(logging.WARNING)
-    scenario = Scenario(kind=PolicyName(kind), sessions=sessions, seed=seed)
-    with _folder(keep) as folder, _progress(sessions) as progress:
+    plan = _plan(**asked)
+    if plot is not None:
+        drawing.check(plot)
+    with _folder(keep) as folder, _progress(plan.sessions) as progress:
         try:
-            facts = virtual.run(
-                lambda loop: course.soak(loop, folder, scenario, progress, leaks=flags["plant_leak"])
-            )
+            facts = virtual.run(lambda loop: course.soak(loop, folder, plan, progress, leaks=plant_leak))
         except BaseExceptionGroup as group:
             raise next(ours(group), group) from group
-    checks = verdict.judge(scenario, facts)
-    if flags["as_json"]:
-        print(json.dumps(report.document(scenario, facts, checks), indent=2))
+    checks = verdict.judge(plan, facts)
+    if as_json:
+        print(json.dumps(report.document(plan, facts, checks), indent=2))
     else:
-        print("\n".join(report.words(scenario, facts, checks)))
+        print("\n".join(report.words(plan, facts, checks)))
+    if plot is not None:
+        for place in drawing.draw(plot, plan, facts, report.sentence(checks)):
+            click.echo(f"drawn: {place}", err=True)
     if verdict.what_grew(checks):
         sys.exit(1)
+
+
+def _plan(**asked: Unpack[Asked]) -> "Plan":
+    """Return what was asked for.
+
+    Raises:
+        UsageError: Two of the options exclude each other.
+    """
+    from tidegate import config as configuration  # noqa: PLC0415
+    from tidegate.domain.session import PolicyName  # noqa: PLC0415
+    from tidegate.soak.everyday import Everyday  # noqa: PLC0415
+    from tidegate.soak.own import Own  # noqa: PLC0415
+    from tidegate.soak.scenario import Scenario  # noqa: PLC0415
+
+    given = {name for name, value in asked.items() if value is not None}
+    for pair in (("kind", "config"), ("kind", "days"), ("days", "sessions")):
+        if given.issuperset(pair):
+            raise click.UsageError(
+                "--{} and --{} exclude each other".format(*pair), click.get_current_context()
+            )
+    days, seed = asked["days"], asked["seed"]
+    wanted = None if days else asked["sessions"] or SESSIONS
+    if asked["kind"] is not None:
+        return Scenario(kind=PolicyName(asked["kind"]), sessions=wanted or SESSIONS, seed=seed)
+    if asked["config"] is not None:
+        path = asked["config"].absolute()
+        return Own(path=path, given=configuration.read(path), wanted=wanted, days=days, seed=seed)
+    return Everyday(wanted=wanted, days=days, seed=seed)
 
 
 class Lines:

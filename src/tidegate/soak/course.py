@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,11 +10,14 @@ import msgspec
 import psutil
 
 from tidegate.clock import HOUR_MS
+from tidegate.domain.session import PolicyName
 from tidegate.engine import Engine, engine
+from tidegate.folder import prepare
+from tidegate.soak.census import Census
 from tidegate.soak.load import Load
-from tidegate.soak.scenario import Scenario
+from tidegate.soak.plan import Plan
 from tidegate.soak.virtual import VirtualClock, VirtualLoop
-from tidegate.soak.watch import Seen, Watch
+from tidegate.soak.watch import Reading, Seen, Watch
 
 LOOKS = 120  # full readings in a run
 POLL_S = 3_600.0  # a runner that looks for work every 5 s of 30 virtual days does little else
@@ -44,15 +48,20 @@ class Progress(Protocol):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What a soak has found."""
 
-    done: int
+    born: Mapping[PolicyName, int]
+    most_a_wave: Mapping[PolicyName, int]
     entries: int
+    #: what was said, by its shape
     shapes: dict[str, int]
+    #: runs by lane and outcome
+    ends: dict[str, int]
     astray: int
     first_astray: str
     seen: Seen
+    readings: Sequence[Reading]
     floors: list[tuple[int, int]]
     growth_bytes: int
-    #: sessions and blobs that were left once everything was due
+    #: sessions that should go, and blobs, that were left once everything was due
     left: int
     left_blobs: int
     sweeps: int
@@ -60,45 +69,59 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float
     cpu_s: float
 
+    @property
+    def done(self) -> int:
+        """How many sessions have come."""
+        return sum(self.born.values())
+
 
 class Course:
     """One soak under way."""
 
-    def __init__(self, inside: Engine, scenario: Scenario, progress: Progress, *, leaks: bool) -> None:
+    def __init__(self, inside: Engine, plan: Plan, progress: Progress, *, leaks: bool) -> None:
         self._inside = inside
-        self._scenario = scenario
+        self._plan = plan
         self._progress = progress
-        self._watch = Watch(inside, scenario.sessions)
-        self._load = Load(inside, scenario, self._watch.glance, leaks=leaks)
+        self._census = Census(plan.strays, leaks=leaks)
+        self._watch = Watch(inside)
+        self._load = Load(inside, plan, self._watch.glance)
         self._started_s = time.monotonic()
         self._started_cpu_s = time.process_time()
         self._started_ms = inside.clock.monotonic()
         self._sweeps = 0
+        inside.store.listen(self._census.on_commit)
         inside.sweeper.on_sweep = self._count_sweep
         inside.runner.poll_s = POLL_S
+        inside.cron.look_s = POLL_S
 
-    async def run(self) -> Facts:
-        """Let all sessions come and go."""
-        scenario = self._scenario
-        every = max(1, scenario.waves // LOOKS)
-        for number in range(scenario.waves):
-            await self._until(number * scenario.gap_ms)
-            await self._load.wave()
-            await self._until(number * scenario.gap_ms + scenario.gap_ms // 2)
+    async def run(self) -> tuple[float, int]:
+        """Let all sessions come; return how long that took, in real seconds and in virtual ms."""
+        plan, census = self._plan, self._census
+        every = max(1, plan.waves // LOOKS)
+        number, share = 0, 0.0
+        while share < 1:
+            await self._until(number * plan.gap_ms)
+            await self._load.wave(number)
+            await self._until(number * plan.gap_ms + plan.gap_ms // 2)
+            census.turn()
             self._watch.count()
-            if number % every == 0 or number == scenario.waves - 1:
-                await self._watch.look(self._load.done)
+            share = plan.share(number + 1, census.total)
+            if number % every == 0 or share >= 1:
+                await self._watch.look(census.total, share)
             if self._progress.wants():
                 self._progress.show(self._now())
-        passed_s = time.monotonic() - self._started_s
-        virtual_ms = self._passed_ms()
-        await self._until(virtual_ms + scenario.residence_ms + HOUR_MS)
+            number += 1
+        return time.monotonic() - self._started_s, self._passed_ms()
+
+    async def rest(self) -> None:
+        """Let every session go that came."""
+        lives = [self._plan.residence_ms(name) or 0 for name in self._census.born]
+        await self._until(self._passed_ms() + max(lives, default=0) + 2 * HOUR_MS)
         await self._watch.look_at_store()
-        return self._facts(passed_s, virtual_ms)
 
     async def _until(self, virtual_ms: int) -> None:
         """Let virtual time pass; when this returns, nothing that was due before is under way."""
-        await asyncio.sleep((virtual_ms - self._passed_ms()) / 1_000)
+        await asyncio.sleep(max(0, virtual_ms - self._passed_ms()) / 1_000)
 
     def _passed_ms(self) -> int:
         return self._inside.clock.monotonic() - self._started_ms
@@ -110,28 +133,34 @@ class Course:
         path = self._inside.store.path
         files = (path, path.with_name(f"{path.name}-wal"))
         return Now(
-            done=self._load.done,
-            sessions=self._scenario.sessions,
-            stored=self._watch.stored,
+            done=self._census.total,
+            sessions=self._plan.sessions,
+            stored=self._watch.stored.total(),
             rss_bytes=psutil.Process().memory_info().rss,
             disk_bytes=sum(file.stat().st_size for file in files if file.exists()),
             virtual_ms=self._passed_ms(),
-            per_second=self._load.done / (time.monotonic() - self._started_s),
+            per_second=self._census.total / (time.monotonic() - self._started_s),
         )
 
-    def _facts(self, wall_s: float, virtual_ms: int) -> Facts:
-        load, watch = self._load, self._watch
+    def facts(self, wall_s: float, virtual_ms: int) -> Facts:
+        """Return what was found, once all is over."""
+        load, watch, census = self._load, self._watch, self._census
+        goes = [name for name in census.born if self._plan.residence_ms(name) is not None]
+        keeps = len(goes) < len(census.born)
         return Facts(
-            done=load.done,
-            entries=load.entries,
+            born=dict(sorted(census.born.items())),
+            most_a_wave=census.most_a_wave,
+            entries=census.entries,
             shapes=dict(sorted(load.shapes.items())),
-            astray=load.astray,
-            first_astray=load.first_astray,
+            ends={f"{lane} {outcome}": count for (lane, outcome), count in sorted(census.ends.items())},
+            astray=load.astray + census.astray,
+            first_astray=load.first_astray or census.first_astray,
             seen=watch.seen,
+            readings=watch.readings,
             floors=watch.floors.points,
             growth_bytes=watch.floors.growth_bytes,
-            left=watch.stored,
-            left_blobs=self._inside.store.tallies().blobs,
+            left=sum(watch.stored[name] for name in goes),
+            left_blobs=0 if keeps else self._inside.store.tallies().blobs,
             sweeps=self._sweeps,
             virtual_ms=virtual_ms,
             wall_s=wall_s,
@@ -139,23 +168,28 @@ class Course:
         )
 
 
-async def soak(
-    loop: VirtualLoop, folder: Path, scenario: Scenario, progress: Progress, *, leaks: bool
-) -> Facts:
-    """Open a gateway without an edge on a folder, let a scenario take its course, and close it.
+async def soak(loop: VirtualLoop, folder: Path, plan: Plan, progress: Progress, *, leaks: bool) -> Facts:
+    """Open a gateway without an edge on a folder, let a plan take its course, and close it.
 
     Raises:
         FolderHeld, StorageFailed, Broken: It cannot be opened or go on; in an exception group.
     """
     clock = VirtualClock(loop)
-    async with engine(scenario.config, folder, clock) as inside:
+    prepare(folder)
+    plan.furnish(folder)
+    async with engine(plan.config, folder, clock) as inside:
         loop.works.append(lambda: inside.store.writer.untold)
         async with asyncio.TaskGroup() as tasks:
+            course = Course(inside, plan, progress, leaks=leaks)
             services = [
                 tasks.create_task(service)
                 for service in (inside.sweeper.serve(), inside.runner.serve(), _until_broken(inside))
             ]
-            facts = await Course(inside, scenario, progress, leaks=leaks).run()
+            cron = tasks.create_task(inside.cron.serve())
+            took = await course.run()
+            cron.cancel()
+            await course.rest()
+            facts = course.facts(*took)
             for service in services:
                 service.cancel()
         return facts

@@ -27,13 +27,11 @@ def resident_bytes() -> int:
 class Floors:
     """The least resident memory of each block of sessions."""
 
-    def __init__(self, sessions: int) -> None:
-        self._sessions = sessions
+    def __init__(self) -> None:
         self._blocks: dict[int, tuple[int, int]] = {}  # by number: done, bytes
 
-    def add(self, done: int, rss_bytes: int) -> None:
-        """Take in a reading; *done* sessions have ended."""
-        share = done / self._sessions
+    def add(self, done: int, rss_bytes: int, share: float) -> None:
+        """Take in a reading; *done* sessions have come, which is this share of the whole."""
         if share < WARM_UP:
             return
         block = min(BLOCKS - 1, int((share - WARM_UP) / (1 - WARM_UP) * BLOCKS))

@@ -8,9 +8,10 @@ import apsw
 
 from tidegate import __version__
 from tidegate.clock import DAY_MS
+from tidegate.domain.session import PolicyName
 from tidegate.soak.course import Facts, Now
 from tidegate.soak.floor import BLOCKS, WARM_UP
-from tidegate.soak.scenario import Scenario
+from tidegate.soak.plan import Plan, all_policies
 from tidegate.soak.slope import slope
 from tidegate.soak.verdict import Check, what_grew
 from tidegate.units import print_duration, print_size
@@ -20,13 +21,13 @@ NOT_COVERED = (
     "real models and tools: the offline model answers, so that no client library is loaded",
     "real time: dates are virtual, and a run that waits costs nothing",
     "uvloop: virtual time needs asyncio's own loop",
-    "jobs, hooks and sub-agents",
+    "hooks, the outbox, people's approvals, and changes of skills",
     "other machines, file systems and allocators than this one",
 )
 _MARKS = {True: "ok  ", False: "GREW"}
 
 
-def document(scenario: Scenario, facts: Facts, checks: Sequence[Check]) -> dict[str, object]:
+def document(plan: Plan, facts: Facts, checks: Sequence[Check]) -> dict[str, object]:
     """Return everything as JSON has it."""
     grown = what_grew(list(checks))
     return {
@@ -43,37 +44,45 @@ def document(scenario: Scenario, facts: Facts, checks: Sequence[Check]) -> dict[
             }
             for check in checks
         ],
-        "conditions": _conditions(scenario, facts),
+        "conditions": _conditions(plan, facts),
         "memory": _memory(facts),
         "disk": {
             "main_bytes": facts.seen.disk.main,
             "live_bytes": facts.seen.disk.live,
             "log_bytes": facts.seen.log_bytes,
         },
+        "readings": [reading._asdict() for reading in facts.readings],
         "took": _took(facts),
         "machine": _machine(),
         "not_covered": list(NOT_COVERED),
     }
 
 
-def words(scenario: Scenario, facts: Facts, checks: Sequence[Check]) -> Iterator[str]:
+def words(plan: Plan, facts: Facts, checks: Sequence[Check]) -> Iterator[str]:
     """Yield the lines that people read."""
     for check in checks:
         figure = f"{_value(check, check.measured)} of {_value(check, check.bound)}"
         yield f"{_MARKS[check.is_ok]} {check.name}: {figure}, {check.says}"
     yield ""
-    conditions = _conditions(scenario, facts)
+    conditions = _conditions(plan, facts)
     yield (
-        f"{facts.done:,} sessions ({scenario.kind}) in {facts.virtual_ms / DAY_MS:.1f} virtual days,"
+        f"{facts.done:,} sessions ({plan.name}) in {facts.virtual_ms / DAY_MS:.1f} virtual days,"
         f" {facts.wall_s:.0f} s, {facts.done / facts.wall_s:.0f} a second; {conditions['entries_per_session']} entries"
-        f" each, {scenario.clients} side by side, durability FULL, seed {scenario.seed}"
+        f" each, {plan.clients} side by side, durability FULL, seed {plan.seed}"
     )
+    yield ", ".join(f"{name} {count:,}" for name, count in facts.born.items())
     yield _told_slope(facts)
+    yield from plan.replaced
     yield "not covered:"
     yield from (f"  {line}" for line in NOT_COVERED)
     yield ""
+    yield sentence(checks)
+
+
+def sentence(checks: Sequence[Check]) -> str:
+    """Return the verdict in a sentence."""
     grown = what_grew(list(checks))
-    yield f"It grew: {', '.join(grown)}." if grown else "Flat."
+    return f"It grew: {', '.join(grown)}." if grown else "Flat."
 
 
 def status(now: Now) -> str:
@@ -100,24 +109,35 @@ def _told_slope(facts: Facts) -> str:
     )
 
 
-def _conditions(scenario: Scenario, facts: Facts) -> dict[str, object]:
-    policy = scenario.policy
+def _conditions(plan: Plan, facts: Facts) -> dict[str, object]:
     return {
-        "kind": scenario.kind.value,
+        "scenario": plan.name,
+        "replaced": list(plan.replaced),
         "sessions": facts.done,
-        "seed": scenario.seed,
-        "wave": scenario.wave,
-        "concurrency": scenario.clients,
-        "every_s": scenario.gap_ms / 1_000,
+        "by_kind": {name.value: count for name, count in facts.born.items()},
+        "seed": plan.seed,
+        "concurrency": plan.clients,
+        "every_s": plan.gap_ms / 1_000,
         "virtual_days": round(facts.virtual_ms / DAY_MS, 2),
-        "archive_after": print_duration(policy.archive_after_ms or 0),
-        "delete_after": print_duration(policy.delete_after_ms or 0),
+        "policies": {name.value: _policy(plan, name) for name in facts.born},
         "durability": "FULL",
         "entries_per_session": round(facts.entries / max(1, facts.done), 2),
         "talks": facts.shapes,
+        "runs": facts.ends,
         "sweeps": facts.sweeps,
         "loop": "asyncio on virtual time",
     }
+
+
+def _policy(plan: Plan, name: PolicyName) -> dict[str, str]:
+    """Return how long a kind is kept."""
+    policy = all_policies(plan.config)[name]
+    spans = {
+        "archive_after": policy.archive_after_ms,
+        "delete_after": policy.delete_after_ms,
+        "delete_failed_after": policy.delete_failed_after_ms or policy.delete_after_ms,
+    }
+    return {key: "never" if span is None else print_duration(span) for key, span in spans.items()}
 
 
 def _memory(facts: Facts) -> dict[str, object]:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from tidegate.config import Agent
-from tidegate.domain.session import Outcome
+from tidegate.domain.session import Outcome, PolicyName
 
 #: agents beside `main`: one may not ask again after a tool call, one may not take its time
 AGENTS: Mapping[str, Agent] = MappingProxyType(
@@ -28,6 +28,11 @@ class Talk(NamedTuple):
     outcome: Outcome = Outcome.OK
     #: the client takes the message back at once
     is_cancelled: bool = False
+    kind: PolicyName = PolicyName.API
+    #: of the session; None is a new one
+    key: str | None = None
+    #: a limit may keep it out, which is no error
+    may_be_refused: bool = False
 
 
 def _echo(chance: random.Random) -> Talk:

@@ -3,7 +3,7 @@
 import msgspec
 
 from tidegate.soak.course import Facts
-from tidegate.soak.scenario import Scenario
+from tidegate.soak.plan import Arrivals, Plan
 from tidegate.store.connection import WAL_CAP_BYTES
 from tidegate.store.sqlite import READERS
 
@@ -28,9 +28,9 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
         return self.measured <= self.bound
 
 
-def judge(scenario: Scenario, facts: Facts) -> list[Check]:
+def judge(plan: Plan, facts: Facts) -> list[Check]:
     """Return everything that was looked at, in the order in which it is told."""
-    return [*_memory(scenario, facts), *_sessions(scenario, facts), *_disk(facts), *_process(facts)]
+    return [*_memory(facts), *_sessions(plan, facts), *_disk(facts), *_process(facts)]
 
 
 def what_grew(checks: list[Check]) -> list[str]:
@@ -38,27 +38,23 @@ def what_grew(checks: list[Check]) -> list[str]:
     return [check.name for check in checks if not check.is_ok]
 
 
-def _memory(scenario: Scenario, facts: Facts) -> list[Check]:
+def _memory(facts: Facts) -> list[Check]:
     return [
         Check(
             name="resident memory",
             says="growth of its floor from the 25 % mark to the end",
             measured=facts.growth_bytes,
-            bound=max(GROWTH_BYTES, GROWTH_A_SESSION * scenario.sessions),
+            bound=max(GROWTH_BYTES, GROWTH_A_SESSION * facts.done),
             unit="bytes",
         )
     ]
 
 
-def _sessions(scenario: Scenario, facts: Facts) -> list[Check]:
+def _sessions(plan: Plan, facts: Facts) -> list[Check]:
     seen = facts.seen
     return [
-        Check(
-            name="stored sessions",
-            says="the most at once; the policy's residence times their rate, and two waves",
-            measured=seen.stored,
-            bound=scenario.most_stored,
-        ),
+        *_stored(plan, facts),
+        *_skills(facts),
         Check(name="left sessions", says="once all were due", measured=facts.left, bound=0),
         Check(name="left blobs", says="once all were due", measured=facts.left_blobs, bound=0),
         Check(name="overdue", says="due for more than 120 s and not held", measured=seen.overdue, bound=0),
@@ -68,6 +64,37 @@ def _sessions(scenario: Scenario, facts: Facts) -> list[Check]:
             says=f"runs that ended otherwise than they must{facts.first_astray and f' ({facts.first_astray})'}",
             measured=facts.astray,
             bound=0,
+        ),
+    ]
+
+
+def _stored(plan: Plan, facts: Facts) -> list[Check]:
+    return [
+        Check(
+            name=f"stored sessions {name}",
+            says="the most at once; the policy's residence times their rate, and two waves",
+            measured=facts.seen.stored.get(name, 0),
+            bound=plan.most_stored(name, Arrivals(born, facts.most_a_wave.get(name, 0), facts.virtual_ms)),
+        )
+        for name, born in facts.born.items()
+    ]
+
+
+def _skills(facts: Facts) -> list[Check]:
+    """Return how often skills are stored, beside how many there are."""
+    seen = facts.seen
+    return [
+        Check(
+            name="snapshots of skills",
+            says="sets of skills, however many sessions refer to them",
+            measured=seen.snapshots,
+            bound=seen.offered_snapshots,
+        ),
+        Check(
+            name="stored skills",
+            says="texts of skills, each once",
+            measured=seen.skills,
+            bound=seen.offered_skills,
         ),
     ]
 

@@ -2,10 +2,14 @@
 
 import asyncio
 import threading
+import time
+from collections import Counter
+from typing import NamedTuple
 
 import msgspec
 import psutil
 
+from tidegate.domain.session import PolicyName
 from tidegate.engine import Engine
 from tidegate.soak.floor import WARM_UP, Floors, resident_bytes
 from tidegate.store.port import StorageBytes
@@ -37,10 +41,28 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
         return self.main / self.bound
 
 
+class Reading(NamedTuple):
+    """One full reading, as it is drawn."""
+
+    virtual_ms: int
+    wall_s: float
+    born: int
+    rss_bytes: int
+    stored: int
+    disk_bytes: int
+
+
 class Seen(msgspec.Struct, kw_only=True):
     """The figures of a soak; each is the worst of all readings."""
 
-    stored: int = 0
+    #: by kind, the most at once
+    stored: dict[PolicyName, int] = msgspec.field(default_factory=dict)
+    #: snapshots of skills, and the texts that they refer to, each counted once
+    snapshots: int = 0
+    skills: int = 0
+    #: how many of both agents are offered
+    offered_snapshots: int = 0
+    offered_skills: int = 0
     overdue: int = 0
     orphans: int = 0
     #: by container: how full, and its limit
@@ -54,20 +76,27 @@ class Seen(msgspec.Struct, kw_only=True):
 class Watch:
     """Reads a gateway between two waves, when nothing is under way."""
 
-    def __init__(self, inside: Engine, sessions: int) -> None:
+    def __init__(self, inside: Engine) -> None:
         self.seen = Seen()
-        self.floors = Floors(sessions)
+        self.floors = Floors()
+        #: twice as many as `course.LOOKS` at most
+        self.readings: list[Reading] = []
         self._inside = inside
-        self._sessions = sessions
+        self._started_s = time.monotonic()
+        self._started_ms = inside.clock.monotonic()
 
     @property
-    def stored(self) -> int:
-        """How many sessions there are."""
-        return sum(count for count, _ in self._inside.store.tallies().sessions.values())
+    def stored(self) -> Counter[PolicyName]:
+        """How many sessions there are, by kind."""
+        counts: Counter[PolicyName] = Counter()
+        for (name, _), (count, _) in self._inside.store.tallies().sessions.items():
+            counts[name] += count
+        return counts
 
     def count(self) -> None:
         """Take in how many sessions there are, after each wave."""
-        self.seen.stored = max(self.seen.stored, self.stored)
+        for name, count in self.stored.items():
+            self.seen.stored[name] = max(self.seen.stored.get(name, 0), count)
 
     def glance(self) -> None:
         """Take in how full the containers are, while sessions are under way."""
@@ -76,10 +105,10 @@ class Watch:
             fullest, _ = seen.containers.get(gauge.name, (0, 0))
             seen.containers[gauge.name] = (max(fullest, gauge.entries), gauge.limit)
 
-    async def look(self, done: int) -> None:
-        """Take in everything; *done* sessions have ended."""
+    async def look(self, born: int, share: float) -> None:
+        """Take in everything; *born* sessions have come, which is this share of the whole."""
         seen = self.seen
-        is_warm_up = done < WARM_UP * self._sessions or not seen.handles
+        is_warm_up = share < WARM_UP or not seen.handles
         for name, count in _handles().items():
             peak = seen.handles.setdefault(name, Peak())
             if is_warm_up:
@@ -87,12 +116,23 @@ class Watch:
             else:
                 peak.after = max(peak.after, count)
         rss_bytes = resident_bytes()
-        self.floors.add(done, rss_bytes)
+        self.floors.add(born, rss_bytes, share)
         seen.rss_bytes = max(seen.rss_bytes, rss_bytes)
-        await self.look_at_store()
+        disk = await self.look_at_store()
+        await self._look_at_skills()
+        self.readings.append(
+            Reading(
+                virtual_ms=self._inside.clock.monotonic() - self._started_ms,
+                wall_s=time.monotonic() - self._started_s,
+                born=born,
+                rss_bytes=rss_bytes,
+                stored=self.stored.total(),
+                disk_bytes=disk.main,
+            )
+        )
 
-    async def look_at_store(self) -> None:
-        """Take in what the store holds, and how large its file is once the log is folded in."""
+    async def look_at_store(self) -> Disk:
+        """Take in what the store holds, and return how large its file is once the log is folded in."""
         seen, store = self.seen, self._inside.store
         seen.overdue = max(seen.overdue, await self._inside.sweeper.overdue())
         seen.orphans = max(seen.orphans, sum((await store.orphans()).values()))
@@ -101,6 +141,17 @@ class Watch:
         disk = _disk(await store.storage())
         if disk.share >= seen.disk.share:
             seen.disk = disk
+        return disk
+
+    async def _look_at_skills(self) -> None:
+        """Take in how often the skills are stored: each snapshot is read back, and its texts are counted by hash."""
+        seen, inside = self.seen, self._inside
+        seen.snapshots = max(seen.snapshots, inside.store.tallies().snapshots)
+        offered = {inside.skills.choice(agent).snapshot for agent in inside.agents}
+        seen.offered_snapshots = len(offered)
+        seen.offered_skills = len({ref.blob for snapshot in offered for ref in snapshot.skills})
+        stored = [await inside.store.skills(snapshot.name) for snapshot in offered]
+        seen.skills = max(seen.skills, len({ref.blob for refs in stored for ref in refs}))
 
 
 def _disk(storage: StorageBytes) -> Disk:
