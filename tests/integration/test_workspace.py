@@ -53,9 +53,11 @@ def test_a_wrong_setting_stops_the_start(tmp_path: Path, config: str, text: str)
     assert text in said
 
 
-def sleepers() -> list[psutil.Process]:
-    """Return the processes that the test below has started."""
-    return [one for one in psutil.process_iter(["cmdline"]) if "7006.5" in (one.info["cmdline"] or [])]
+def sleepers(state: Path) -> list[psutil.Process]:
+    """Return the processes that sleep in the workspace of a gateway."""
+    found = psutil.process_iter(["name", "cwd"])
+    place = str(state / "workspace")
+    return [one for one in found if one.info["name"] == "sleep" and one.info["cwd"] == place]
 
 
 def test_kill_9_leaves_no_program(tmp_path: Path) -> None:
@@ -64,10 +66,10 @@ def test_kill_9_leaves_no_program(tmp_path: Path) -> None:
         gateway.send("a", "/run sh -c 'sleep 7006.5 & setsid sleep 7006.5 & wait'")
         (asked,) = until(lambda: gateway.get("/api/approvals", state="pending")["approvals"])
         gateway.http.post(f"/api/approvals/{asked['id']}", json={"decision": "once"})
-        until(lambda: len(sleepers()) == 2)
+        until(lambda: len(sleepers(gateway.state)) == 2)
         gateway.signal(signal.SIGKILL)
         gateway.wait()
-        until(lambda: not sleepers())
+        until(lambda: not sleepers(gateway.state))
         gateway.start()
         entries = until(lambda: [text for text in gateway.texts("a") if "interrupted" in text])
         assert entries[0].startswith("interrupted")
@@ -81,9 +83,9 @@ def test_cancelling_a_run_ends_its_program(tmp_path: Path) -> None:
             gateway.send(f"a{at}", "/run sleep 7006.5")
             (asked,) = until(lambda: gateway.get("/api/approvals", state="pending")["approvals"])
             gateway.http.post(f"/api/approvals/{asked['id']}", json={"decision": "once"})
-            until(sleepers)
+            until(lambda: sleepers(gateway.state))
             gateway.post(f"/api/sessions/a{at}/cancel")
-            until(lambda: not sleepers())
+            until(lambda: not sleepers(gateway.state))
             until(lambda: not psutil.Process(gateway.pid).children())
             counts.append(psutil.Process(gateway.pid).num_fds())
         assert counts[-1] <= counts[0]

@@ -25,9 +25,10 @@ def shell(folder: Path) -> list[Tool]:
     return [shell_tool(Place(folder), Turns(4, 8))]
 
 
-def sleepers(mark: str) -> list[psutil.Process]:
-    """Return the processes whose command line holds *mark*."""
-    return [one for one in psutil.process_iter(["cmdline"]) if mark in (one.info["cmdline"] or [])]
+def sleepers(folder: Path) -> list[psutil.Process]:
+    """Return the processes that sleep in a folder, which no other test has."""
+    found = psutil.process_iter(["name", "cwd"])
+    return [one for one in found if one.info["name"] == "sleep" and one.info["cwd"] == str(folder)]
 
 
 @pytest.mark.parametrize("run", LOOPS, ids=["asyncio", "uvloop"])
@@ -100,7 +101,7 @@ def test_nothing_of_it_is_left(tmp_path: Path, run: Callable[[Awaitable[None]], 
         assert "exit code 0\ndone\n" == result.text
 
     run(main())
-    assert sleepers("7001") == []
+    assert sleepers(tmp_path) == []
 
 
 @pytest.mark.parametrize("run", LOOPS, ids=["asyncio", "uvloop"])
@@ -113,7 +114,7 @@ def test_time_is_limited(tmp_path: Path, run: Callable[[Awaitable[None]], None],
         assert "ended after 1 s, which is its timeout_s\na\n" == result.text
 
     run(main())
-    assert sleepers("7002") == []
+    assert sleepers(tmp_path) == []
 
 
 @pytest.mark.parametrize("run", LOOPS, ids=["asyncio", "uvloop"])
@@ -130,7 +131,7 @@ def test_cancelling_ends_the_tree(tmp_path: Path, run: Callable[[Awaitable[None]
         assert task.cancelled()
 
     run(main())
-    assert sleepers("7003") == []
+    assert sleepers(tmp_path) == []
 
 
 def test_killing_its_watcher_helps_nobody(tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_killing_its_watcher_helps_nobody(tmp_path: Path) -> None:
     argv = ["sh", "-c", "sleep 7004 & kill -9 $PPID; sleep 7004"]
     result = asyncio.run(call(shell(tmp_path), "shell", argv=argv))
     assert result.is_error
-    until(lambda: not sleepers("7004"))
+    until(lambda: not sleepers(tmp_path))
 
 
 def test_output_is_bounded(tmp_path: Path) -> None:
@@ -200,6 +201,6 @@ def test_a_killed_gateway_leaves_no_program(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", GATEWAY, str(tmp_path)], env={**os.environ, "PYTHONPATH": path}
     ) as process:
-        until(lambda: (tmp_path / "up").exists() and len(sleepers("7005")) == 2)
+        until(lambda: (tmp_path / "up").exists() and len(sleepers(tmp_path)) == 2)
         process.send_signal(signal.SIGKILL)
-    until(lambda: not sleepers("7005"))
+    until(lambda: not sleepers(tmp_path))

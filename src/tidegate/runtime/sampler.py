@@ -71,6 +71,7 @@ def counts(tallies: Tallies) -> dict[str, int]:
         "segment_bytes": tallies.segment_bytes,
         "receipts": tallies.receipts,
         "snapshots": tallies.snapshots,
+        "jobs": sum(tallies.jobs.values()),
     }
     for name, state in product(PolicyName, State):
         series = f"sessions.{name.kind}.{state}"
