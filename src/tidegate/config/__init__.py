@@ -6,7 +6,6 @@ Secrets are never kept here: the tree knows under which name or in which file to
 """
 
 import os
-from importlib.resources import files
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -69,7 +68,7 @@ FILE_NAME = "tidegate.toml"
 
 def example() -> str:
     """Return a commented configuration that changes nothing: each key stands there with its default."""
-    return files(__name__).joinpath("example.toml").read_text(encoding="utf-8")
+    return (Path(__file__).parent / "example.toml").read_text(encoding="utf-8")
 
 
 def state_folder(option: Path | None = None) -> Path:

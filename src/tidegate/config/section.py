@@ -6,7 +6,6 @@ folder of the file.
 Which tables there are, and which values make sense together, is left to `rules`.
 """
 
-import difflib
 import json
 import re
 import tomllib
@@ -120,6 +119,8 @@ def written(one: Section) -> Table:
 
 def suggestion(word: str, known: Collection[str]) -> str:
     """Return a hint at the one of *known* that was probably meant, or at all of them."""
+    import difflib  # noqa: PLC0415 - 0.2 MB that a right configuration has no use for
+
     close = difflib.get_close_matches(word, known, 1)
     return f"did you mean {close[0]!r}?" if close else f"there is {', '.join(sorted(known))}"
 

@@ -12,8 +12,7 @@ Source: P. K. Sen, Estimates of the regression coefficient based on Kendall's ta
 """
 
 import math
-import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import combinations, pairwise
 from typing import NamedTuple
@@ -128,7 +127,7 @@ def _verdict(shape: Shape, slope: Slope) -> Verdict:
 def _is_growing(hours: Sequence[float], level: Sequence[float], slope: Slope, floor: float) -> bool:
     if slope.low <= 0 or slope.value < floor:
         return False
-    late = statistics.median(_slopes(hours[-LATE:], level[-LATE:]))
+    late = _median(_slopes(hours[-LATE:], level[-LATE:]))
     return late >= max(floor / 2, STILL * slope.value)
 
 
@@ -141,8 +140,8 @@ def _envelope(lows: Sequence[float]) -> list[float]:
 def _without_jumps(level: Sequence[float], floor: float) -> list[float]:
     """Take out the largest upward jumps, where they are unlike the other differences of neighbours."""
     steps = [after - before for before, after in pairwise(level)]
-    usual = statistics.median(steps)
-    spread = statistics.median(abs(step - usual) for step in steps)
+    usual = _median(steps)
+    spread = _median(abs(step - usual) for step in steps)
     least = usual + max(OUTLIER * spread, JUMP_HOURS * floor)
     largest = sorted((step for step in steps if step > least), reverse=True)[:JUMPS]
     kept, taken = [level[0]], list(largest)
@@ -157,12 +156,19 @@ def _without_jumps(level: Sequence[float], floor: float) -> list[float]:
 def _slope(hours: Sequence[float], level: Sequence[float]) -> Slope:
     """Return the slope of Theil and Sen, with the interval that Kendall's tau gives it."""
     slopes = sorted(_slopes(hours, level))
-    value = statistics.median(slopes)
+    value = _median(slopes)
     count = len(level)
     variance = count * (count - 1) * (2 * count + 5) / 18 * _inflation(hours, level, value)
     reach = Z * math.sqrt(variance)
     first = max(0, round((len(slopes) - reach) / 2))
     return Slope(value, slopes[first], slopes[len(slopes) - 1 - first])
+
+
+def _median(values: Iterable[float]) -> float:
+    """Return the median; the standard library's brings fractions and decimals along, half a megabyte."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _slopes(hours: Sequence[float], level: Sequence[float]) -> list[float]:
@@ -173,7 +179,7 @@ def _slopes(hours: Sequence[float], level: Sequence[float]) -> list[float]:
 def _inflation(hours: Sequence[float], level: Sequence[float], slope: float) -> float:
     """Return how many windows say as much as one would if neighbours were strangers."""
     rest = [value - slope * hour for hour, value in zip(hours, level, strict=True)]
-    middle = statistics.fmean(rest)
+    middle = sum(rest) / len(rest)
     centred = [value - middle for value in rest]
     power = math.fsum(value * value for value in centred)
     sticky = math.fsum(a * b for a, b in pairwise(centred)) / power if power else 0.0

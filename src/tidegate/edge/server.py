@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -55,7 +55,7 @@ class Health:
         name = request.path_params.get("file", "index.html")
         if name not in _PAGE_FILES:
             raise NotFound(f"there is no file {name[:80]!r}")
-        content = files("tidegate.edge").joinpath("ui", name).read_bytes()
+        content = (Path(__file__).parent / "ui" / name).read_bytes()
         return Response(content, media_type=f"{_PAGE_FILES[name]}", headers=_PAGE_HEADERS)
 
     def endpoints(self) -> list[Endpoint]:

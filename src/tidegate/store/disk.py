@@ -1,7 +1,6 @@
 """What makes a file durable, and the room that there is for it."""
 
 import os
-import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +17,8 @@ def sync_file(path: Path) -> None:
 
 def free_bytes(folder: Path) -> int:
     """Return how much may still be written to the disk that *folder* is on."""
-    return shutil.disk_usage(folder).free
+    room = os.statvfs(folder)
+    return room.f_bavail * room.f_frsize
 
 
 def stamp(now: int) -> str:

@@ -1,7 +1,6 @@
 """A folder in which skills lie, and whose word it is."""
 
 from enum import StrEnum
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,5 +26,5 @@ class Place(NamedTuple):
 
 def bundled() -> Place:
     """Return the place of the skills that come with the package."""
-    folder = Path(str(files("tidegate"))) / "skills"
+    folder = Path(__file__).parents[2] / "skills"
     return Place(Source.BUNDLED, folder, folder)

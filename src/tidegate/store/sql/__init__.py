@@ -6,14 +6,15 @@ database: what only one of them can say lies in its migrations.
 
 import re
 from collections.abc import Mapping
-from importlib.resources import files
+from pathlib import Path
 
+_HERE = Path(__file__).parent  # importlib.resources takes a megabyte
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
 def _read() -> dict[str, str]:
     queries: dict[str, str] = {}
-    for file in sorted(files(__name__).iterdir(), key=lambda item: item.name):
+    for file in sorted(_HERE.iterdir()):
         if file.name.endswith(".sql"):
             parts = _NAME.split(file.read_text())
             queries.update(zip(parts[1::2], map(_statement, parts[2::2]), strict=True))
@@ -29,5 +30,5 @@ QUERIES: Mapping[str, str] = _read()
 
 def migrations() -> list[str]:
     """Return the scripts of the SQLite schema in order; the first one is version 1."""
-    scripts = sorted(files(__name__).joinpath("migrations").iterdir(), key=lambda item: item.name)
+    scripts = sorted((_HERE / "migrations").iterdir())
     return [script.read_text() for script in scripts if script.name.endswith(".sql")]
