@@ -68,7 +68,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Engine]:
-    """Open an engine on a state folder, and close it in reverse. Runs that a crash cut off are queued again.
+    """Open an engine on a state folder, and close it in reverse; whoever makes it go calls `store.recover` first.
 
     Raises:
         FolderHeld: Another gateway holds the folder.
