@@ -135,7 +135,8 @@ def test_a_hostile_page_harms_nobody(html: bytes) -> None:
 
     async def main() -> None:
         async with asyncio.timeout(DEADLINE_S), web_server(lambda _: page(html)) as web:
-            await call([fetch_tool(egress("127.0.0.1"), Turns(4, 4))], "web_fetch", url=web.url())
+            result = await call([fetch_tool(egress("127.0.0.1"), Turns(4, 4))], "web_fetch", url=web.url())
+            assert result.text
 
     asyncio.run(main())
 
