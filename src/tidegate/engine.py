@@ -4,7 +4,7 @@ The gateway serves it, the soak drives it; both run the same code. It holds the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -20,17 +20,21 @@ from tidegate.bounded import Registry
 from tidegate.clock import Clock
 from tidegate.config import Config, Runs
 from tidegate.domain import policy
+from tidegate.domain.event import Audience, EventName
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.runtime import plugins
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.cron import Cron
+from tidegate.runtime.dispatcher import Dispatcher
 from tidegate.runtime.hooks import Hook, Hooks
 from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.jobs import Jobs
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.library import Library
 from tidegate.runtime.outbox import Postman, Target
+from tidegate.runtime.plugins import Plugin
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.skills import Skills
 from tidegate.runtime.subagents import Rights, Subagents
@@ -45,7 +49,7 @@ from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine that is open; `serve` of runner, sweeper, cron, skills and postman make it go."""
+    """The parts of an engine that is open; it goes while `serve` of those runs that have one."""
 
     folder: Path
     clock: Clock
@@ -63,6 +67,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     cron: Cron
     hooks: Hooks
     postman: Postman
+    dispatcher: Dispatcher
     broken: "asyncio.Future[None]"
 
 
@@ -78,10 +83,16 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         folder.prepare(state)
         held = lock.hold(state)
         stack.callback(held.release)
+        loaded = plugins.load(config.plugins.hooks)
         registry = Registry()
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
+        audience = _audience(config, loaded)
+        store.tell(audience)
+        dispatcher = Dispatcher(
+            loaded, audience, store.outbox, registry, deadline_ms=config.plugins.deadline_ms
+        )
         skills = Skills(reaches(config, folder.workspace(state)), registry)
         await skills.load()
         library = Library(store, skills, registry)
@@ -113,7 +124,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         await store.reconcile_jobs(jobs.of_config(config))
         cron = Cron(store, intake, clock)
-        for part in (runner, sweeper, cron, bus, postman):
+        for part in (runner, sweeper, cron, bus, postman, dispatcher):
             store.listen(part.on_commit)
         yield Engine(
             folder=state,
@@ -132,6 +143,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             cron=cron,
             hooks=Hooks(store, intake, _hooks(config)),
             postman=postman,
+            dispatcher=dispatcher,
             broken=broken,
         )
 
@@ -161,6 +173,17 @@ def _hooks(config: Config) -> Mapping[str, Hook]:
         )
         for name, hook in config.hooks.items()
     }
+
+
+def _audience(config: Config, loaded: Sequence[Plugin]) -> Audience:
+    told = {
+        event: [name for name, webhook in config.webhooks.items() if event in webhook.events]
+        for event in EventName
+    }
+    return Audience(
+        webhooks={event: names for event, names in told.items() if names},
+        plugins=frozenset(event for plugin in loaded for event in plugin.functions),
+    )
 
 
 def _targets(config: Config) -> Mapping[str, Target]:

@@ -25,11 +25,13 @@ from tidegate.config.tree import (
     Hook,
     Lifecycle,
     Model,
+    Plugins,
     Provider,
     Runs,
     Store,
     Subagents,
     Sweep,
+    Telemetry,
     Webhook,
 )
 from tidegate.errors import ConfigError
@@ -47,11 +49,13 @@ __all__ = [
     "Job",
     "Lifecycle",
     "Model",
+    "Plugins",
     "Provider",
     "Runs",
     "Store",
     "Subagents",
     "Sweep",
+    "Telemetry",
     "Webhook",
     "config_home",
     "effective",
@@ -158,6 +162,8 @@ def effective(config: Config) -> dict[str, object]:
         "jobs": [job_table(job) for job in config.jobs],
         "hooks": {name: written(hook) for name, hook in config.hooks.items()},
         "webhooks": {name: written(webhook) for name, webhook in config.webhooks.items()},
+        "plugins": written(config.plugins),
+        "telemetry": written(config.telemetry),
         "backup": written(config.backup),
     }
 
