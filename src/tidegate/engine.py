@@ -90,9 +90,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         stack.push_async_callback(store.close)
         audience = _audience(config, loaded)
         store.tell(audience)
-        dispatcher = Dispatcher(
-            loaded, audience, store.outbox, registry, deadline_ms=config.plugins.deadline_ms
-        )
+        dispatcher = Dispatcher(store, loaded, audience, clock, deadline_ms=config.plugins.deadline_ms)
+        registry.add("hook_events", lambda: dispatcher.waiting, dispatcher.limit)
         skills = Skills(reaches(config, folder.workspace(state)), registry)
         await skills.load()
         library = Library(store, skills, registry)

@@ -8,7 +8,7 @@ from house import House
 from tidegate.clock import MINUTE_MS, iso
 from tidegate.config.tree import EVENTS
 from tidegate.domain.event import MAX_BYTES, Audience, Event, EventName, told
-from tidegate.domain.outbox import Attempt, Reply
+from tidegate.domain.outbox import Attempt, DeliveryState, Reply
 from tidegate.domain.run import Lane
 from tidegate.domain.session import DueTo, Outcome, PolicyName, State
 from tidegate.errors import FenceLost
@@ -167,7 +167,7 @@ async def test_a_full_outbox_holds_nothing_up(house: House, monkeypatch: pytest.
     for _ in range(10):
         assert (await work(house.store, offer(PolicyName.CRON))).state is State.COMPLETED
     tallies = house.store.tallies()
-    assert (tallies.outbox["pending"], tallies.outbox_refused) == (4, 36)
+    assert (tallies.outbox[DeliveryState.PENDING], tallies.outbox_refused) == (4, 36)
     assert await house.store.outbox.put("pager", "job.finished", {}) is not None
 
 

@@ -5,19 +5,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from house import House, sqlite
-from tidegate.bounded import Registry
-from tidegate.domain.event import Audience, Event, EventName, of_compaction
+from tidegate.domain.event import Audience, Event, EventName
 from tidegate.domain.session import PolicyName
+from tidegate.ids import RunId, SessionId
 from tidegate.runtime import dispatcher as dispatcher_module
 from tidegate.runtime.dispatcher import Dispatcher
 from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.plugins import Function, Plugin
 from tidegate.store.tx import Effects
-from work import head, offer, work
+from work import offer, work
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +51,7 @@ async def serving(
         webhooks={BEFORE: ["pager"], AFTER: ["pager"]},
     )
     house.store.tell(audience)
-    dispatcher = Dispatcher(plugins, audience, house.store.outbox, Registry(), deadline_ms=deadline_ms)
+    dispatcher = Dispatcher(house.store, plugins, audience, house.clock, deadline_ms=deadline_ms)
     house.store.listen(dispatcher.on_commit)
     async with asyncio.TaskGroup() as tasks:
         served = tasks.create_task(dispatcher.serve())
@@ -72,10 +73,21 @@ def counts(dispatcher: Dispatcher, name: EventName) -> dict[CallOutcome, int]:
     }
 
 
-async def compaction(house: House, name: EventName) -> Event:
+class Compaction(msgspec.Struct, frozen=True, kw_only=True):
+    """What whoever compacts tells."""
+
+    session: SessionId
+    run: RunId = RunId("r")
+    reason: str = "threshold"
+    first_seq: int = 1
+    last_seq: int = 7
+    tokens: int = 900
+    summary_seq: int | None = None
+
+
+async def compaction(house: House) -> Compaction:
     """Return a compaction of some session."""
-    session = await work(house.store, offer())
-    return of_compaction(name, head(house.store, session), house.clock.now(), 1, 1)
+    return Compaction(session=(await work(house.store, offer())).id)
 
 
 async def test_functions_are_called_in_order(house: House) -> None:
@@ -255,18 +267,13 @@ async def test_a_hanging_plugin_does_not_keep_the_gateway(house: House) -> None:
 
 
 async def test_the_gauge_shows_what_waits(house: House) -> None:
-    """The lines are one bounded container, in sight of gauges."""
-    registry = Registry()
-    functions: dict[EventName, Function] = {CREATED: exits}
-    plugin = Plugin(name="p", functions=functions)
-    dispatcher = Dispatcher([plugin], Audience(), house.store.outbox, registry, deadline_ms=1)
-    await work(house.store, offer(PolicyName.API))
-    effects = Effects()
+    """What waits in the lines can be told, and how much may."""
+    plugin = Plugin(name="p", functions={CREATED: exits})
+    dispatcher = Dispatcher(house.store, [plugin], Audience(), house.clock, deadline_ms=1)
     house.store.tell(Audience(plugins=frozenset({CREATED})))
     house.store.listen(dispatcher.on_commit)
     await work(house.store, offer(PolicyName.API))
-    dispatcher.on_commit(effects)
-    assert [(gauge.name, gauge.entries, gauge.limit) for gauge in registry] == [("hook_events", 1, 1_000)]
+    assert (dispatcher.waiting, dispatcher.limit) == (1, 1_000)
 
 
 async def test_a_compaction_waits_for_those_who_asked(house: House) -> None:
@@ -275,11 +282,13 @@ async def test_a_compaction_waits_for_those_who_asked(house: House) -> None:
 
     def note(event: Event) -> None:
         told.append(event.event)
+        assert (event.first_seq, event.last_seq, event.tokens, event.reason) == (1, 7, 900, "threshold")
 
     async with serving(house, {BEFORE: note}, {BEFORE: note, AFTER: note}) as dispatcher:
-        await dispatcher.before_compaction(await compaction(house, BEFORE))
+        await dispatcher.before_compaction(Compaction(session=SessionId("gone")))
+        await dispatcher.before_compaction(await compaction(house))
         assert told == [BEFORE, BEFORE]
-        await dispatcher.after_compaction(await compaction(house, AFTER))
+        await dispatcher.after_compaction(await compaction(house))
         await until(lambda: told[2:] == [AFTER])
     kinds = [delivery.kind for _, delivery in await house.store.outbox.page(state=None, before=99, limit=9)]
     assert kinds == [AFTER, BEFORE]
@@ -293,12 +302,12 @@ async def test_a_compaction_does_not_wait_for_ever(house: House) -> None:
         go.wait(WAIT_S)
 
     async with serving(house, {BEFORE: hang}, {BEFORE: hang}, deadline_ms=50) as dispatcher:
-        event = await compaction(house, BEFORE)
+        what = await compaction(house)
         for expected in (2, 4, 6):
-            await dispatcher.before_compaction(event)
+            await dispatcher.before_compaction(what)
             await until(lambda: counts(dispatcher, BEFORE) == {CallOutcome.TIMED_OUT: expected})  # noqa: B023 - awaited
         go.set()
-        await dispatcher.before_compaction(event)
+        await dispatcher.before_compaction(what)
         assert counts(dispatcher, BEFORE) == {CallOutcome.TIMED_OUT: 6, CallOutcome.OK: 2}
 
 
@@ -310,9 +319,9 @@ async def test_a_compaction_is_cancelled_by_others_too(house: House) -> None:
         go.wait(WAIT_S)
 
     async with serving(house, {BEFORE: hang}) as dispatcher:
-        event = await compaction(house, BEFORE)
+        what = await compaction(house)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.02):
-                await dispatcher.before_compaction(event)
+                await dispatcher.before_compaction(what)
         go.set()
         await until(lambda: counts(dispatcher, BEFORE) == {CallOutcome.OK: 1})

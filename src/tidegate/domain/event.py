@@ -7,6 +7,7 @@ with the ids. So it is small by construction, whatever it is about.
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Protocol
 
 import msgspec
 
@@ -58,6 +59,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     run: RunId | None = None
     lane: Lane | None = None
     origin: Origin | None = None
+    #: of a compaction: why, how many tokens it replaces, and where its summary stands
+    reason: str | None = None
+    tokens: int | None = None
+    summary_seq: int | None = None
     #: answers of the model, and what they took
     steps: int | None = None
     input_tokens: int | None = None
@@ -66,6 +71,38 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     reply_seq: int | None = None
     started_at: int | None = None
     finished_at: int | None = None
+
+
+class Compaction(Protocol):
+    """What is told of a compaction by whoever compacts."""
+
+    @property
+    def session(self) -> SessionId:
+        """Whose transcript."""
+
+    @property
+    def run(self) -> RunId:
+        """In which run."""
+
+    @property
+    def reason(self) -> str:
+        """Why, in one word."""
+
+    @property
+    def first_seq(self) -> int:
+        """The first entry that is replaced."""
+
+    @property
+    def last_seq(self) -> int:
+        """The last one."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens these have."""
+
+    @property
+    def summary_seq(self) -> int | None:
+        """Where the summary stands; None before."""
 
 
 class Audience(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,9 +156,17 @@ def of_run(name: EventName, session: Session, run: Run, at: int, first_seq: int 
     )
 
 
-def of_compaction(name: EventName, session: Session, at: int, first_seq: int, last_seq: int) -> Event:
-    """Return a compaction that replaces these entries, or has replaced them."""
-    return msgspec.structs.replace(of_session(name, session, at), first_seq=first_seq, last_seq=last_seq)
+def of_compaction(name: EventName, session: Session, what: Compaction, at: int) -> Event:
+    """Return a compaction of a session that is about to begin, or has ended."""
+    return msgspec.structs.replace(
+        of_session(name, session, at),
+        first_seq=what.first_seq,
+        last_seq=what.last_seq,
+        run=what.run,
+        reason=what.reason,
+        tokens=what.tokens,
+        summary_seq=what.summary_seq,
+    )
 
 
 def told(event: Event) -> Mapping[str, object]:

@@ -14,13 +14,14 @@ from itertools import product
 from typing import NamedTuple
 
 from tidegate import log
-from tidegate.bounded import Registry
+from tidegate.clock import Clock
 from tidegate.domain import event as events
-from tidegate.domain.event import Audience, Event, EventName
+from tidegate.domain.event import Audience, Compaction, Event, EventName
 from tidegate.errors import Unavailable
 from tidegate.runtime.hook_thread import CallOutcome, HookThread, Report
 from tidegate.runtime.plugins import Plugin
-from tidegate.store.outbox import EVENT_SHARE, Outbox
+from tidegate.store.outbox import EVENT_SHARE
+from tidegate.store.port import Store
 from tidegate.store.tx import Effects
 
 MAX_WAITING = 1_000  # events in the line of one plugin
@@ -35,21 +36,27 @@ class Dispatcher:
 
     def __init__(
         self,
+        store: Store,
         plugins: Sequence[Plugin],
         audience: Audience,
-        outbox: Outbox,
-        registry: Registry,
+        clock: Clock,
         *,
         deadline_ms: int,
     ) -> None:
         #: since the start; a closed set
         self.counts = Counter(dict.fromkeys(product(EventName, CallOutcome), 0))
+        #: how many events may wait
+        self.limit = MAX_WAITING * max(1, len(plugins))
+        self._store = store
         self._audience = audience
-        self._outbox = outbox
+        self._clock = clock
         self._deadline_s = deadline_ms / 1_000
         self._lines = [_Line(plugin, self._deadline_s, self._count) for plugin in plugins]
-        limit = MAX_WAITING * max(1, len(plugins))
-        registry.add("hook_events", lambda: sum(line.length for line in self._lines), limit)
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait in the lines."""
+        return sum(line.length for line in self._lines)
 
     async def serve(self) -> None:
         """Call plugins for ever."""
@@ -63,11 +70,14 @@ class Dispatcher:
             for line in self._lines:
                 line.put(event)
 
-    async def before_compaction(self, event: Event) -> None:
+    async def before_compaction(self, what: Compaction) -> None:
         """Tell everybody who wants to know, and wait for the plugins until one deadline has passed.
 
         What has waited in vain by then is not called any more.
         """
+        event = self._compaction(EventName.BEFORE_COMPACTION, what)
+        if event is None:
+            return
         turns = [(line, turn) for line in self._lines if (turn := line.put_first(event))]
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -80,16 +90,24 @@ class Dispatcher:
             for line, turn in turns:
                 line.withdraw(turn)
 
-    async def after_compaction(self, event: Event) -> None:
+    async def after_compaction(self, what: Compaction) -> None:
         """Tell everybody who wants to know; plugins hear of it in their turn."""
+        event = self._compaction(EventName.AFTER_COMPACTION, what)
+        if event is None:
+            return
         await self._post(event)
         for line in self._lines:
             line.put(event)
 
+    def _compaction(self, name: EventName, what: Compaction) -> Event | None:
+        """Return what is told of a compaction; None if nobody wants to know, or the session is gone."""
+        session = self._store.session_by_id(what.session) if self._audience.wants(name) else None
+        return events.of_compaction(name, session, what, self._clock.now()) if session else None
+
     async def _post(self, event: Event) -> None:
         for target in self._audience.webhooks.get(event.event, ()):
             try:
-                await self._outbox.put(target, event.event, events.told(event), share=EVENT_SHARE)
+                await self._store.outbox.put(target, event.event, events.told(event), share=EVENT_SHARE)
             except Unavailable as error:  # a full disk, a busy store: no reason not to compact
                 _log.warning("event_not_posted", target=target, kind=event.event, error=str(error))
 
