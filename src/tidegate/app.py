@@ -122,6 +122,7 @@ async def gateway(
         status.growth = growth
         metrics = Metrics(store, sweeper, status, registry)
         metrics.hook_calls = inside.dispatcher.counts
+        metrics.spans = inside.spans
         store.listen(metrics.on_commit)
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
         sweeper.on_sweep = metrics.sweep_seconds.observe

@@ -23,6 +23,7 @@ from tidegate.domain import policy
 from tidegate.domain.event import Audience, EventName
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.errors import ConfigError
 from tidegate.runtime import plugins
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
@@ -42,6 +43,7 @@ from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.tools.jobs import schedule_tool
 from tidegate.runtime.tools.spawn import spawn_tool
 from tidegate.runtime.tools.status import status_tool
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store import lock
 from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
@@ -68,6 +70,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     hooks: Hooks
     postman: Postman
     dispatcher: Dispatcher
+    #: of telemetry, by what became of them
+    spans: Mapping[SpanOutcome, int]
     broken: "asyncio.Future[None]"
 
 
@@ -143,6 +147,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             hooks=Hooks(store, intake, _hooks(config)),
             postman=postman,
             dispatcher=dispatcher,
+            spans=await stack.enter_async_context(_telemetry(config, runner, registry)),
             broken=broken,
         )
 
@@ -172,6 +177,29 @@ def _hooks(config: Config) -> Mapping[str, Hook]:
         )
         for name, hook in config.hooks.items()
     }
+
+
+@asynccontextmanager
+async def _telemetry(
+    config: Config, runner: Runner, registry: Registry
+) -> AsyncIterator[Mapping[SpanOutcome, int]]:
+    """Let telemetry look on, if it is wanted, and return what becomes of its spans."""
+    if not config.telemetry.otlp_endpoint:
+        yield {}
+        return
+    try:
+        from tidegate.runtime.collector import MAX_WAITING, Collector  # noqa: PLC0415 - 20 MB that few need
+        from tidegate.runtime.telemetry import Telemetry, asked  # noqa: PLC0415 - the same
+    except ImportError as error:
+        hint = 'pip install "tidegate[otel]"'
+        raise ConfigError(f"[telemetry] needs what is not installed: {error.name}", hint=hint) from error
+    collector = Collector(config.telemetry.otlp_endpoint)
+    registry.add("telemetry_spans", lambda: collector.waiting, MAX_WAITING)
+    runner.watch = Telemetry(collector.tracer, asked(config)).run
+    try:
+        yield collector.counts
+    finally:
+        await collector.close()
 
 
 def _audience(config: Config, loaded: Sequence[Plugin]) -> Audience:

@@ -19,6 +19,7 @@ from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import sessions_by_kind
 from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.nightly import OUTCOMES
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store.tx import Transition
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -129,6 +130,10 @@ def _jobs(reading: Reading) -> Iterator[Metric]:
     for name, call_outcome in product(EventName, CallOutcome):
         calls.add_metric([name, call_outcome], reading.hook_calls.get((name, call_outcome), 0))
     yield calls
+    spans = _counter("telemetry_spans", "Spans since the start, by what became of them.", "outcome")
+    for span_outcome in SpanOutcome:
+        spans.add_metric([span_outcome], reading.spans.get(span_outcome, 0))
+    yield spans
 
 
 def _storage(reading: Reading) -> Iterator[Metric]:

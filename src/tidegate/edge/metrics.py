@@ -22,6 +22,7 @@ from tidegate.edge.status import Status
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.sweeper import Sweeper
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects
 
@@ -58,6 +59,8 @@ class Metrics:
         self.firings = dict.fromkeys(FiringOutcome, 0)
         #: of plugins; the dispatcher counts them
         self.hook_calls: Mapping[tuple[EventName, CallOutcome], int] = {}
+        #: by what became of them; nothing where telemetry is off
+        self.spans: Mapping[SpanOutcome, int] = {}
         self._store = store
         self._sweeper = sweeper
         self._status = status
@@ -99,6 +102,7 @@ class Metrics:
             refused=self.refused,
             firings=self.firings,
             hook_calls=self.hook_calls,
+            spans=self.spans,
             histograms={
                 "commit_seconds": self.commit_seconds,
                 "sweep_seconds": self.sweep_seconds,

@@ -12,6 +12,7 @@ from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
 from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.nightly import Last
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store.port import StorageBytes, Tallies
 from tidegate.store.tx import Transition
 
@@ -49,6 +50,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     refused: Mapping[str, int]
     firings: Mapping[FiringOutcome, int]
     hook_calls: Mapping[tuple[EventName, CallOutcome], int]
+    spans: Mapping[SpanOutcome, int]
     #: by name: seconds
     histograms: Mapping[str, Histogram]
     run_seconds: Mapping[tuple[Lane, Outcome], Histogram]
