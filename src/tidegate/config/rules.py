@@ -30,6 +30,7 @@ from tidegate.config.tree import (
     Gateway,
     Hook,
     Lifecycle,
+    Limits,
     Model,
     Plugins,
     Provider,
@@ -62,6 +63,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "subagents": Subagents,
         "plugins": Plugins,
         "telemetry": Telemetry,
+        "limits": Limits,
         "backup": Backup,
     }
 )
