@@ -190,7 +190,7 @@ async def _telemetry(
         yield {}
         return
     try:
-        from tidegate.runtime.collector import MAX_WAITING, Collector  # noqa: PLC0415 - 20 MB that few need
+        from tidegate.runtime.collector import MAX_WAITING, Collector  # noqa: PLC0415 - 12 MB that few need
         from tidegate.runtime.telemetry import Telemetry, asked  # noqa: PLC0415 - the same
     except ImportError as error:
         hint = 'pip install "tidegate[otel]"'

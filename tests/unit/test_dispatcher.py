@@ -1,6 +1,8 @@
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -63,7 +65,7 @@ async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until something holds."""
     async with asyncio.timeout(WAIT_S):
         while not condition():  # noqa: ASYNC110 - a thread acts
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.002)
 
 
 def counts(dispatcher: Dispatcher, name: EventName) -> dict[CallOutcome, int]:
@@ -167,6 +169,37 @@ async def test_a_plugin_that_fails(house: House, function: Function, outcome: Ca
     assert len([line for line in logged if line["event"] == "hook_failed"]) == (outcome is CallOutcome.FAILED)
 
 
+class Heavy(Exception):
+    """An error that somebody may hold on to."""
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_error_is_let_go_of(house: House, *, is_async: bool) -> None:
+    """What a plugin raises is gone with the call, without waiting for the collector of cycles."""
+    raised: list[weakref.ref[Heavy]] = []
+
+    def fail(_: Event) -> None:
+        error = Heavy("x" * 1_000_000)
+        raised.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    async def fail_as_a_coroutine(event: Event) -> None:
+        fail(event)
+
+    gc.disable()
+    try:
+        async with serving(house, {CREATED: fail_as_a_coroutine if is_async else fail}) as dispatcher:
+            for _ in range(3):
+                await work(house.store, offer(PolicyName.API))
+            await until(lambda: counts(dispatcher, CREATED) == {CallOutcome.FAILED: 3})
+        assert [one() for one in raised] == [None] * 3
+    finally:
+        gc.enable()
+
+
 async def test_it_is_told_when_it_is_well_again(house: House) -> None:
     """One line when it begins to fail, one when it does not any more."""
     failing = [True, True, False, False, True]
@@ -231,7 +264,7 @@ async def test_a_plugin_that_blocks(house: House, monkeypatch: pytest.MonkeyPatc
     count = 10_000 if not is_async else 200
     with capture_logs() as logged:
         async with serving(
-            house, {CREATED: block_a_loop if is_async else block}, deadline_ms=20
+            house, {CREATED: block_a_loop if is_async else block}, deadline_ms=500
         ) as dispatcher:
             await work(house.store, offer(PolicyName.API))
             await until(lambda: counts(dispatcher, CREATED) == {CallOutcome.TIMED_OUT: 1})

@@ -111,6 +111,7 @@ class _Exporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send a batch; a failure is final."""
         result = SpanExportResult.FAILURE
+        self._said.text = ""
         try:
             result = self._inner.export(spans)
         except Exception as error:  # noqa: BLE001 - the wall of an export: the library's thread must go on
@@ -136,7 +137,7 @@ class _Exporter(SpanExporter):
 
 
 class _Said(logging.Handler):
-    """What the library logs, which otherwise goes to stderr line by line: the last of it is kept."""
+    """What the library logs, which otherwise goes to stderr line by line: the first line of a batch is kept."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,8 +148,8 @@ class _Said(logging.Handler):
         self._logger.propagate = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
-        self.text = record.getMessage()
+        """Keep a line, if it is the first one."""
+        self.text = self.text or record.getMessage()
 
     def close(self) -> None:
         """Leave the library's logs as they were."""
