@@ -56,11 +56,10 @@ class HookThread:
 
     async def call(self, function: Function, event: Event) -> Report:
         """Call a function and wait for it no longer than the deadline; call `until_free` before the next one."""
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._work, name=f"tidegate-hook-{self._name}", daemon=True
-            )
-            self._thread.start()
+        try:
+            self._begin()
+        except RuntimeError as error:  # the system has no more threads
+            return Report(CallOutcome.FAILED, words(error))
         answer: asyncio.Future[Report] = self._loop.create_future()
         self._free.clear()
         self._calls.put(_Call(function, event, answer))
@@ -77,6 +76,13 @@ class HookThread:
     def close(self) -> None:
         """End the thread once the last call has ended; nobody waits for that."""
         self._calls.put(None)
+
+    def _begin(self) -> None:
+        if self._thread is None:
+            name = f"tidegate-hook-{self._name}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
