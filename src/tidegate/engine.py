@@ -111,7 +111,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         agents |= await stack.enter_async_context(built(config, toolset, library, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
-        runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock)
+        runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock, guard)
         postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)

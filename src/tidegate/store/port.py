@@ -324,8 +324,20 @@ class Store(Protocol):
             TooManyApprovals: 1,000 calls are always allowed already.
         """
 
+    async def park(self, lease: Lease) -> Run:
+        """Let a running run wait until `unpark`: it has no slot and nobody may write to it.
+
+        Its own clock stands meanwhile; its session's deadline holds.
+
+        Raises:
+            FenceLost: The run has been taken over or closed; nothing was written.
+        """
+
+    async def unpark(self) -> int:
+        """Queue a slice of the parked runs again, the oldest first, and say how many that were."""
+
     async def recover(self) -> int:
-        """Queue every running run again, after a crash, and say how many there were."""
+        """Queue every running run and every parked one again, after a crash, and say how many there were."""
 
     # Jobs -----------------------------------------------------------------------------------------------------------
 
