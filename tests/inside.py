@@ -142,7 +142,7 @@ async def inside(  # noqa: PLR0913 - each is optional
         budget=budget,
         max_prompt_bytes=400_000,
     )
-    runner = Runner(store, bus, Agents(store, {"main": agent}), lanes, clock)
+    runner = Runner(store, bus, Agents(store, {"main": agent}), lanes, clock, intake.guard)
     sweeper = Sweeper(store, clock, policies, 60_000)
     cron = Cron(store, intake, clock)
     for listener in (runner.on_commit, sweeper.on_commit, cron.on_commit, bus.on_commit):

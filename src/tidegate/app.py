@@ -120,7 +120,7 @@ async def gateway(
         status.nightly = nightly
         growth = Growth(store, registry, clock, instance.boots)
         status.growth = growth
-        metrics = Metrics(store, sweeper, status, registry)
+        metrics = Metrics(store, sweeper, status, registry, inside.guard)
         metrics.hook_calls = inside.dispatcher.counts
         metrics.spans = inside.spans
         store.listen(metrics.on_commit)

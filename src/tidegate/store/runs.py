@@ -15,7 +15,7 @@ from tidegate.errors import (
     SessionFinished,
 )
 from tidegate.ids import RunId, SessionId
-from tidegate.store import events, queue, rows, sessions, snapshots, spawns, transcript, turns
+from tidegate.store import events, queue, rows, sessions, snapshots, spawns, transcript, turns, waits
 from tidegate.store.lease import held
 from tidegate.store.port import Admission, Admitted, Claimed, Ending
 from tidegate.store.tx import Tx
@@ -30,6 +30,8 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
     repeat = _repeat_of(tx, admission)
     if repeat is not None:
         return repeat
+    if admission.refusal is not None:
+        raise admission.refusal
     tokens = spawns.check(tx, admission.order) if admission.order else 0
     queued = tx.one("queued_in_lane", lane=admission.lane)
     if queued and queued[0] >= admission.max_queued:
@@ -114,11 +116,13 @@ def cancel_session(tx: Tx, session_id: SessionId) -> Session:
 
 
 def recover(tx: Tx) -> int:
-    """Queue every running run again."""
+    """Queue every running run again, and every parked one."""
     for row in tx.all("sessions_recovered"):
         session = rows.session(row)
         tx.effects.heads[session.key] = session
     count = tx.run("runs_recovered")
+    while parked := waits.unpark(tx):
+        count += parked
     tx.effects.queued.update(Lane)
     return count
 
