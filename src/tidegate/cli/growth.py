@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from tidegate.cli import chart
 from tidegate.cli.chart import Column
 from tidegate.cli.client import Client
+from tidegate.cli.explain import explain
 from tidegate.cli.options import json_option, state_option
 from tidegate.cli.text import plain
 from tidegate.clock import SECOND_MS
@@ -70,6 +71,9 @@ def growth(ctx: click.Context, /, **options: object) -> None:
         ctx.invoke(show, **options)
     elif any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in options):
         raise click.UsageError(f"options stand after `growth {ctx.invoked_subcommand}`")
+
+
+growth.add_command(explain)
 
 
 @growth.command()
