@@ -34,7 +34,7 @@ Sizes = Counter[str]
 def sizes(roots: Iterable[object]) -> Sizes:
     """Return how many elements the containers of the house hold, by their place: of *roots*, modules and tasks."""
     found: Sizes = Counter()
-    seen: set[int] = {id(found), id(seen := set())}
+    seen: set[int] = {id(found)}
     queue: deque[tuple[object, str, bool]] = deque()
     queue += ((root, type(root).__name__, True) for root in roots)
     queue += ((value, name, True) for name, value in _globals())

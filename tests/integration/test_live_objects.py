@@ -160,7 +160,7 @@ async def served(folder: Path) -> tuple[Sizes, Sizes]:
 
 async def asked(client: httpx.AsyncClient, turn: int) -> None:
     """Ask for all kinds of things, each under a name of its own."""
-    for number in range(20 * turn, 20 * turn + 20):
+    for number in range(10 * turn, 10 * turn + 10):
         path = f"/api/sessions/s{number}"
         once = {"Idempotency-Key": f"k{number}"}
         message = {"text": f"/echo {number}"}

@@ -14,6 +14,7 @@ from tidegate.cli.text import plain
 from tidegate.units import print_size
 
 TRACE_S = 60
+TABLES = 10
 
 
 class Session(TypedDict):
@@ -58,7 +59,7 @@ class Table(TypedDict):
 
     name: str
     rows: int
-    bytes: int
+    bytes: int | None
 
 
 class Line(TypedDict):
@@ -86,7 +87,7 @@ class Explanation(TypedDict):
 
     text: Sequence[str]
     largest: Largest
-    tables: Sequence[Table] | None
+    tables: Sequence[Table]
     allocations: Allocations | None
 
 
@@ -118,8 +119,7 @@ def _show(found: Explanation) -> None:
     _section(f"largest sessions{looked}", ("key", "kind", "state", "entries", "bytes"), largest["sessions"])
     _section(f"largest jobs{looked}", ("name", "sessions", "firings", "bytes"), largest["jobs"])
     _section("largest skills", ("name", "versions", "bytes"), largest["skills"])
-    if found["tables"] is not None:
-        _section("tables", ("name", "rows", "bytes"), found["tables"][:10])
+    _section("tables", ("name", "rows", "bytes"), found["tables"][:TABLES])
     if found["allocations"] is not None:
         _show_allocations(found["allocations"])
 
@@ -147,6 +147,8 @@ def _cells(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> Iter
 
 
 def _cell(name: str, value: object) -> str:
+    if value is None:
+        return "not walked"
     if not isinstance(value, int):
         return str(value)
     return print_size(value) if name == "bytes" else f"{value:,}"

@@ -66,12 +66,15 @@ def grown(readings: Readings, bounds: Bounds) -> list[Change]:
     """Return what grew enough to be worth a word, the most first; a series that was not there before is left out."""
     stored, process, now = map(summed, readings)
     found = [change for kind in Kind if (change := _sessions(kind, stored, now, bounds)) is not None]
+    kind = _foremost(found, now)
     gauges = {f"{CONTAINER}{gauge.name}": gauge for gauge in bounds.gauges}
     for name, value in now.items():
         known = KNOWN.get(name) or _known(name, gauges.get(name))
         before = None if known is None else (process if known.part in OF_PROCESS else stored).get(name)
         if known is not None and before is not None and value - before >= known.floor:
-            found.append(_change(name, known, before, value))
+            policy = _policy(kind, State.ARCHIVED, bounds)
+            setting = remedy.named(known.setting, policy, bounds.policies[policy])
+            found.append(_change(name, known._replace(setting=setting), before, value))
     return sorted(found, key=lambda change: (-change.about_bytes, change.part, change.name))
 
 
@@ -103,7 +106,8 @@ def _sessions(kind: Kind, before: Values, now: Values, bounds: Bounds) -> Change
     if is_now <= was and (size or 0) < KNOWN["entries_bytes"].floor:
         return None
     state = max(State, key=lambda one: states[one][1] - states[one][0])
-    words, setting = _held(kind, state, bounds)
+    name = _policy(kind, state, bounds)
+    words, setting = remedy.stays(name, state, bounds.policies[name])
     moved = [f"{one} {_moved(*pair, _count)}" for one, pair in states.items() if pair[0] != pair[1]]
     told = f"{kind} sessions: {_moved(was, is_now, _count)}"
     told += "" if size is None else f", {_signed(size)} on disk"
@@ -121,11 +125,17 @@ def _sessions(kind: Kind, before: Values, now: Values, bounds: Bounds) -> Change
     )
 
 
-def _held(kind: Kind, state: State, bounds: Bounds) -> tuple[str, str]:
-    """Say what holds the sessions of a kind; of two policies the one that has more of them."""
+def _foremost(changes: Sequence[Change], now: Values) -> Kind:
+    """Return the kind whose sessions grew most; where none did, the one that holds most."""
+    if changes:
+        return Kind(max(changes, key=lambda change: change.about_bytes).name)
+    return max(Kind, key=lambda kind: now.get(f"sessions.{kind}_bytes", 0))
+
+
+def _policy(kind: Kind, state: State, bounds: Bounds) -> PolicyName:
+    """Return what the sessions of a kind live under; of two policies the one that has more of them in a state."""
     names = [name for name in PolicyName if name.kind is kind]
-    name = max(names, key=lambda one: bounds.sessions.get((one, state), 0))
-    return remedy.stays(name, state, bounds.policies[name])
+    return max(names, key=lambda name: bounds.sessions.get((name, state), 0))
 
 
 def _change(name: str, known: Known, before: int, now: int) -> Change:

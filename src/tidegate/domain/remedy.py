@@ -13,6 +13,9 @@ from tidegate.domain.policy import Policy
 from tidegate.domain.session import PolicyName, State
 from tidegate.units import print_span
 
+#: stand for the settings of the kind of sessions that grew most: how long it is kept, when it is compressed
+KEPT, PACKED = "kept", "packed"
+
 KIB = 1 << 10
 MIB = 1 << 20
 
@@ -40,9 +43,7 @@ SESSION_BYTES = 1 * KIB  # about: a row with its indices
 #: by the name of a series, or of a sum of series (`explanation.summed`)
 KNOWN: Mapping[str, Known] = MappingProxyType(
     {
-        "runs": Known(
-            "table", "runs", 600, 1, "they go with their sessions", "[lifecycle.KIND] delete_after"
-        ),
+        "runs": Known("table", "runs", 600, 1, "they go with their sessions", KEPT),
         "receipts": Known("table", "receipts of requests with a key", 200, 1, "each goes after 24 h"),
         "approvals": Known(
             "table",
@@ -74,7 +75,7 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
             1,
             256 * KIB,
             "archiving compresses it",
-            "[lifecycle.KIND] archive_after",
+            PACKED,
         ),
         "segment_bytes": Known(
             "storage",
@@ -82,7 +83,7 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
             1,
             256 * KIB,
             "they go with their sessions",
-            "[lifecycle.KIND] delete_after",
+            KEPT,
         ),
         "blob_bytes": Known(
             "storage",
@@ -90,7 +91,7 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
             1,
             256 * KIB,
             "each is stored once and goes with the last session that refers to it",
-            "[lifecycle.KIND] delete_after",
+            KEPT,
         ),
         "main_bytes": Known(
             "storage",
@@ -98,7 +99,7 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
             1,
             MIB,
             "it holds all of the above; what is freed is used again first, and then given back to the disk",
-            "[lifecycle.KIND] delete_after",
+            KEPT,
         ),
         "free_bytes": Known(
             "storage", "free pages in that file", 1, 4 * MIB, "used again first, then given back"
@@ -153,6 +154,15 @@ def stays(name: PolicyName, state: State, policy: Policy) -> tuple[str, str]:
             kept = _span(policy.delete_after_ms, "archived ones stay {}", "archived ones stay for ever")
             failed = policy.delete_failed_after_ms
             return kept + (f" (failed ones {days(failed)})" if failed else ""), f"{section} delete_after"
+
+
+def named(setting: str, name: PolicyName, policy: Policy) -> str:
+    """Return a setting by its name, where it is one of sessions that of a policy."""
+    if setting == KEPT:
+        return stays(name, State.ARCHIVED, policy)[1]
+    if setting == PACKED:
+        return stays(name, State.ACTIVE if name.is_conversation else State.COMPLETED, policy)[1]
+    return setting
 
 
 def days(ms: int) -> str:

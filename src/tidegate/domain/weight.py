@@ -38,11 +38,11 @@ class HeavySkill(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """A table with its indices, as it lies in the file."""
+    """A table; its bytes are those of its pages with its indices, None where the file was not walked."""
 
     name: str
     rows: int
-    bytes: int
+    bytes: int | None
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,8 +51,8 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     sessions: Sequence[HeavySession] = ()
     jobs: Sequence[HeavyJob] = ()
     skills: Sequence[HeavySkill] = ()
-    #: None where walking the file would take too long
-    tables: Sequence[Table] | None = None
+    #: where the file is too large to be walked the most rows first, and those alone that are counted anyway
+    tables: Sequence[Table] = ()
     #: how many sessions were looked at, the newest ones, and whether those were all
     looked_at: int = 0
     is_all: bool = True

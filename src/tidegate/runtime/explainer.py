@@ -15,11 +15,11 @@ from tidegate.clock import SECOND_MS, Clock
 from tidegate.domain.explanation import Bounds, Change, Readings, grown
 from tidegate.domain.policy import Policies
 from tidegate.domain.sample import Slot
-from tidegate.domain.weight import TOP, HeavyJob, HeavySession, Weights
+from tidegate.domain.weight import TOP, HeavyJob, HeavySession, Table, Weights
 from tidegate.runtime import allocator
 from tidegate.runtime.growth import Growth
 from tidegate.store import weight
-from tidegate.store.port import Store
+from tidegate.store.port import Store, Tallies
 from tidegate.store.weight import Held
 
 FRESH_MS = 10 * SECOND_MS
@@ -109,7 +109,7 @@ class Explainer:
             sessions=heaviest,
             jobs=[await self._job(name, jobs[name]) for name in _largest(jobs, TOP)],
             skills=await scales.skills(),
-            tables=await scales.tables(),
+            tables=await scales.tables() or _counted(self._store.tallies()),
             looked_at=looked_at,
             is_all=is_all,
         )
@@ -133,6 +133,24 @@ def _added(jobs: dict[str, Held], more: Mapping[str, Held]) -> dict[str, Held]:
 
 def _largest(jobs: Mapping[str, Held], count: int) -> list[str]:
     return heapq.nlargest(count, jobs, key=lambda name: (jobs[name].bytes, name))
+
+
+def _counted(tallies: Tallies) -> list[Table]:
+    """Return the tables whose rows are counted anyway."""
+    rows = {
+        "sessions": sum(count for count, _ in tallies.sessions.values()),
+        "runs": sum(tallies.runs.values()),
+        "segments": tallies.segments,
+        "blobs": tallies.blobs,
+        "snapshots": tallies.snapshots,
+        "receipts": tallies.receipts,
+        "approvals": sum(tallies.approvals.values()),
+        "jobs": sum((*tallies.jobs.values(), *tallies.paused_jobs.values())),
+        "firings": sum(tallies.firings.values()),
+        "outbox": sum(tallies.outbox.values()),
+    }
+    largest = sorted(rows, key=lambda name: (-rows[name], name))
+    return [Table(name=name, rows=rows[name], bytes=None) for name in largest]
 
 
 def _last(slot: Slot | None) -> Mapping[str, int]:

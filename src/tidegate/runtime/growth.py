@@ -47,7 +47,10 @@ class Growth:
         self._taken = 0
         self._is_well = True
         registry.add(
-            "growth_pending", lambda: len(self._pending), MAX_PENDING, when_full="the oldest samples are not kept"
+            "growth_pending",
+            lambda: len(self._pending),
+            MAX_PENDING,
+            when_full="the oldest samples are not kept",
         )
 
     @property

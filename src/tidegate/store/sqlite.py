@@ -90,8 +90,12 @@ class SqliteStore:
         registry.add(
             "session_heads", lambda: self._heads.bytes, CACHE_BYTES, when_full=OLDEST_GOES, is_bytes=True
         )
-        registry.add("writes_foreground", lambda: len(writer.foreground.jobs), MAX_JOBS, when_full="callers wait")
-        registry.add("writes_background", lambda: len(writer.background.jobs), MAX_JOBS, when_full="callers wait")
+        registry.add(
+            "writes_foreground", lambda: len(writer.foreground.jobs), MAX_JOBS, when_full="callers wait"
+        )
+        registry.add(
+            "writes_background", lambda: len(writer.background.jobs), MAX_JOBS, when_full="callers wait"
+        )
 
     @classmethod
     async def open(cls, folder: Path, clock: Clock, policies: Policies, registry: Registry) -> "SqliteStore":
