@@ -134,6 +134,22 @@ def test_requests_leave_nothing_behind(tmp_path: Path) -> None:
     }
 
 
+def test_every_container_is_described(tmp_path: Path) -> None:
+    """Each has a name and a bound, says what happens when it is full, and stands in the docs."""
+    with listen("127.0.0.1", 0) as listener:
+        gauges = asyncio.run(registered(tmp_path / "state", listener))
+    page = (Path(__file__).parents[2] / "docs/growth.md").read_text().split("## Containers")[1]
+
+    assert gauges
+    assert [] == [gauge.name for gauge in gauges if not gauge.when_full or f"`{gauge.name}`" not in page]
+
+
+async def registered(folder: Path, listener: socket.socket) -> list[Gauge]:
+    """Return the gauges of a gateway."""
+    async with gateway(Config(), folder, listener, SystemClock()) as built:
+        return list(built.inside.registry)
+
+
 async def served(folder: Path) -> tuple[Sizes, Sizes]:
     """Serve a round of requests to warm up and three more; return what was held after the first and in the end."""
     with listen("127.0.0.1", 0) as listener:

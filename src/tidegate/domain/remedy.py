@@ -98,7 +98,7 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
             "the database file",
             1,
             MIB,
-            "it holds all of the above; what is freed is used again first, and then given back to the disk",
+            "it holds all that is kept; what is freed is used again first, and then given back to the disk",
             KEPT,
         ),
         "free_bytes": Known(
@@ -111,7 +111,7 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
             "cache", "what SQLite holds", 1, MIB, "page caches of 2 MB for the writer, 1 MB for each reader"
         ),
         "rss_bytes": Known(
-            "memory", "resident memory", 1, MIB, "all of the below, and files that are mapped"
+            "memory", "resident memory", 1, MIB, "the memory of the process, and files that are mapped"
         ),
         "anonymous_bytes": Known(
             "memory", "memory that only the process gives back", 1, MIB, "the Python heap and the native gap"
@@ -128,7 +128,7 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
             "native memory (large objects, libraries, SQLite, what the system's allocator keeps)",
             1,
             MIB,
-            "what of it is free is told below",
+            "what of it is free is told at the end",
         ),
         "tasks": Known("process", "tasks", 4 * KIB, 5, "one or two a stream and a run", "[runs] slots"),
         "threads": Known("process", "threads", 64 * KIB, 3, "they are shared and rest between two uses"),

@@ -1,14 +1,14 @@
 """Which lines allocated what is still there: Python's own tracing, for a short while, because somebody asked.
 
-Nothing is traced otherwise. While it is, each allocation costs two to four times as much and each traced block some
-hundred bytes, so one trace goes on at a time, of few frames, and it ends early when its own memory gets above a bound.
-However it ends, tracing is over.
+Nothing is traced otherwise. While it is, all of Python slows down, the more frames the more (``bench/explain.py``), and
+each traced block takes some hundred bytes. So one trace goes on at a time, of few frames, and it ends early when its
+own memory gets above a bound. However it ends, tracing is over.
 """
 
 import asyncio
 import sys
 import tracemalloc
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,13 +20,13 @@ from tidegate.clock import MINUTE_MS, SECOND_MS
 from tidegate.errors import TraceRunning
 
 LEAST_MS, MOST_MS = 1 * SECOND_MS, 5 * MINUTE_MS
-FRAMES = 8  # of each block, of which one is told
+FRAMES = 4  # of each block, of which one is told
 LINES = 20
-MOST_TRACE_BYTES = 16 << 20  # of tracing itself
+MOST_TRACE_BYTES = 8 << 20  # of tracing itself
 LOOK_S = 0.5
 COST = (
-    "while it traces, an allocation costs two to four times as much, each block that stays some 100 bytes, and nothing "
-    "that was there before is seen"
+    "while it traces, a run takes two to four times as much of the processor, work that mostly allocates more than ten "
+    "times as much; what was there before is not seen"
 )
 HERE = str(Path(__file__).parents[1])
 
@@ -108,12 +108,18 @@ async def _wait(until_s: float, is_awaited: Callable[[], Awaitable[bool]]) -> bo
 
 
 def _lines(traces: Iterable[tracemalloc.Trace]) -> list[Line]:
-    """Return the lines, the heaviest first."""
-    tallies: dict[str, _Tally] = defaultdict(lambda: _Tally(0, 0))
+    """Return the lines, the heaviest first; most blocks share few ways to them, and only those are looked at."""
+    ways: Counter[tracemalloc.Traceback] = Counter()
+    sizes: Counter[tracemalloc.Traceback] = Counter()
     for trace in traces:
-        place = _place(trace.traceback)
+        way = trace.traceback
+        ways[way] += 1
+        sizes[way] += trace.size
+    tallies: dict[str, _Tally] = defaultdict(lambda: _Tally(0, 0))
+    for way, count in ways.items():
+        place = _place(way)
         blocks, size = tallies[place]
-        tallies[place] = _Tally(blocks + 1, size + trace.size)
+        tallies[place] = _Tally(blocks + count, size + sizes[way])
     lines = [Line(place=place, blocks=tally.blocks, bytes=tally.bytes) for place, tally in tallies.items()]
     return sorted(lines, key=lambda line: (-line.bytes, line.place))
 
