@@ -32,8 +32,9 @@ REGISTERED = {
     "Slot.values": "growth_pending",
 }
 
-#: the soak's own, of which there is none in a gateway: as many as it looks, `course.LOOKS` at most
-OF_THE_SOAK = {"Watch.readings", "Floors._blocks"}
+#: the soak's own, of which there is none in a gateway: as many readings as `course.LOOKS` says at most, and timers that
+#: were cancelled, which asyncio sweeps once there are a hundred
+OF_THE_SOAK = {"Watch.readings", "Floors._blocks", "VirtualLoop._scheduled"}
 
 
 class Looks:
