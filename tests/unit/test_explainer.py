@@ -39,6 +39,9 @@ class Instruments:
 
     def __init__(self, house: SqliteHouse, boot: int = 1) -> None:
         registry = Registry()
+        #: how full a container is
+        self.held = 0
+        registry.add("box", lambda: self.held, 1_000)
         self._house = house
         self.growth = Growth(house.store, registry, house.clock, boot)
         self.explainer = Explainer(self.growth, house.store, registry, DEFAULTS, house.clock)
@@ -104,6 +107,14 @@ async def test_what_came_since(house: SqliteHouse) -> None:
     assert {} == grown(await here.explain(5 * MINUTE_MS))
 
 
+async def test_what_is_not_written_yet_counts(house: SqliteHouse) -> None:
+    """A sample of exactly then is the one, also before it is in the store."""
+    here = Instruments(house)
+    await here.watch(3 * FINE.step_ms)
+
+    assert (2 * FINE.step_ms, FINE.step_ms) == ago_ms(await here.explain(2 * FINE.step_ms))
+
+
 async def test_asking_changes_no_sample(house: SqliteHouse) -> None:
     """An explanation reads the gauges, and the next sample still tells the lag, and comes when it comes."""
     here = Instruments(house)
@@ -120,16 +131,20 @@ async def test_asking_changes_no_sample(house: SqliteHouse) -> None:
 
 async def test_a_restart_in_between(house: SqliteHouse) -> None:
     """What is stored is compared across it; what the process holds with the first sample of this life."""
-    await (first := Instruments(house)).watch(30 * MINUTE_MS)
+    first = Instruments(house)
+    first.held = 900
+    await first.watch(30 * MINUTE_MS)
     await first.growth.flush()
     await work(house.store, offer(PolicyName.CHAT))
     await house.reopen()
     here = Instruments(house, boot=2)
     started_at = house.clock.now()
     await here.watch(10 * MINUTE_MS)
+    here.held = 400
     found = await here.explain(20 * MINUTE_MS)
 
     assert {"chat": (0, 1), "runs": (0, 1)} == grown(found)
+    assert [(0, 400)] == [(one.before, one.now) for one in found.changes if one.name == "box"]
     assert found.since is not None
     assert found.process_since is not None
     assert (1, 2, 2) == (found.since.boot, found.process_since.boot, found.boot)

@@ -114,17 +114,18 @@ def test_most_first() -> None:
 def test_settings_are_those_of_the_kind_that_grew_most() -> None:
     """What the file holds is told with the setting of the sessions that made it grow."""
     now = {
+        "sessions.api_bytes": MB,
+        "sessions.api.archived": 10,
         "main_bytes": 20 * MB,
         "sessions.hook_bytes": 9 * MB,
         "sessions.hook.archived": 90,
-        "segment_bytes": 9 * MB,
+        "segment_bytes": 10 * MB,
     }
-    settings = {
-        change.name: change.setting for change in changes({"main_bytes": MB, "segment_bytes": 0}, now)
-    }
+    found = {change.name: change.setting for change in changes({"main_bytes": MB, "segment_bytes": 0}, now)}
 
-    assert {"hook", "main_bytes", "segment_bytes"} == set(settings)
-    assert {"[lifecycle.hook] delete_after"} == set(settings.values())
+    assert ["main_bytes", "segment_bytes", "hook", "api"] == list(found)
+    assert "[lifecycle.api] delete_after" == found.pop("api")
+    assert {"[lifecycle.hook] delete_after"} == set(found.values())
 
 
 def test_text_that_is_not_compressed() -> None:
@@ -139,7 +140,14 @@ def test_text_that_is_not_compressed() -> None:
 
 def test_nothing_grew() -> None:
     """What only breathes, shrinks or was not measured before is no growth."""
-    before = {"rss_bytes": 90 * MB, "wal_bytes": 0, "tasks": 10, "sessions.cron.archived": 9, "receipts": 7}
+    before = {
+        "rss_bytes": 90 * MB,
+        "wal_bytes": 0,
+        "tasks": 10,
+        "sessions.cron.archived": 9,
+        "receipts": 7,
+        "loop_lag_us": 9,
+    }
     now = {
         "rss_bytes": 90 * MB + 900_000,
         "wal_bytes": 16 * MB,

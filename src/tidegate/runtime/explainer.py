@@ -8,6 +8,8 @@ import asyncio
 import heapq
 from collections.abc import Mapping
 
+import anyio
+import anyio.to_thread
 import msgspec
 
 from tidegate.bounded import Registry
@@ -64,6 +66,7 @@ class Explainer:
         self._policies = policies
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._limiter = anyio.CapacityLimiter(1)
         self._weighed: tuple[int, Weights] | None = None
 
     async def explain(self, since_ms: int) -> Explanation:
@@ -71,7 +74,7 @@ class Explainer:
         growth, now = self._growth, await self._growth.sampler.look()
         slot = await growth.before(self._clock.now() - since_ms)
         is_of_now = slot is None or slot.boot == growth.boot
-        started = None if is_of_now else await growth.oldest(growth.boot)
+        started = None if is_of_now else await growth.oldest(of_this_life=True)
         readings = Readings(_last(slot), _last(slot if is_of_now else started), now)
         counts = {place: count for place, (count, _) in self._store.tallies().sessions.items()}
         return Explanation(
@@ -83,7 +86,7 @@ class Explainer:
             if slot is None
             else grown(readings, Bounds(self._policies, counts, list(self._registry))),
             weights=await self.weights(),
-            free_bytes=allocator.free_bytes(),
+            free_bytes=await anyio.to_thread.run_sync(allocator.free_bytes, limiter=self._limiter),
             memory={name: now[name] for name in now if name in MEMORY},
         )
 

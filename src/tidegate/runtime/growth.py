@@ -125,11 +125,12 @@ class Growth:
             newest = max([*found, *([kept] if kept else [])], key=lambda slot: slot.number, default=None)
             if newest is not None:
                 return newest
-        return await self.oldest(None)
+        return await self.oldest(of_this_life=False)
 
-    async def oldest(self, boot: int | None) -> Slot | None:
-        """Return the oldest slot of all rings, of one life of the gateway or of any."""
-        found = [slot for ring in RINGS for slot in self._fresh(ring) if boot in {None, slot.boot}]
+    async def oldest(self, *, of_this_life: bool) -> Slot | None:
+        """Return the oldest slot of all rings."""
+        boot = self.boot if of_this_life else None
+        found = [slot for ring in RINGS for slot in self._fresh(ring)]
         for ring in RINGS:
             kept = await self._store.growth_first(ring, boot)
             found += [kept] if kept else []

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio
 import anyio.to_thread
 import msgspec
 
@@ -58,6 +59,9 @@ class Allocations(msgspec.Struct, frozen=True, kw_only=True):
 class Tracer:
     """Traces, one at a time."""
 
+    def __init__(self) -> None:
+        self._limiter = anyio.CapacityLimiter(1)
+
     async def trace(self, ms: int, is_awaited: Callable[[], Awaitable[bool]]) -> Allocations:
         """Trace for a while, or until nobody awaits it, and tell which lines hold what was allocated meanwhile.
 
@@ -78,7 +82,7 @@ class Tracer:
             traces = tracemalloc.take_snapshot().traces
         finally:
             tracemalloc.stop()
-        found = await anyio.to_thread.run_sync(_lines, traces)
+        found = await anyio.to_thread.run_sync(_lines, traces, limiter=self._limiter)
         return Allocations(
             asked_ms=ms,
             traced_ms=traced_ms,
