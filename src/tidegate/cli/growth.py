@@ -164,7 +164,7 @@ def _next(read: Callable[[], Growth]) -> Growth:
         try:
             return read()
         except TidegateError as error:
-            if not is_passing(error):
+            if not _is_passing(error):
                 raise
             if not is_told:
                 click.echo(f"waiting: {error}", err=True)
@@ -172,7 +172,7 @@ def _next(read: Callable[[], Growth]) -> Growth:
             time.sleep(AGAIN_S)
 
 
-def is_passing(error: TidegateError) -> bool:
+def _is_passing(error: TidegateError) -> bool:
     """Whether a gateway that is stopped and started again can be behind an error."""
     return isinstance(error, Unavailable) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
