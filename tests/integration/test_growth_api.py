@@ -9,6 +9,7 @@ from command_line import CommandLine, limited
 from gateway_process import TOKEN, GatewayProcess, error_of, until
 from tidegate.units import print_size
 
+RESTART_S = 60  # two starts and two looks, ten seconds apart
 MEMORY = ("rss_bytes", "anonymous_bytes", "python_heap_bytes", "native_gap_bytes", "sqlite_bytes")
 
 
@@ -132,7 +133,11 @@ def test_watch(gateway: GatewayProcess) -> None:
 def test_watching_goes_on_across_a_restart(tmp_path: Path, form: tuple[str, ...]) -> None:
     """A gateway that is killed is waited for; once it is there again it is shown, as another start, at its new port."""
     gateway = GatewayProcess(tmp_path / "state")
-    with gateway, command_line(gateway).start("growth", "--watch", *form) as process, limited(process):
+    with (
+        gateway,
+        command_line(gateway).start("growth", "--watch", *form) as process,
+        limited(process, RESTART_S),
+    ):
         assert process.stdout is not None
         assert process.stderr is not None
         first = process.stdout.readline()
