@@ -28,7 +28,7 @@ FLAT: dict[str, Any] = {
     "left": 0,
     "left_blobs": 0,
     "sweeps": 900,
-    "virtual_ms": 30 * 86_400_000,
+    "passed_ms": 30 * 86_400_000,
     "wall_s": 50.0,
     "cpu_s": 40.0,
 }

@@ -4,11 +4,12 @@ import msgspec
 
 from tidegate.soak.course import Facts
 from tidegate.soak.plan import Arrivals, Plan
+from tidegate.soak.watch import Seen
 from tidegate.store.connection import WAL_CAP_BYTES
-from tidegate.store.sqlite import READERS
 
 KIB = 1 << 10
 MIB = 1 << 20
+MEMORY = "resident memory"
 GROWTH_BYTES = 2 * MIB
 GROWTH_A_SESSION = 0.02 * KIB
 
@@ -41,7 +42,7 @@ def what_grew(checks: list[Check]) -> list[str]:
 def _memory(facts: Facts) -> list[Check]:
     return [
         Check(
-            name="resident memory",
+            name=MEMORY,
             says="growth of its floor from the 25 % mark to the end",
             measured=facts.growth_bytes,
             bound=max(GROWTH_BYTES, GROWTH_A_SESSION * facts.done),
@@ -74,7 +75,7 @@ def _stored(plan: Plan, facts: Facts) -> list[Check]:
             name=f"stored sessions {name}",
             says="the most at once; the policy's residence times their rate, and two waves",
             measured=facts.seen.stored.get(name, 0),
-            bound=plan.most_stored(name, Arrivals(born, facts.most_a_wave.get(name, 0), facts.virtual_ms)),
+            bound=plan.most_stored(name, Arrivals(born, facts.most_a_wave.get(name, 0), facts.passed_ms)),
         )
         for name, born in facts.born.items()
     ]
@@ -90,12 +91,21 @@ def _skills(facts: Facts) -> list[Check]:
             measured=seen.snapshots,
             bound=seen.offered_snapshots,
         ),
+        *_texts(seen),
+    ]
+
+
+def _texts(seen: Seen) -> list[Check]:
+    """Return how many texts of skills are stored; from outside nobody can tell them from other blobs."""
+    if not seen.offered_skills:
+        return []
+    return [
         Check(
             name="stored skills",
             says="texts of skills, each once",
             measured=seen.skills,
             bound=seen.offered_skills,
-        ),
+        )
     ]
 
 
@@ -125,8 +135,7 @@ def _process(facts: Facts) -> list[Check]:
             name=name,
             says="the most after the 25 % mark, beside the most before it",
             measured=peak.after,
-            # a reader's thread that has had nothing to do for long goes, and comes back when it is needed
-            bound=peak.warm_up + (READERS if name == "threads" else 0),
+            bound=peak.warm_up + peak.slack,
         )
         for name, peak in facts.seen.handles.items()
     ]
