@@ -55,7 +55,7 @@ class Asked(TypedDict):
 @click.option("--days", type=click.IntRange(1, 36_500), help="Instead of a number: so many virtual days.")
 @click.option(
     "--wall",
-    callback=lambda _context, _option, text: text and _duration(text),
+    callback=lambda _context, _option, text: None if text is None else _duration(text),
     metavar="T",
     help="Instead: in real time, for so long (30m, 24h), over HTTP, with a scripted model.",
 )

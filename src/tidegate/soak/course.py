@@ -14,6 +14,7 @@ from tidegate.domain.session import PolicyName
 from tidegate.engine import Engine, engine
 from tidegate.folder import prepare
 from tidegate.soak.census import Census
+from tidegate.soak.floor import WARM_UP
 from tidegate.soak.leak import Leak
 from tidegate.soak.load import Load
 from tidegate.soak.plan import Plan
@@ -66,6 +67,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     seen: Seen
     readings: Sequence[Reading]
     floors: list[tuple[int, int]]
+    #: of which memory they are
+    memory: str = "resident"
+    #: which share of the whole they leave out
+    warm_up: float = WARM_UP
     growth_bytes: int
     #: sessions that should go, and blobs, that were left once everything was due
     left: int

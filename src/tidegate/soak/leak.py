@@ -12,6 +12,11 @@ class Leak:
     def __init__(self) -> None:
         self._planted: list[bytearray] = []
 
+    @property
+    def kept_bytes(self) -> int:
+        """How much it has grown by."""
+        return LEAK_BYTES * len(self._planted)
+
     def on_commit(self, effects: Effects) -> None:
         """Keep a piece for each session that a transaction has created."""
         self._planted += [bytearray(LEAK_BYTES) for _ in newborn(effects)]

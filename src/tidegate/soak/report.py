@@ -10,12 +10,12 @@ from tidegate import __version__
 from tidegate.clock import DAY_MS
 from tidegate.domain.session import PolicyName
 from tidegate.soak.course import Facts, Now
-from tidegate.soak.floor import BLOCKS, WARM_UP
+from tidegate.soak.floor import BLOCKS
 from tidegate.soak.plan import Plan, all_policies
 from tidegate.soak.slope import slope
-from tidegate.soak.verdict import MEMORY, Check, what_grew
+from tidegate.soak.verdict import Check, what_grew
 from tidegate.soak.watch import Reading
-from tidegate.units import print_duration, print_size
+from tidegate.units import print_duration, print_size, print_span
 
 NOT_COVERED = (
     "sockets and HTTP: sessions come through the intake, as the HTTP API hands them on",
@@ -109,7 +109,7 @@ def span(facts: Facts) -> str:
     """Say how long a soak took, on the clock that its gateway lived by and by the wall."""
     if facts.is_virtual:
         return f"{facts.passed_ms / DAY_MS:.1f} virtual days, {facts.wall_s:.0f} s"
-    return f"{facts.wall_s / 60:.1f} minutes"
+    return f"{print_span(facts.passed_ms)} of real time"
 
 
 def _not_covered(facts: Facts) -> Sequence[str]:
@@ -128,7 +128,7 @@ def _reading(reading: Reading, facts: Facts) -> dict[str, float]:
 
 def _noticed(facts: Facts, checks: Sequence[Check]) -> Iterator[str]:
     """Say what a leak must have been to be noticed."""
-    bound = next((check.bound for check in checks if check.name == MEMORY), None)
+    bound = next((check.bound for check in checks if check.name == f"{facts.memory} memory"), None)
     if bound is not None and (sessions := facts.floors[-1][0] - facts.floors[0][0] if facts.floors else 0):
         yield f"noticed: a leak of {print_size(bound / sessions)} a session or more, over {sessions:,} of them"
 
@@ -144,7 +144,7 @@ def _told_slope(facts: Facts) -> str:
     kib = [f"{1_000 * value / 1024:+.2f}" for value in found]
     first, last = (print_size(facts.floors[at][1]) for at in (0, -1))
     return (
-        f"memory: floors {first} to {last}; slope {kib[0]} KiB a thousand sessions"
+        f"{facts.memory} memory: floors {first} to {last}; slope {kib[0]} KiB a thousand sessions"
         f" (19 times out of 20 between {kib[1]} and {kib[2]}), told and not judged"
     )
 
@@ -189,12 +189,13 @@ def _policy(plan: Plan, name: PolicyName) -> dict[str, str]:
 
 def _memory(facts: Facts) -> dict[str, object]:
     found = slope(facts.floors)
+    name = "rss_bytes" if facts.memory == "resident" else f"{facts.memory}_bytes"
     return {
         "growth_bytes": facts.growth_bytes,
         "peak_rss_bytes": facts.seen.rss_bytes,
-        "warm_up": WARM_UP,
+        "warm_up": facts.warm_up,
         "blocks": BLOCKS,
-        "floors": [{"sessions": done, "rss_bytes": rss_bytes} for done, rss_bytes in facts.floors],
+        "floors": [{"sessions": done, name: size} for done, size in facts.floors],
         "slope_bytes_per_session": found
         and {
             "median": round(found.median, 3),

@@ -26,6 +26,13 @@ class Peak(msgspec.Struct):
     #: how much more it may be
     slack: int = 0
 
+    def take(self, figure: int, *, is_warm_up: bool) -> None:
+        """Take in another figure."""
+        if is_warm_up:
+            self.warm_up = max(self.warm_up, figure)
+        else:
+            self.after = max(self.after, figure)
+
 
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
     """The main file after its log was folded in, and what its pages in use hold."""
@@ -74,6 +81,8 @@ class Seen(msgspec.Struct, kw_only=True):
     handles: dict[str, Peak] = msgspec.field(default_factory=dict)
     disk: Disk = Disk()
     log_bytes: int = 0
+    #: main file and log together, where they are looked at under load
+    files: Peak = msgspec.field(default_factory=Peak)
     rss_bytes: int = 0
 
 
@@ -116,10 +125,7 @@ class Watch:
         for name, count in _handles().items():
             # a reader's thread that has had nothing to do for long goes, and comes back when it is needed
             peak = seen.handles.setdefault(name, Peak(slack=READERS if name == "threads" else 0))
-            if is_warm_up:
-                peak.warm_up = max(peak.warm_up, count)
-            else:
-                peak.after = max(peak.after, count)
+            peak.take(count, is_warm_up=is_warm_up)
         rss_bytes = resident_bytes()
         self.floors.add(born, rss_bytes, share)
         seen.rss_bytes = max(seen.rss_bytes, rss_bytes)

@@ -40,17 +40,17 @@ class Course:
 
     def __init__(self, plan: Wall, line: Line, child: Gateway, progress: Progress) -> None:
         self._plan = plan
-        self._line = line
         self._progress = progress
         # a client has a connection to the gateway, and its run one to the model
         slack = {"fds": 2 * (plan.clients + READERS), "threads": STORE_READERS + plan.clients}
+        slack["tasks"] = 2 * slack["fds"]
         self._watch = Watch(line, plan, child.pid, slack)
         self._load = Load(line, plan)
-        self._cpu_s = self._watch.cpu_s
         self._took_ms = 0
 
     async def run(self) -> None:
         """Let the wall time pass under load."""
+        await self._load.open()
         async with asyncio.TaskGroup() as tasks:
             glances = tasks.create_task(self._glances())
             looks = tasks.create_task(self._looks())
@@ -62,7 +62,7 @@ class Course:
     async def rest(self) -> None:
         """Let every session go that came."""
         for job in self._plan.asked_for:
-            await self._line.ask("PATCH", f"/api/jobs/{job}", {"paused": True})
+            await self._watch.ask("PATCH", f"/api/jobs/{job}", {"paused": True})
         longest_ms = max(self._plan.residence_ms(name) or 0 for name in PolicyName)
         until = time.monotonic() + longest_ms / 1_000 + REST_S
         while True:
@@ -74,7 +74,7 @@ class Course:
                 self._progress.show(self._now())
             await asyncio.sleep(LOOK_S)
         self._watch.seen.disk = self._watch.disk
-        self._watch.read()
+        self._watch.read(self._load.passed_ms)
 
     async def _glances(self) -> None:
         while True:
@@ -88,7 +88,7 @@ class Course:
         while True:
             await self._watch.look(self._share)
             if self._load.passed_ms >= len(self._watch.readings) * every_ms:
-                self._watch.read()
+                self._watch.read(self._load.passed_ms)
             await asyncio.sleep(LOOK_S)
 
     @property
@@ -132,13 +132,15 @@ class Course:
             seen=watch.seen,
             readings=watch.readings,
             floors=watch.floors.points,
+            memory=watch.memory,
+            warm_up=watch.floors.warm_up,
             growth_bytes=watch.floors.growth_bytes,
             left=self._left,
             left_blobs=self._left_blobs,
             sweeps=round(watch.metrics["sweep_seconds_count"][()]),
             passed_ms=self._took_ms,
             wall_s=self._took_ms / 1_000,
-            cpu_s=watch.cpu_s - self._cpu_s,
+            cpu_s=watch.cpu_s,
             is_virtual=False,
         )
 

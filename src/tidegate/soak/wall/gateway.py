@@ -19,8 +19,8 @@ STOP_S = 30.0
 LOG_FILE = "gateway.log"
 TAIL_BYTES = 4_000
 
-_UP = ("tidegate", "up", "--port", "0")
-_LEAKY = ("tidegate.cli.leaky",)
+UP = ("tidegate", "up", "--port", "0")
+LEAKY = ("tidegate.cli.leaky",)
 _GREETING = b"Tidegate is up: "
 
 
@@ -59,7 +59,7 @@ async def up(state: Path, config: Config, *, leaks: bool) -> AsyncIterator[Gatew
     """
     path, log, token = state / FILE_NAME, state / LOG_FILE, secrets.token_urlsafe(24)
     path.write_text("\n".join(toml.lines(effective(config))), encoding="utf-8")
-    program, *options = _LEAKY if leaks else _UP
+    program, *options = LEAKY if leaks else UP
     with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", program, *options, "--state", str(state), "--config", str(path)),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.soak.talk import Talk
-from tidegate.soak.wall.line import LOST, Answer, Line, session_path
+from tidegate.soak.wall.line import DEADLINE_S, LOST, Answer, Line, session_path
 from tidegate.soak.wall.plan import Wall
 
 READERS = 3
@@ -17,8 +17,7 @@ READS_S = 3.0  # that one reads a stream before it hangs up
 RESTS_S = 0.5  # before it reads another one
 LATEST = 16  # chats that readers choose from
 KNOWN = 10_000  # keys of conversations that may go on
-LIMITED = 429
-MANY_STREAM = 2  # every second nameless turn is a stream
+STREAMED = 2  # every second nameless turn is a stream
 
 
 class Firing(NamedTuple):
@@ -58,6 +57,12 @@ class Load:
         """How long it has gone on."""
         return round(1_000 * (time.monotonic() - self._started_s))
 
+    async def open(self) -> None:
+        """Ask each agent once, so that what is imported with the first prompt is there; time counts from then on."""
+        for name in self._plan.config.agents:
+            await self._carry_out(Talk("first", "/echo ready", name))
+        self._started_s = time.monotonic()
+
     async def run(self) -> None:
         """Ask until the wall time is over, and wait for the last answers."""
         coming = self._coming()
@@ -92,18 +97,28 @@ class Load:
     async def _client(self, coming: Iterator[tuple[float, Talk | Firing]]) -> None:
         for moment, asked in coming:
             await asyncio.sleep(max(0.0, moment - self.passed_ms) / 1_000)
-            try:
-                if isinstance(asked, Firing):
-                    await self._fire(asked)
-                else:
-                    self._take(asked, await self._ask(asked))
-            except (*LOST, TimeoutError) as error:
-                self._count(asked.job if isinstance(asked, Firing) else asked.shape, f"{error!r}")
+            await self._carry_out(asked)
+
+    async def _carry_out(self, asked: Talk | Firing) -> None:
+        """Ask for one thing; that there is no answer is counted, and goes on."""
+        try:
+            if isinstance(asked, Firing):
+                await self._fire(asked)
+            else:
+                self._take(asked, await self._ask(asked))
+        except (*LOST, TimeoutError) as error:
+            self._count(asked.job if isinstance(asked, Firing) else asked.shape, f"{error!r}")
 
     async def _fire(self, firing: Firing) -> None:
         """Run a job by hand; that it still runs is no fault."""
         answer = await self._line.ask("POST", f"/api/jobs/{firing.job}/run")
-        self.shapes["firing" if answer.status < LIMITED - 29 else "firing_kept_out"] += 1
+        match answer.status:
+            case 200:
+                self.shapes["firing"] += 1
+            case 409 | 429:
+                self.shapes["firing_kept_out"] += 1
+            case status:
+                self._count(firing.job, f"{status} {answer.error}")
 
     def _take(self, said: Talk, end: End) -> None:
         if end.outcome == "kept_out" and said.may_be_refused:
@@ -133,15 +148,15 @@ class Load:
             return await self._chat(said)
         body = {"model": said.agent, "messages": [{"role": "user", "content": said.text}]}
         headers = {"X-Tidegate-Session": said.key} if said.key else {}
-        if said.is_cancelled or (not said.key and self.shapes[said.shape] % MANY_STREAM):
+        if said.is_cancelled or (not said.key and self.shapes[said.shape] % STREAMED):
             return await self._stream(said, body | {"stream": True})
         return _end(await self._line.ask("POST", "/v1/chat/completions", body, headers))
 
     async def _chat(self, said: Talk) -> End:
-        assert said.key is not None  # noqa: S101 - chats have one
         body = {"text": said.text, "agent": said.agent}
-        answer = await self._line.ask("POST", session_path(said.key, "messages?wait=1"), body)
-        self._chats.append(said.key)
+        key = said.key or ""  # a chat has one
+        answer = await self._line.ask("POST", session_path(key, "messages?wait=1"), body)
+        self._chats.append(key)
         if answer.error:
             return _end(answer)
         return End("ok" if answer.json.get("reply") else "not ok", f"answered {answer.status}")
@@ -149,7 +164,7 @@ class Load:
     async def _stream(self, said: Talk, body: dict[str, object]) -> End:
         """Read an answer as it comes; take the message back after the first piece if that is the idea."""
         end = End("ok")
-        async with asyncio.timeout(60), aclosing(self._pieces(body)) as pieces:
+        async with asyncio.timeout(DEADLINE_S), aclosing(self._pieces(body)) as pieces:
             async for piece in pieces:
                 if error := piece.get("error"):
                     end = _refused(error.get("code") or error.get("type"), error.get("message", ""))

@@ -24,6 +24,7 @@ GAP_MS = 2 * SECOND_MS
 SESSIONS_A_WAVE = 36  # about: talks, one firing by hand, and the sub-agents of both
 CLIENTS = 32
 PROVIDER = "scripted"
+STAND_IN = "a scripted model over HTTP"
 DRAIN_MS = 2 * SECOND_MS
 
 LIVES = 16  # of a session, in a run
@@ -156,8 +157,8 @@ class Wall(msgspec.Struct, frozen=True, kw_only=True):
         )
         yield f"lifecycle: at most {spans}, so that sessions go within the wall time"
         if isinstance(self.said, Own):
-            yield f"models of {', '.join(self.said.given.agents)}: replaced by a scripted one over HTTP"
-            yield from self.said.replaced[1:]
+            short = replace(self.said.given, lifecycle=self.config.lifecycle)
+            yield from replace(self.said, given=short, stand_in=STAND_IN).replaced
             yield "address, TLS and backups: replaced by a free port on loopback and none"
 
 

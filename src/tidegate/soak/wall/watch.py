@@ -1,9 +1,11 @@
 """What is seen of a gateway from outside: its process by the system, its state by its own API."""
 
-import time
+import asyncio
+import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,15 +13,23 @@ from prometheus_client.parser import text_string_to_metric_families
 from tidegate.domain.session import PolicyName
 from tidegate.errors import Broken
 from tidegate.runtime import process
-from tidegate.soak.floor import WARM_UP, Floors
-from tidegate.soak.wall.line import LOST, Line
+from tidegate.soak.floor import Floors
+from tidegate.soak.wall.line import LOST, Answer, Line
 from tidegate.soak.wall.plan import Wall
 from tidegate.soak.watch import Disk, Peak, Reading, Seen
 
-T = TypeVar("T")
+DYING_S = 2.0  # in which it comes out that a gateway does not answer because it is dead
+WARM_UP = 0.5  # libraries are loaded, and the allocator finds its size, in the first minute under load
 Series = Mapping[tuple[str, ...], float]
 
-_TAKEN = ("session_transitions_total", "run_seconds_count", "sweep_seconds_count", "blobs", "snapshots")
+_TAKEN = (
+    "session_transitions_total",
+    "run_seconds_count",
+    "sweep_seconds_count",
+    "blobs",
+    "snapshots",
+    "tasks",
+)
 
 
 class Watch:
@@ -27,17 +37,20 @@ class Watch:
 
     def __init__(self, line: Line, plan: Wall, pid: int, slack: Mapping[str, int]) -> None:
         self.seen = Seen()
-        self.floors = Floors()
+        self.floors = Floors(WARM_UP)
         #: one a look, see `course.LOOKS`
         self.readings: list[Reading] = []
         self.stored: Counter[PolicyName] = Counter()
         self.disk = Disk()
         self.metrics: dict[str, Series] = {}
+        self.rss_bytes = 0
+        self.cpu_s = 0.0
+        #: which memory the floors are of
+        self.memory = "resident"
         self._line = line
         self._pid = pid
         self._slack = slack
         self._snapshots = plan.skill_sets
-        self._started_s = time.monotonic()
 
     @property
     def born(self) -> int:
@@ -51,22 +64,14 @@ class Watch:
         counts = self.metrics.get("run_seconds_count", {})
         return {(lane, outcome): round(count) for (lane, outcome), count in counts.items() if count}
 
-    @property
-    def rss_bytes(self) -> int:
-        """Resident memory now."""
-        return _asked(lambda: process.memory(self._pid).rss)
-
-    @property
-    def cpu_s(self) -> float:
-        """CPU time of the process so far."""
-        times = _asked(lambda: psutil.Process(self._pid).cpu_times())
-        return float(times.user + times.system)
-
     def glance(self, share: float) -> None:
         """Take in how much memory there is; this share of the time is over."""
-        memory = _asked(lambda: process.memory(self._pid))
-        self.seen.rss_bytes = max(self.seen.rss_bytes, memory.rss)
-        self.floors.add(self.born, memory.rss if memory.anonymous is None else memory.anonymous, share)
+        with suppress(psutil.Error):  # that the process is gone is told by whoever waits for its end
+            memory = process.memory(self._pid)
+            self.rss_bytes = memory.rss
+            self.seen.rss_bytes = max(self.seen.rss_bytes, memory.rss)
+            self.floors.add(self.born, memory.anonymous or memory.rss, share)
+            self.memory = "anonymous" if memory.anonymous else "resident"
 
     async def look(self, share: float) -> None:
         """Take in everything else.
@@ -74,17 +79,18 @@ class Watch:
         Raises:
             Broken: The gateway does not answer.
         """
-        status = await self._read_api()
-        self._take_status(status)
-        self._take_handles(share)
+        status = (await self.ask("GET", "/api/status")).json
+        self.metrics = _series((await self.ask("GET", "/metrics")).content.decode())
+        self._take_status(status, share)
+        with suppress(psutil.Error):
+            self._take_process(share)
 
-    def read(self) -> None:
+    def read(self, passed_ms: int) -> None:
         """Keep what was last seen, to be drawn."""
-        passed_s = time.monotonic() - self._started_s
         self.readings.append(
             Reading(
-                passed_ms=round(1_000 * passed_s),
-                wall_s=passed_s,
+                passed_ms=passed_ms,
+                wall_s=passed_ms / 1_000,
                 born=self.born,
                 rss_bytes=self.rss_bytes,
                 stored=self.stored.total(),
@@ -92,18 +98,22 @@ class Watch:
             )
         )
 
-    async def _read_api(self) -> Any:
-        try:
-            status = await self._line.ask("GET", "/api/status")
-            metrics = await self._line.ask("GET", "/metrics")
-        except (*LOST, TimeoutError) as error:
-            raise Broken(f"the gateway does not answer: {error!r}") from error
-        if not (status.status == metrics.status == 200):
-            raise Broken(f"the gateway answers {status.status} and {metrics.status} when asked how it is")
-        self.metrics = _series(metrics.content.decode())
-        return status.json
+    async def ask(self, method: str, path: str, body: object = None) -> Answer:
+        """Ask the gateway for something that it must answer.
 
-    def _take_status(self, status: Any) -> None:
+        Raises:
+            Broken: It does not.
+        """
+        try:
+            answer = await self._line.ask(method, path, body)
+        except (*LOST, TimeoutError) as error:
+            await asyncio.sleep(DYING_S)
+            raise Broken(f"the gateway does not answer at {path}: {error!r}") from error
+        if answer.status != 200:
+            raise Broken(f"the gateway answers {answer.status} at {path}: {answer.error}")
+        return answer
+
+    def _take_status(self, status: Any, share: float) -> None:
         seen = self.seen
         self.stored = Counter(
             {PolicyName(kind): sum(states.values()) for kind, states in status["sessions"].items()}
@@ -117,36 +127,25 @@ class Watch:
             seen.containers[name] = (max(fullest, gauge["entries"]), gauge["limit"])
         storage = status["storage"]
         seen.log_bytes = max(seen.log_bytes, storage["wal"])
+        seen.files.take(storage["main"] + storage["wal"], is_warm_up=share < WARM_UP)
         self.disk = Disk(main=storage["main"], live=storage["main"] - storage["free"])
         seen.offered_snapshots = self._snapshots
         seen.snapshots = max(seen.snapshots, round(self.metrics["snapshots"][()]))
 
-    def _take_handles(self, share: float) -> None:
-        is_warm_up = share < WARM_UP or not self.seen.handles
-        for name, count in _asked(lambda: _handles(self._pid)).items():
+    def _take_process(self, share: float) -> None:
+        """Take in what the process holds open, and what it has worked."""
+        one = psutil.Process(self._pid)
+        self.cpu_s = sum(one.cpu_times()[:2])
+        handles = {"fds": one.num_fds(), "threads": one.num_threads()}
+        tasks = self.metrics["tasks"].get((), math.nan)
+        if not math.isnan(tasks):  # until the first sample
+            handles["tasks"] = round(tasks)
+        self._take_handles(handles, is_warm_up=share < WARM_UP)
+
+    def _take_handles(self, handles: Mapping[str, int], *, is_warm_up: bool) -> None:
+        for name, count in handles.items():
             peak = self.seen.handles.setdefault(name, Peak(slack=self._slack[name]))
-            if is_warm_up:
-                peak.warm_up = max(peak.warm_up, count)
-            else:
-                peak.after = max(peak.after, count)
-
-
-def _handles(pid: int) -> Mapping[str, int]:
-    """Count what the process holds open."""
-    one = psutil.Process(pid)
-    return {"fds": one.num_fds(), "threads": one.num_threads()}
-
-
-def _asked(ask: Callable[[], T]) -> T:
-    """Ask the system of a process.
-
-    Raises:
-        Broken: There is none.
-    """
-    try:
-        return ask()
-    except (psutil.Error, OSError) as error:
-        raise Broken("the process of the gateway is gone") from error
+            peak.take(count, is_warm_up=is_warm_up)
 
 
 def _series(text: str) -> dict[str, Series]:
