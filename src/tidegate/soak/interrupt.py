@@ -1,4 +1,4 @@
-"""How a soak is ended early: Ctrl-C, SIGTERM and SIGHUP cancel it, so that it can clean up."""
+"""How a soak is ended early: Ctrl-C, SIGTERM and SIGHUP cancel it, each time again, so that it can clean up."""
 
 import asyncio
 import signal
@@ -22,7 +22,7 @@ def run(runner: asyncio.Runner, main: Callable[[], Coroutine[object, object, T]]
 
 async def _cancellable(main: Callable[[], Coroutine[object, object, T]]) -> T:
     task = asyncio.current_task()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if task is not None and signal.getsignal(number) is signal.SIG_DFL:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if task is not None and signal.getsignal(number) is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await main()

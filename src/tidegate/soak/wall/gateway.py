@@ -80,6 +80,7 @@ async def up(state: Path, config: Config, *, leaks: bool) -> AsyncIterator[Gatew
         finally:
             if process.returncode is None:
                 process.kill()
+                await process.wait()
 
 
 async def _url(process: Process, log: Path) -> str:

@@ -13,7 +13,7 @@ from itertools import count
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -57,14 +57,12 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 class ScriptedModel:
     """The model."""
 
-    def __init__(self) -> None:
-        #: how many requests it has taken
-        self.asked = 0
-
     async def complete(self, request: Request) -> Response:
         """Answer a request, as a stream."""
-        self.asked += 1
-        asked = msgspec.json.decode(await request.body(), type=Asked)
+        try:
+            asked = msgspec.json.decode(await request.body(), type=Asked)
+        except ClientDisconnect:  # a run may be cancelled at any time
+            return Response(status_code=499)
         return StreamingResponse(self._events(list(_bodies(asked.messages))), media_type="text/event-stream")
 
     async def _events(self, bodies: Sequence[Body]) -> AsyncGenerator[bytes, None]:
@@ -84,7 +82,13 @@ async def served(model: ScriptedModel) -> AsyncIterator[str]:
     """Serve a model on a free port, and hand out its base URL."""
     app = Starlette(routes=[Route("/v1/chat/completions", model.complete, methods=["POST"])])
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
+        app,
+        log_config=None,
+        log_level="critical",  # streams that break off are a part of the load
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=1,
     )
     server = Server(config)
     with socket.create_server((HOST, 0)) as listener:
