@@ -11,7 +11,7 @@ KIB = 1 << 10
 MIB = 1 << 20
 GROWTH_BYTES = 2 * MIB
 # Fewer sessions come in real time, so that a leak has to be told from less; and only once a process has settled.
-REAL_GROWTH_BYTES = MIB
+REAL_GROWTH_BYTES = 5 * MIB // 4
 SETTLED_S = 60.0
 UNSETTLED_BYTES = 8 * MIB
 FILES_BYTES = 16 * MIB  # the log before a checkpoint

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
+from tidegate.clock import MINUTE_MS
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.soak.talk import Talk
 from tidegate.soak.wall.line import DEADLINE_S, LOST, Answer, Line, session_path
@@ -16,6 +17,9 @@ READERS = 3
 READS_S = 3.0  # that one reads a stream before it hangs up
 RESTS_S = 0.5  # before it reads another one
 LATEST = 16  # chats that readers choose from
+BURST_MS = MINUTE_MS
+BURST = 200  # talks
+FIRST_TEXT = f"/echo {'so that memory is taken once ' * 500}"
 KNOWN = 10_000  # keys of conversations that may go on
 STREAMED = 2  # every second nameless turn is a stream
 
@@ -58,9 +62,20 @@ class Load:
         return round(1_000 * (time.monotonic() - self._started_s))
 
     async def open(self) -> None:
-        """Ask each agent once, so that what is imported with the first prompt is there; time counts from then on."""
-        for name in self._plan.config.agents:
+        """Let the gateway import what it does with the first prompts, and find its size; time counts from then on.
+
+        Before a run that is long enough for memory to be judged, all clients ask at once, as they may later.
+        """
+        names = list(self._plan.config.agents)
+        for name in names:
             await self._carry_out(Talk("first", "/echo ready", name))
+        if self._plan.wall_ms >= BURST_MS:
+            crowd: Iterator[tuple[float, Talk | Firing]] = iter(
+                [(0.0, Talk("first", FIRST_TEXT, names[at % len(names)])) for at in range(BURST)]
+            )
+            async with asyncio.TaskGroup() as clients:
+                for _ in range(self._plan.clients):
+                    clients.create_task(self._client(crowd))
         self._started_s = time.monotonic()
 
     async def run(self) -> None:

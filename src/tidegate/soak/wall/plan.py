@@ -30,8 +30,8 @@ DRAIN_MS = 2 * SECOND_MS
 LIVES = 16  # of a session, in a run
 KEPT_MS = (SECOND_MS, 10 * MINUTE_MS)
 ARCHIVED_PART = 4  # of the time that a session is kept, it is not archived yet for one in so many parts
-#: the sweep rests for a second, and a run takes up to five
-SETTLE_MS = 10 * SECOND_MS
+#: the sweep rests for a second, a run takes up to five, and a machine may be busy
+SETTLE_MS = 30 * SECOND_MS
 
 
 class Wall(msgspec.Struct, frozen=True, kw_only=True):
