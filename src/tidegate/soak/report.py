@@ -82,7 +82,7 @@ def words(plan: Plan, facts: Facts, checks: Sequence[Check]) -> Iterator[str]:
     yield from _noticed(facts, checks)
     if not facts.is_virtual:
         load, *_ = os.getloadavg()
-        yield f"machine: load {load:.1f} on {os.cpu_count()} cores; where there is more to do than it can, dates are kept late"
+        yield f"machine: load {load:.1f} on {os.cpu_count()} cores; dates are kept late where it has too much to do"
     yield from plan.replaced
     yield "not covered:"
     yield from (f"  {line}" for line in _not_covered(facts))

@@ -44,10 +44,11 @@ def what_grew(checks: list[Check]) -> list[str]:
 
 
 def _memory(facts: Facts) -> list[Check]:
+    caches = "" if facts.is_virtual else ", what caches hold left out,"
     return [
         Check(
             name=f"{facts.memory} memory",
-            says=f"growth of its floor from the {_mark(facts)} to the end",
+            says=f"growth of its floor{caches} from the {_mark(facts)} to the end",
             measured=facts.growth_bytes,
             bound=max(_scatter(facts), GROWTH_A_SESSION * facts.done),
             unit="bytes",

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tidegate.clock import MINUTE_MS, SECOND_MS
 from tidegate.config import LIFECYCLE_KEYS, Backup, Config, Gateway, Job, Lifecycle, Model, Provider, Sweep
-from tidegate.domain.policy import Policy
+from tidegate.domain.policy import OVERDUE_MS, Policy
 from tidegate.domain.session import PolicyName
 from tidegate.soak.everyday import NAMED_AGAIN, Everyday
 from tidegate.soak.own import Own
@@ -30,8 +30,6 @@ DRAIN_MS = 2 * SECOND_MS
 LIVES = 16  # of a session, in a run
 KEPT_MS = (SECOND_MS, 10 * MINUTE_MS)
 ARCHIVED_PART = 4  # of the time that a session is kept, it is not archived yet for one in so many parts
-#: the sweep rests for a second, a run takes up to five, and a machine may be busy
-SETTLE_MS = 30 * SECOND_MS
 
 
 class Wall(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,9 +119,9 @@ class Wall(msgspec.Struct, frozen=True, kw_only=True):
         return self.said.strays(agent)
 
     def residence_ms(self, name: PolicyName) -> int | None:
-        """Return the longest that a session is kept, the sweep and its run included."""
+        """Return the longest that a session is kept; until it is overdue it may be late."""
         more = {PolicyName.CHAT: sum(pauses(self.wall_ms)), PolicyName.API_NAMED: NAMED_AGAIN}.get(name, 0)
-        return (kept_ms(self.config, name) or 0) + more * GAP_MS + SETTLE_MS
+        return (kept_ms(self.config, name) or 0) + more * GAP_MS + OVERDUE_MS
 
     def most_stored(self, name: PolicyName, arrivals: Arrivals) -> int:
         """Return how many sessions of a kind may be there at once; over HTTP those of the API are of one kind."""

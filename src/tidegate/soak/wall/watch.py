@@ -29,6 +29,7 @@ _TAKEN = (
     "blobs",
     "snapshots",
     "tasks",
+    "cache_bytes",
 )
 
 
@@ -64,13 +65,18 @@ class Watch:
         counts = self.metrics.get("run_seconds_count", {})
         return {(lane, outcome): round(count) for (lane, outcome), count in counts.items() if count}
 
+    @property
+    def _cache_bytes(self) -> int:
+        """How much of the memory is in caches, whose bounds are judged by themselves, by the last look."""
+        return round(sum(self.metrics.get("cache_bytes", {}).values()))
+
     def glance(self, share: float) -> None:
         """Take in how much memory there is; this share of the time is over."""
         with suppress(psutil.Error):  # that the process is gone is told by whoever waits for its end
             memory = process.memory(self._pid)
             self.rss_bytes = memory.rss
             self.seen.rss_bytes = max(self.seen.rss_bytes, memory.rss)
-            self.floors.add(self.born, memory.anonymous or memory.rss, share)
+            self.floors.add(self.born, (memory.anonymous or memory.rss) - self._cache_bytes, share)
             self.memory = "anonymous" if memory.anonymous else "resident"
 
     async def look(self, share: float) -> None:
