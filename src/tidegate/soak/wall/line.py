@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpcore2
 import msgspec
 
-DEADLINE_S = 60.0  # of an answer; runs take five seconds at most
+DEADLINE_S = 120.0  # of an answer; runs take five seconds at most where the machine is not busy
 #: whatever can become of a request beside an answer
 LOST = (OSError, httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException)
 
