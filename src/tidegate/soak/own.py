@@ -34,6 +34,8 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
     wanted: int | None = None
     days: int | None = None
     seed: int = 0
+    #: what stands in for its models
+    stand_in: str = "the offline model"
 
     @property
     def name(self) -> str:
@@ -128,10 +130,10 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
 
     def _replaced(self) -> Iterator[str]:
         given = self.given
-        yield f"models of {', '.join(given.agents)}: replaced by the offline model"
+        yield f"models of {', '.join(given.agents)}: replaced by {self.stand_in}"
         yield "workspaces: replaced by an empty one in the folder of the soak"
         if given.jobs:
-            yield f"jobs ({len(given.jobs)}): their prompts are answered by the offline model, which obeys none of them"
+            yield f"jobs ({len(given.jobs)}): their prompts are answered by {self.stand_in}, which obeys none of them"
         silent = [job.name for job in given.jobs if job.deliver.startswith(WEBHOOK)]
         if silent:
             yield f"webhooks: not sent; answers of {', '.join(silent)} go nowhere"
