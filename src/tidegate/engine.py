@@ -25,6 +25,8 @@ from tidegate.domain.spawn import SpawnLimits
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.cron import Cron
+from tidegate.runtime.disk import Disk
+from tidegate.runtime.guard import Guard
 from tidegate.runtime.hooks import Hook, Hooks
 from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.jobs import Jobs
@@ -45,7 +47,7 @@ from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine that is open; `serve` of runner, sweeper, cron, skills and postman make it go."""
+    """The parts of an engine that is open; `serve` of runner, sweeper, disk, cron, skills and postman make it go."""
 
     folder: Path
     clock: Clock
@@ -54,11 +56,13 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     registry: Registry
     store: SqliteStore
     bus: Bus
+    guard: Guard
     skills: Skills
     agents: Mapping[str, Agent]
     intake: Intake
     runner: Runner
     sweeper: Sweeper
+    disk: Disk
     jobs: Jobs
     cron: Cron
     hooks: Hooks
@@ -86,12 +90,14 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         await skills.load()
         library = Library(store, skills, registry)
         bus = Bus(registry)
+        guard = Guard()
         intake = Intake(
             store,
             bus,
             skills=skills,
             bounds=Bounds(config.runs.queue, config.runs.session_queue),
             interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
+            guard=guard,
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
         agents: dict[str, Agent] = {}
@@ -106,6 +112,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         toolset = Toolset(config, state, registry)
         agents |= await stack.enter_async_context(built(config, toolset, library, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
+        disk = Disk(store, sweeper, guard, clock, state)
+        await disk.begin(config.limits.disk_bytes)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
         runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock)
         postman = Postman(store, toolset.egress, _targets(config), clock)
@@ -113,7 +121,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         await store.reconcile_jobs(jobs.of_config(config))
         cron = Cron(store, intake, clock)
-        for part in (runner, sweeper, cron, bus, postman):
+        for part in (runner, sweeper, disk, cron, bus, postman):
             store.listen(part.on_commit)
         yield Engine(
             folder=state,
@@ -123,11 +131,13 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             registry=registry,
             store=store,
             bus=bus,
+            guard=guard,
             skills=skills,
             agents=agents,
             intake=intake,
             runner=runner,
             sweeper=sweeper,
+            disk=disk,
             jobs=jobs,
             cron=cron,
             hooks=Hooks(store, intake, _hooks(config)),

@@ -22,10 +22,12 @@ from tidegate.errors import (
     Stopping,
     TooLarge,
     TooManySessions,
+    Unavailable,
 )
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
+from tidegate.runtime.guard import JOB_GROUP, Guard, Work, job_of
 from tidegate.runtime.skills import Skills
 from tidegate.store.port import (
     Admission,
@@ -62,7 +64,7 @@ class Bounds(NamedTuple):
 class Intake:
     """Makes runs, and waits for their ends."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is optional
         self,
         store: Store,
         bus: Bus,
@@ -70,7 +72,10 @@ class Intake:
         skills: Skills | None = None,
         bounds: Bounds = Bounds(),  # noqa: B008 - it never changes
         interrupted: Collection[str] = (),
+        guard: Guard | None = None,
     ) -> None:
+        #: asked before anything is taken
+        self.guard = guard or Guard()
         self._store = store
         self._bus = bus
         self._skills = skills
@@ -127,13 +132,47 @@ class Intake:
         for body in admission.bodies:
             check_text(body.text)
         admission = msgspec.structs.replace(admission, interrupts=self._interrupts(admission), **self._bounds)
+        admission = self._judged(admission)
         for _ in range(ROOM_TRIES):
             try:
-                return await self._with_skills(admission, self._store.admit)
+                return await self._admitted(admission)
             except TooManySessions:
                 if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
                     raise
-        return await self._with_skills(admission, self._store.admit)
+        return await self._admitted(admission)
+
+    def _judged(self, admission: Admission, job: str | None = None) -> Admission:
+        """Return a piece of work with the reason why it may not be taken now, if there is one.
+
+        Raises:
+            Short, DiskBudget: It may not, and it cannot be the repetition of what was taken before.
+        """
+        refusal = self.guard.refusal(self._work(admission, job))
+        if refusal is not None and admission.receipt is None and admission.order is None:
+            self.guard.count(refusal)
+            raise refusal
+        return msgspec.structs.replace(admission, refusal=refusal)
+
+    async def _admitted(self, admission: Admission) -> Admitted:
+        try:
+            return await self._with_skills(admission, self._store.admit)
+        except Unavailable as error:
+            if error is admission.refusal:
+                self.guard.count(error)
+            raise
+
+    def _work(self, admission: Admission, job: str | None = None) -> Work:
+        """Return what the guard needs to know of a piece of work; *job* is the one that it is a run of."""
+        birth = admission.birth
+        head = self._store.session(admission.key) if admission.key else None
+        above = self._store.session_by_id(birth.parent) if birth.parent else head
+        return Work(
+            agent=head.agent if head else birth.agent,
+            lane=admission.lane,
+            policy=head.policy if head else birth.policy,
+            job=job or (job_of(self._store, above) if above else None),
+            is_birth=head is None,
+        )
 
     async def fire(self, due: Sequence[tuple[Job, Plan]]) -> list[Shot]:
         """Carry out what is planned for jobs whose instants have come.
@@ -144,7 +183,7 @@ class Intake:
         if self._is_closed:
             raise Stopping(retry_after_s=5)
         attempts = [
-            Attempt(job=job, plan=plan, admission=self._offered(self._admission(job))) for job, plan in due
+            Attempt(job=job, plan=plan, admission=self._offered(self._of_job(job))) for job, plan in due
         ]
         shots = await self._store.fire(attempts)
         return [
@@ -153,6 +192,14 @@ class Intake:
             else shot
             for attempt, shot in zip(attempts, shots, strict=True)
         ]
+
+    def _of_job(self, job: Job) -> Admission:
+        """Return the run of an instant; one that is refused is written down as that."""
+        admission = self._admission(job)
+        refusal = self.guard.refusal(self._work(admission, job.name))
+        if refusal is not None:
+            self.guard.count(refusal)
+        return msgspec.structs.replace(admission, refusal=refusal)
 
     async def _fire_one(self, attempt: Attempt, admission: Admission) -> Shot:
         (shot,) = await self._store.fire([msgspec.structs.replace(attempt, admission=admission)])
@@ -173,7 +220,8 @@ class Intake:
         if self._is_closed:
             raise Stopping(retry_after_s=5)
         job = self.job(name)
-        return await self._with_skills(self._admission(job), partial(self._store.ask_job, job))
+        admission = self._judged(self._admission(job), job.name)
+        return await self._with_skills(admission, partial(self._store.ask_job, job))
 
     def job(self, name: str) -> Job:
         """Return a job.
@@ -196,7 +244,7 @@ class Intake:
             birth=Birth(
                 policy=PolicyName.CRON if is_isolated else PolicyName.CHAT,
                 agent=definition.agent or "",
-                cap_group=f"job:{job.name}" if is_isolated else None,
+                cap_group=f"{JOB_GROUP}{job.name}" if is_isolated else None,
                 max_runtime_ms=definition.max_runtime_ms,
                 title=job.name,
             ),

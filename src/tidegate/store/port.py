@@ -25,6 +25,7 @@ from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, S
 from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.domain.storage import Group
+from tidegate.errors import Unavailable
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
@@ -103,6 +104,8 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     order: Order | None = None
     #: what a new session gets, and a conversation whose skills have changed since; None: they stay as they are
     skills: Offer | None = None
+    #: why it may not be taken now; a repetition is found all the same
+    refusal: Unavailable | None = None
     #: how many runs may be queued in the lane, and open in the session
     max_queued: int = 1_000
     max_open: int = 100
@@ -267,6 +270,7 @@ class Store(Protocol):
             TooLarge: A text has more than 16 MiB.
             SpawnRefused: A tree of sub-agents is as large as it may be, or has nothing left to spend.
             FenceLost: The run that asks for a child may not write any more.
+            Unavailable: What the work itself brings along as its refusal; nothing was written.
         """
 
     async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:

@@ -30,6 +30,8 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
     repeat = _repeat_of(tx, admission)
     if repeat is not None:
         return repeat
+    if admission.refusal is not None:
+        raise admission.refusal
     tokens = spawns.check(tx, admission.order) if admission.order else 0
     queued = tx.one("queued_in_lane", lane=admission.lane)
     if queued and queued[0] >= admission.max_queued:
