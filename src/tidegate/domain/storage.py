@@ -29,15 +29,11 @@ class Group(Enum):
     SUBAGENT = (PolicyName.SUBAGENT, None)
     CRON_FAILED = (PolicyName.CRON, False)
 
-    @property
-    def policy(self) -> PolicyName:
-        """The policy of its sessions."""
-        return self.value[0]
-
-    @property
-    def is_ok(self) -> bool | None:
-        """Whether its sessions have ended well; None is either way."""
-        return self.value[1]
+    def __init__(self, policy: PolicyName, is_ok: bool | None) -> None:  # noqa: FBT001 - a row of the table above
+        #: the policy of its sessions
+        self.policy = policy
+        #: whether they have ended well; None is either way
+        self.is_ok = is_ok
 
     @property
     def label(self) -> str:

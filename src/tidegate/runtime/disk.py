@@ -165,15 +165,17 @@ class Disk:
         return Level.TIGHT if self._is_over or self.free_bytes < self.floor_bytes else Level.NORMAL
 
     def _holds(self, live: int) -> Iterator[Hold]:
-        takes = f"the state takes {print_size(live)} of the {print_size(self.marks.limit)} that it may take on the disk"
+        limit = print_size(self.marks.limit)
+        nearly = f"the state takes nearly all of the {limit} that it may take on the disk"
         if live >= self.marks.limit:
-            yield self._hold(Grip.WRITES | _BACKGROUND, takes, _RAISE)
+            all_of_it = f"the state takes all of the {limit} that it may take on the disk"
+            yield self._hold(Grip.WRITES | _BACKGROUND, all_of_it, _RAISE)
         elif live >= self.marks.last or (self._is_spent and live >= self.marks.high):
             is_held = self._sweeper.holds_deletes
             hint = "deleting is held: `tidegate sweep --confirm` lets it go on" if is_held else _RAISE
-            yield self._hold(_BACKGROUND, takes, hint)
+            yield self._hold(_BACKGROUND, nearly, hint)
         if self.free_bytes < self.floor_bytes:
-            left = f"the disk has {print_size(self.free_bytes)} left"
+            left = f"less than {print_size(self.floor_bytes)} is left on the disk"
             yield self._hold(_BACKGROUND, left, f"free some space in {str(self._folder)!r}")
 
     def _hold(self, grip: Grip, message: str, hint: str) -> Hold:

@@ -17,9 +17,7 @@ from tidegate.store.tx import Reads, Tx
 FINISHED = (State.COMPLETED, State.ARCHIVED)
 
 
-def evictable(
-    reads: Reads, group: Group, after: SessionId, before: int, limit: int
-) -> list[Evictable]:
+def evictable(reads: Reads, group: Group, after: SessionId, before: int, limit: int) -> list[Evictable]:
     """Return sessions of a group that may go, oldest first; ids are in the order of birth."""
     parts = (
         reads.all(

@@ -1,4 +1,4 @@
-"""How much the state may take on its disk: as configured, as it was found fit at the first start, or as it would be now."""
+"""How much the state may take on its disk: as configured, as found fit at the first start, or as it would be now."""
 
 from contextlib import closing
 from pathlib import Path
