@@ -120,6 +120,8 @@ async def gateway(
         status.nightly = nightly
         growth = Growth(store, registry, clock, instance.boots)
         status.growth = growth
+        status.disk = inside.disk
+        growth.trends.limits["live_bytes"] = inside.disk.marks.limit
         metrics = Metrics(store, sweeper, status, registry, inside.guard)
         store.listen(metrics.on_commit)
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)

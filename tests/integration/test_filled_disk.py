@@ -114,7 +114,9 @@ def test_a_disk_filled_from_outside(disk: Path) -> None:
             sender.join(WAIT_S)
         until(lambda: gateway.get("/api/runs", state="queued")["runs"] == [])
         until(lambda: gateway.get("/api/runs", state="running")["runs"] == [])
-        said = {one.key: [text for text in gateway.texts(one.key) if text.startswith("/echo")] for one in senders}
+        said = {
+            one.key: [text for text in gateway.texts(one.key) if text.startswith("/echo")] for one in senders
+        }
         status = gateway.get("/api/status")
 
         assert {(507, "disk_full")} == {refusal for one in senders for refusal in one.refusals}
@@ -137,7 +139,7 @@ def test_deleting_on_a_full_disk(disk: Path) -> None:
         codes = [gateway.http.delete(f"/api/sessions/c{number}").status_code for number in range(count)]
         is_out = not reserve.exists()
         refused = until(lambda: _refused(gateway))
-        level = gateway.get("/api/status")["disk"]
+        until(lambda: _standing(gateway) == ("critical", None))
         filler.clear()
         until(reserve.exists)
         answer = gateway.say("d", "/echo after")["reply"]
@@ -146,9 +148,14 @@ def test_deleting_on_a_full_disk(disk: Path) -> None:
         assert [200] * count == codes
         assert is_out
         assert (507, "disk_full") == refused
-        assert ("critical", None) == (level["level"], level["reserve"])
         assert "after" == answer
+        assert ("normal", held) == _standing(gateway)
         assert [] == gateway.get("/api/sessions", kind="chat", q="c1")["sessions"]
+
+
+def _standing(gateway: GatewayProcess) -> tuple[str, int | None]:
+    found = gateway.get("/api/status")["disk"]
+    return found["level"], found["reserve"]
 
 
 def _refused(gateway: GatewayProcess) -> tuple[int, str] | None:

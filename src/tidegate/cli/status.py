@@ -24,6 +24,18 @@ class Backup(TypedDict):
     failure: str | None
 
 
+class Disk(TypedDict):
+    """How the budget on the disk stands, in bytes."""
+
+    level: str
+    limit: int
+    live: int
+    free: int
+    reserve: int | None
+    evicted: Mapping[str, int]
+    trend: str | None
+
+
 class Status(TypedDict):
     """The status, as far as people see it."""
 
@@ -37,6 +49,7 @@ class Status(TypedDict):
     sessions: Counts
     session_bytes: Counts
     storage: Mapping[str, int]
+    disk: Disk
     orphans: Mapping[str, int]
     overdue: int
     holds_deletes: bool
@@ -63,6 +76,7 @@ def _show(found: Status) -> None:
     _line("memory", print_size(found["rss_bytes"]))
     _line("trend", f"{found['trend'] or 'not known'}; {starts}")
     _line("storage", ", ".join(f"{part} {print_size(size)}" for part, size in found["storage"].items()))
+    _line("disk", _disk(found["disk"]))
     _line("overdue", str(found["overdue"]))
     _line("orphans", ", ".join(f"{name} {count}" for name, count in found["orphans"].items() if count) or "0")
     _line("backup", _backup(found["backup"]))
@@ -71,6 +85,19 @@ def _show(found: Status) -> None:
         _line("", "`tidegate sweep --confirm` lets it go on")
     click.echo()
     count_table(found["sessions"])
+
+
+def _disk(found: Disk) -> str:
+    share = f"{found['live'] / found['limit']:.0%} of {print_size(found['limit'])}"
+    said = [
+        f"{found['level']}, {share} in use",
+        found["trend"] or "",
+        f"{print_size(found['free'])} left on it",
+    ]
+    said += ["the reserve is out"] if found["reserve"] is None else []
+    gone = [f"{count} {group}" for group, count in found["evicted"].items() if count]
+    said += [f"gone to make room: {', '.join(gone)}"] if gone else []
+    return "; ".join(filter(None, said))
 
 
 def _backup(found: Backup) -> str:

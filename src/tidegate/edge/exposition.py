@@ -14,8 +14,10 @@ from prometheus_client.registry import Collector
 
 from tidegate.domain.job import FiringOutcome, JobOrigin
 from tidegate.domain.run import Lane, RunState
+from tidegate.domain.storage import Group
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import sessions_by_kind
+from tidegate.runtime.disk import Disk
 from tidegate.runtime.nightly import OUTCOMES
 from tidegate.store.tx import Transition
 
@@ -127,10 +129,10 @@ def _storage(reading: Reading) -> Iterator[Metric]:
     tallies = reading.tallies
     storage = reading.storage
     parts = _gauge("storage_bytes", "Bytes on disk.", "part")
-    for part in ("main", "wal", "free", "blobs", "segments"):
+    for part in ("live", "main", "wal", "free", "blobs", "segments"):
         parts.add_metric([part], getattr(storage, part))
     yield parts
-    yield _single("storage_budget_bytes", "What the state may take on disk.", math.inf)
+    yield from _disk(reading.disk)
     yield _single("blobs", "Large texts and skills, each stored once.", tallies.blobs)
     yield _single("blob_bytes", "Bytes of large texts and skills.", tallies.blob_bytes)
     yield _single(
@@ -152,6 +154,21 @@ def _storage(reading: Reading) -> Iterator[Metric]:
     yield dropped
     yield from _backups(reading)
     yield _single("receipts", "Idempotency keys of the last 24 hours.", tallies.receipts)
+
+
+def _disk(disk: Disk | None) -> Iterator[Metric]:
+    """Tell of the budget; without one it is infinite."""
+    limit = disk.marks.limit if disk else math.inf
+    yield _single("storage_budget_bytes", "What the state may take on disk, in live bytes.", limit)
+    yield _single("disk_free_bytes", "What is left on the disk.", disk.free_bytes if disk else math.nan)
+    held = disk.held_bytes if disk else 0
+    yield _single(
+        "disk_reserve_bytes", "What is kept back for deleting on a full disk; 0 while it is out.", held
+    )
+    evicted = _counter("sessions_evicted", "Sessions that have gone to make room since the start.", "group")
+    for group in Group:
+        evicted.add_metric([group.label], disk.evicted[group] if disk else 0)
+    yield evicted
 
 
 def _backups(reading: Reading) -> Iterator[Metric]:

@@ -88,6 +88,7 @@ class Metrics:
             tallies=self._store.tallies(),
             transitions=self._store.transitions,
             storage=await self._store.storage(),
+            disk=self._status.disk,
             overdue=await self._sweeper.overdue(),
             orphans=await self._status.orphans(),
             rss_bytes=self._status.rss_bytes,

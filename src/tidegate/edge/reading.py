@@ -9,6 +9,7 @@ from tidegate.bounded import Gauge
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
+from tidegate.runtime.disk import Disk
 from tidegate.runtime.nightly import Last
 from tidegate.store.port import StorageBytes, Tallies
 from tidegate.store.tx import Transition
@@ -34,6 +35,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     tallies: Tallies
     transitions: Mapping[Transition, int]
     storage: StorageBytes
+    disk: Disk | None
     overdue: int
     orphans: Mapping[str, int]
     rss_bytes: int

@@ -9,7 +9,7 @@ It looks after each commit, which costs two comparisons, and once a second at th
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tidegate import log
@@ -107,6 +107,25 @@ class Disk:
     def reserve_bytes(self) -> int:
         """How much is kept back for deleting on a full disk, unless it is out."""
         return reserve.size_for(self.marks.limit)
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of that is held now."""
+        return self._store.reserve_bytes or 0
+
+    def report(self) -> Mapping[str, object]:
+        """Return how it stands, in bytes; every field is always there."""
+        return {
+            "level": self._guard.level(Reason.DISK),
+            "limit": self.marks.limit,
+            "high": self.marks.high,
+            "low": self.marks.low,
+            "live": self._store.live_bytes,
+            "free": self.free_bytes,
+            "floor": self.floor_bytes,
+            "reserve": self._store.reserve_bytes,
+            "evicted": {group.label: count for group, count in self.evicted.items()},
+        }
 
     # Room ---------------------------------------------------------------------------------------------------------
 
