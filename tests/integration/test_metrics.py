@@ -10,7 +10,7 @@ KINDS = ("chat", "subagent", "cron", "hook", "api")
 STATES = ("created", "active", "completed", "archived")
 LANES = ("interactive", "cron", "subagent")
 OUTCOMES = ("ok", "failed", "cancelled", "timed_out", "interrupted")
-PARTS = ("main", "wal", "free", "blobs", "segments")
+PARTS = ["live", "main", "wal", "free", "blobs", "segments"]
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
