@@ -90,6 +90,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         await skills.load()
         library = Library(store, skills, registry)
         bus = Bus(registry)
+        lanes = _lanes(config.runs, registry)
         guard = Guard()
         intake = Intake(
             store,
@@ -97,6 +98,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             skills=skills,
             bounds=Bounds(config.runs.queue, config.runs.session_queue),
             interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
+            lanes=lanes,
             guard=guard,
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
@@ -115,7 +117,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         disk = Disk(store, sweeper, guard, clock, state)
         await disk.begin(config.limits.disk_bytes)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
-        runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock)
+        runner = Runner(store, bus, cast, lanes, clock, guard)
         postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)

@@ -118,6 +118,8 @@ class Guard:
 
     def set(self, reason: Reason, level: Level, holds: Sequence[Hold] = ()) -> None:
         """Take what an instrument says now, in the place of what it has said; no holds let everything go."""
+        if (level, tuple(holds)) == (self._levels[reason], self._holds[reason]):
+            return
         if level is not self._levels[reason]:
             _log.warning("level_changed", reason=reason, before=self._levels[reason], level=level)
             self.changes[reason, level] += 1

@@ -1,9 +1,10 @@
 """The one door: every piece of work becomes a run here, whoever asks for it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -28,6 +29,7 @@ from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
 from tidegate.runtime.guard import JOB_GROUP, Guard, Work, job_of
+from tidegate.runtime.lanes import Lane as Slots
 from tidegate.runtime.skills import Skills
 from tidegate.store.port import (
     Admission,
@@ -64,7 +66,7 @@ class Bounds(NamedTuple):
 class Intake:
     """Makes runs, and waits for their ends."""
 
-    def __init__(  # noqa: PLR0913 - each is optional
+    def __init__(  # noqa: PLR0913 - each but the first two is optional
         self,
         store: Store,
         bus: Bus,
@@ -72,6 +74,7 @@ class Intake:
         skills: Skills | None = None,
         bounds: Bounds = Bounds(),  # noqa: B008 - it never changes
         interrupted: Collection[str] = (),
+        lanes: Mapping[Lane, Slots] = MappingProxyType({}),
         guard: Guard | None = None,
     ) -> None:
         #: asked before anything is taken
@@ -83,6 +86,7 @@ class Intake:
         self._bounds = bounds._asdict()
         #: agents whose sessions a new message interrupts
         self._interrupted = frozenset(interrupted)
+        self._lanes = lanes
         self._is_closed = False
 
     def close(self) -> None:
@@ -117,9 +121,10 @@ class Intake:
             )
         )
 
-    async def submit(self, admission: Admission) -> Admitted:
-        """Accept a piece of work.
+    async def submit(self, admission: Admission, *, at_once: bool = True) -> Admitted:
+        """Accept a piece of work; where a slot is free it starts at once.
 
+        Whoever wants to hear each word of it has to listen first, and asks for it to start a commit later.
         At the bound of named api sessions the one that has been idle longest is archived to make room.
 
         Raises:
@@ -133,13 +138,14 @@ class Intake:
             check_text(body.text)
         admission = msgspec.structs.replace(admission, interrupts=self._interrupts(admission), **self._bounds)
         admission = self._judged(admission)
+        admit = self._admit_at_once if at_once else self._store.admit
         for _ in range(ROOM_TRIES):
             try:
-                return await self._admitted(admission)
+                return await self._admitted(admission, admit)
             except TooManySessions:
                 if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
                     raise
-        return await self._admitted(admission)
+        return await self._admitted(admission, admit)
 
     def _judged(self, admission: Admission, job: str | None = None) -> Admission:
         """Return a piece of work with the reason why it may not be taken now, if there is one.
@@ -153,9 +159,11 @@ class Intake:
             raise refusal
         return msgspec.structs.replace(admission, refusal=refusal)
 
-    async def _admitted(self, admission: Admission) -> Admitted:
+    async def _admitted(
+        self, admission: Admission, admit: Callable[[Admission], Awaitable[Admitted]]
+    ) -> Admitted:
         try:
-            return await self._with_skills(admission, self._store.admit)
+            return await self._with_skills(admission, admit)
         except Unavailable as error:
             if error is admission.refusal:
                 self.guard.count(error)
@@ -342,6 +350,15 @@ class Intake:
                 return await act(msgspec.structs.replace(admission, skills=stocked))
             stocked = await self._skills.stocked(agent)
             return await act(msgspec.structs.replace(admission, skills=stocked))
+
+    async def _admit_at_once(self, admission: Admission) -> Admitted:
+        """Let the store admit it; where a slot is free it is claimed with it."""
+        lane = self._lanes.get(admission.lane)
+        if lane is None or self.guard.parks(self._work(admission)):
+            return await self._store.admit(admission)
+        head = self._store.session(admission.key) if admission.key else None
+        with lane.kept(head.kind if head else admission.birth.policy.kind) as claims:
+            return await self._store.admit(msgspec.structs.replace(admission, claims=claims))
 
     def _offered(self, admission: Admission) -> Admission:
         if self._skills is None:
