@@ -161,3 +161,23 @@ def _standing(gateway: GatewayProcess) -> tuple[str, int | None]:
 def _refused(gateway: GatewayProcess) -> tuple[int, str] | None:
     response = gateway.send("c", "/echo " + "x" * 50_000)
     return error_of(response) if response.status_code != 202 else None
+
+
+def test_a_start_on_a_full_disk(disk: Path) -> None:
+    """Killed while the disk was full, it starts again, reads and deletes, and takes messages once there is space."""
+    filler = Filler(disk)
+    gateway = GatewayProcess(disk)
+    with gateway:
+        gateway.say("c", "/echo before")
+        filler.fill()
+        until(lambda: _refused(gateway))
+        gateway.kill()
+    with gateway:
+        texts = gateway.texts("c")
+        refused = _refused(gateway)
+        deleted = gateway.http.delete("/api/sessions/c").status_code
+        filler.clear()
+        answer = until(lambda: gateway.send("d", "/echo after", wait=1).json().get("reply"))
+
+    assert ["/echo before", "before"] == texts[:2]
+    assert ((507, "disk_full"), 200, "after") == (refused, deleted, answer)

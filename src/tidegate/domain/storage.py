@@ -15,7 +15,7 @@ MOST_BYTES = 10 << 30
 HIGH = 90  # per cent of the limit: from here on sessions go
 LOW = 80  # down to here
 LAST = 95  # from here on there is room for people alone
-GRACE_MS = 10 * SECOND_MS  # what has just ended stays for as long: its answer is on its way
+GRACE_MS = 5 * SECOND_MS  # what has just ended stays for as long: its answer is on its way
 FLOOR_SHARE = 20  # of a small disk
 FLOOR_BYTES = 64 * MB
 

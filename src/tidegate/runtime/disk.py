@@ -60,7 +60,6 @@ class Disk:
         self._is_spent = False
         self._retries_at = 0
         self._is_well = True
-        self._said: tuple[Level, tuple[str, ...]] = (Level.NORMAL, ())
 
     async def begin(self, wanted: int | None) -> None:
         """Settle how much the state may take, once and for all where nothing is configured."""
@@ -168,15 +167,11 @@ class Disk:
     # What is said of it ---------------------------------------------------------------------------------------------
 
     def _judge(self) -> None:
-        """Say how short room is, if that has changed."""
+        """Say how short room is."""
         live = self._store.live_bytes
         self._is_over = live >= self.marks.high or (self._is_over and live > self.marks.low)
         self._is_spent = self._is_spent and self._is_over
-        holds = list(self._holds(live))
-        said = self._level(live), tuple(f"{hold.grip}{hold.hint}" for hold in holds)
-        if said != self._said:
-            self._said = said
-            self._guard.set(Reason.DISK, said[0], holds)
+        self._guard.set(Reason.DISK, self._level(live), list(self._holds(live)))
 
     def _level(self, live: int) -> Level:
         if live >= self.marks.limit or self._store.reserve_bytes is None:
