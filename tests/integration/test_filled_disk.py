@@ -132,7 +132,7 @@ def test_deleting_on_a_full_disk(disk: Path) -> None:
     filler, count = Filler(disk), 20
     with GatewayProcess(disk) as gateway:
         for number in range(count):
-            gateway.say(f"c{number}", f"/echo {number} {'é' * 30_000}")
+            gateway.say(f"c{number}", f"/echo {number}")
         reserve = disk / "gateway.reserve"
         held = reserve.stat().st_blocks * 512
         filler.fill()
@@ -181,3 +181,20 @@ def test_a_start_on_a_full_disk(disk: Path) -> None:
 
     assert ["/echo before", "before"] == texts[:2]
     assert ((507, "disk_full"), 200, "after") == (refused, deleted, answer)
+
+
+def test_deleting_alone_brings_it_back(disk: Path) -> None:
+    """Its own chats fill what others have left of the disk: once some are deleted there is room for messages again."""
+    filler = Filler(disk)
+    with GatewayProcess(disk) as gateway:
+        filler.fill(left=20 << 20)
+        count = 0
+        while gateway.send(f"c{count}", "/echo " + os.urandom(200_000).hex()).status_code == 202:
+            count += 1
+        said = until(lambda: _refused(gateway))
+        codes = [gateway.http.delete(f"/api/sessions/c{number}").status_code for number in range(count // 2)]
+        answer = until(lambda: gateway.send("d", "/echo after", wait=1).json().get("reply"))
+
+        assert ((507, "disk_full"), "after") == (said, answer)
+        assert {200} == set(codes)
+        until(lambda: _standing(gateway)[0] == "normal")

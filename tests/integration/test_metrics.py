@@ -76,7 +76,7 @@ def test_the_budget_of_the_disk_is_a_number(gateway: GatewayProcess) -> None:
     """What the state may take is known without being configured, and the same everywhere; an unknown slope is NaN."""
     found, shown = scrape(gateway), gateway.get("/api/status")["disk"]
     assert 0 < found[series("storage_budget_bytes")] == shown["limit"] <= 10 << 30
-    assert found[series("disk_reserve_bytes")] == shown["reserve"] == 8 << 20
+    assert found[series("disk_reserve_bytes")] == shown["reserve"] == 24 << 20
     assert 0 < found[series("storage_bytes", part="live")] < shown["high"]
     assert found[series("rss_slope_bytes_per_hour")] != found[series("rss_slope_bytes_per_hour")]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.store import disk
-from tidegate.store.reserve import LITTLE_BYTES, MAX_BYTES, NAME, Reserve, size_for
+from tidegate.store.reserve import LITTLE_BYTES, MAX_BYTES, NAME, Reserve, checkpoint_pages, size_for
 
 SIZE = 256 << 10
 
@@ -81,3 +81,11 @@ def test_it_is_given_up_for_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_its_size_follows_the_limit(limit: int, size: int) -> None:
     """A sixteenth of what the state may take, in whole pages, and a few MiB at most."""
     assert size == size_for(limit)
+
+
+@pytest.mark.parametrize("limit", [16 << 20, 64 << 20, 1 << 30, 10 << 30])
+def test_the_log_fits_in(limit: int) -> None:
+    """The log is folded in before the reserve could not take what it holds."""
+    size = size_for(limit)
+    assert 0 < checkpoint_pages(size) <= 4_000
+    assert checkpoint_pages(size) * 4096 * 3 <= size * 2

@@ -161,6 +161,9 @@ class Disk:
         # the file system is the one that the store reads from inline
         self.free_bytes, size = disk.room(self._folder)
         self.floor_bytes = storage.floor(size)
+        if self.free_bytes < self.floor_bytes or self._store.reserve_bytes is None:
+            while await self._store.compact_file():
+                pass  # space in the file that nobody uses is worth more on the disk
         if self._store.reserve_bytes != self.reserve_bytes:
             await self._store.keep_reserve(self.reserve_bytes)
 

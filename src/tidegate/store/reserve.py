@@ -1,9 +1,10 @@
 """Room on the disk that is taken beforehand, so that deleting works on a full one.
 
-A database with a log needs space to give space back. So a file of a few MiB lies in the state folder; what makes room
-and finds the disk full lets go of it and tries again. While it is out nobody else may write anything of size: what was
-given up for deleting must not go to the next message. It is taken again once there is room for two of it, so that what
-it set free itself does not count.
+A database with a log needs space to give space back: for what deleting adds to the log, and for what the log still has
+to add to the main file before it can be emptied. So a file lies in the state folder that is larger than the log gets;
+what makes room and finds the disk full lets go of it, has the log folded in and tries again. While it is out nobody
+else may write anything of size: what was given up for deleting must not go to the next message. It is taken again once
+there is room for two of it, so that what it set free itself does not count.
 """
 
 import os
@@ -11,9 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from tidegate.store import disk
+from tidegate.store.connection import CHECKPOINT_PAGES
 
 NAME = "gateway.reserve"
-MAX_BYTES = 8 << 20
+MAX_BYTES = 24 << 20
 SHARE = 16  # at most a sixteenth of what the state may take
 LITTLE_BYTES = 256 << 10  # with less than this free a store may not even open
 _PAGE = bytes(4096)
@@ -94,6 +96,11 @@ def _fill(descriptor: int, size: int) -> None:
         return
     for _ in range(size // len(_PAGE)):
         os.write(descriptor, _PAGE)
+
+
+def checkpoint_pages(size: int) -> int:
+    """Return with how many pages the log is folded in, so that a reserve of *size* bytes can take them."""
+    return max(1, min(CHECKPOINT_PAGES, size * 2 // 3 // len(_PAGE)))
 
 
 def size_for(limit: int) -> int:

@@ -63,7 +63,7 @@ from tidegate.store.port import (
     Tallies,
 )
 from tidegate.store.reserve import NAME as RESERVE
-from tidegate.store.reserve import Reserve
+from tidegate.store.reserve import Reserve, checkpoint_pages
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Reads, Transition, Tx
 from tidegate.store.writer import MAX_JOBS, Writer, translate
@@ -455,7 +455,7 @@ class SqliteStore:
 
     async def keep_reserve(self, size: int) -> bool:
         """Keep some of the disk back."""
-        return await self.writer.maintain(lambda _: self.writer.reserve.take(size))
+        return await self.writer.maintain(partial(_keep, reserve=self.writer.reserve, size=size))
 
     async def keep_growth(self, slots: Sequence[Slot]) -> None:
         """Write slots of the rings."""
@@ -536,6 +536,12 @@ def _look_first(path: Path) -> None:
             check_version(connection)
         finally:
             connection.close()
+
+
+def _keep(connection: apsw.Connection, reserve: Reserve, size: int) -> bool:
+    """Take the reserve, and let the log grow no larger than it can bear."""
+    connection.pragma("wal_autocheckpoint", checkpoint_pages(size))
+    return reserve.take(size)
 
 
 def _head_size(session: Session) -> int:

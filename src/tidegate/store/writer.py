@@ -26,6 +26,7 @@ from tidegate.clock import Clock
 from tidegate.domain.policy import Policies
 from tidegate.errors import Broken, Busy, Corrupt, DiskFull, DiskReadOnly, StorageFailed, TidegateError
 from tidegate.store.connection import SqliteTx, pragma
+from tidegate.store.file import fold
 from tidegate.store.reserve import Reserve
 from tidegate.store.tx import Effects, Tx
 
@@ -291,6 +292,8 @@ class Writer:
             if _is_fsync_failure(error):
                 self._broken = StorageFailed(f"the disk did not confirm a write: {error}")
             if len(jobs) == 1 and jobs[0].is_relief and is_full(error) and self.reserve.release():
+                with suppress(apsw.Error):
+                    fold(self._connection)
                 return self._carry_out(jobs, ends_at)
             if self._broken or len(jobs) == 1:
                 for job in jobs:
