@@ -11,6 +11,8 @@ hard (invariant I12).
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Flag, StrEnum, auto
+from functools import reduce
+from operator import or_
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -106,6 +108,8 @@ class Guard:
     def __init__(self) -> None:
         #: refusals by their codes
         self.refused = dict.fromkeys(CODES, 0)
+        #: called before an answer, so that it rests on what is so now
+        self.look: Callable[[], None] = lambda: None
         #: how often each instrument has come to each level
         self.changes: Counter[tuple[Reason, Level]] = Counter()
         self._levels = dict.fromkeys(Reason, Level.NORMAL)
@@ -131,8 +135,19 @@ class Guard:
         """Return how short something is."""
         return self._levels[reason]
 
+    def grip(self, reason: Reason) -> Grip:
+        """Return what something that is short holds back of everybody."""
+        return reduce(or_, (hold.grip for hold in self._holds[reason] if not hold.concerns), Grip.NOTHING)
+
+    @property
+    def puts_people_first(self) -> bool:
+        """Whether background work is refused wherever a person is (invariant I12)."""
+        grips = [self.grip(reason) for reason in Reason]
+        return all(grip & Grip.BACKGROUND and grip & Grip.BIRTHS for grip in grips if grip & Grip.WRITES)
+
     def refusal(self, work: Work) -> Unavailable | None:
         """Return the error with which a piece of work is refused now, if it is."""
+        self.look()
         for _, hold in self._about(work, Grip.WRITES):
             return DiskBudget(hold.message, hint=hold.hint, retry_after_s=hold.retry_after_s)
         grip = Grip.NOTHING

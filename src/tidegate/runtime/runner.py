@@ -45,6 +45,7 @@ from tidegate.store.tx import Effects
 T = TypeVar("T")
 
 POLL_S = 5.0  # a safety net: work is announced by the store's effects
+FEWER = 4  # a part of people's slots is enough while everybody else has to wait
 RETRY_S = 1.0  # between two tries to write to a full or busy disk
 
 _log = log.get("runner")
@@ -145,7 +146,10 @@ class Runner:
         return []
 
     def _is_closed(self, name: LaneName) -> bool:
-        return self._is_stopping or (name is not LaneName.INTERACTIVE and self._guard.parks_all)
+        if self._is_stopping or not self._guard.parks_all:
+            return self._is_stopping
+        lane = self.lanes[name]
+        return name is not LaneName.INTERACTIVE or lane.taken >= max(1, lane.slots // FEWER)
 
     async def _claim_in(self, name: LaneName, count: int) -> list[Claimed]:
         with_api = self.lanes[name].has_room_for_api

@@ -14,7 +14,6 @@ from tidegate.store import rows, sessions
 from tidegate.store.lease import held
 from tidegate.store.tx import Tx
 
-
 UNPARK_ROWS = 500
 
 

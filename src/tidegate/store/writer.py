@@ -24,7 +24,16 @@ import apsw
 
 from tidegate.clock import Clock
 from tidegate.domain.policy import Policies
-from tidegate.errors import Broken, Busy, Corrupt, DiskFull, DiskReadOnly, StorageFailed, TidegateError
+from tidegate.errors import (
+    Broken,
+    Busy,
+    Corrupt,
+    DiskFull,
+    DiskReadOnly,
+    MemoryShort,
+    StorageFailed,
+    TidegateError,
+)
 from tidegate.store.connection import SqliteTx
 from tidegate.store.tx import Effects, Tx
 
@@ -369,6 +378,7 @@ def translate(error: Exception) -> Exception:
         case apsw.CorruptError() | apsw.NotADBError():
             return Corrupt(f"the database is damaged: {error}", hint="restore a backup")
         case apsw.Error():
-            return Broken(f"the store refused: {error}")
+            is_short = isinstance(error, apsw.NoMemError)
+            return MemoryShort() if is_short else Broken(f"the store refused: {error}")
         case _:
             return error
