@@ -90,6 +90,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         library = Library(store, skills, registry)
         bus = Bus(registry)
         guard = Guard()
+        lanes = _lanes(config.runs, registry)
         intake = Intake(
             store,
             bus,
@@ -97,6 +98,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             bounds=Bounds(config.runs.queue, config.runs.session_queue),
             interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
             guard=guard,
+            lanes=lanes,
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
         agents: dict[str, Agent] = {}
@@ -112,7 +114,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         agents |= await stack.enter_async_context(built(config, toolset, library, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
-        runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock, guard)
+        runner = Runner(store, bus, cast, lanes, clock, guard)
         postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)

@@ -23,7 +23,7 @@ from tidegate.domain.level import Level
 from tidegate.domain.run import Lane
 from tidegate.domain.session import PolicyName, Session
 from tidegate.errors import DiskBudget, DiskShort, MemoryShort, Short, SpendShort, Unavailable
-from tidegate.store.port import Store
+from tidegate.store.port import Admission, Store
 
 #: how the cap group of a job's sessions begins; an outcome follows the name once they are completed
 JOB_GROUP = "job:"
@@ -80,6 +80,20 @@ def job_of(store: Store, session: Session) -> str | None:
     return name.removeprefix(JOB_GROUP) if name.startswith(JOB_GROUP) else None
 
 
+def work_of(store: Store, admission: Admission, job: str | None = None) -> Work:
+    """Return what matters here of a piece of work at the door; *job* is the one whose run it is, if that is known."""
+    birth = admission.birth
+    head = store.session(admission.key) if admission.key else None
+    above = store.session_by_id(birth.parent) if birth.parent else head
+    return Work(
+        agent=head.agent if head else birth.agent,
+        lane=admission.lane,
+        policy=head.policy if head else birth.policy,
+        job=job or (job_of(store, above) if above else None),
+        is_birth=head is None,
+    )
+
+
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """What an instrument holds back, and what those who are refused are told."""
 
@@ -125,7 +139,7 @@ class Guard:
         if (level, tuple(holds)) == (self._levels[reason], self._holds[reason]):
             return
         if level is not self._levels[reason]:
-            _log.warning("level_changed", reason=reason, before=self._levels[reason], level=level)
+            _log.warning("level_changed", reason=reason, before=self._levels[reason], now=level)
             self.changes[reason, level] += 1
         self._levels[reason], self._holds[reason] = level, tuple(holds)
         for listener in self._listeners:

@@ -1,9 +1,10 @@
 """The one door: every piece of work becomes a run here, whoever asks for it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -27,7 +28,8 @@ from tidegate.errors import (
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
-from tidegate.runtime.guard import JOB_GROUP, Guard, Work, job_of
+from tidegate.runtime.guard import JOB_GROUP, Guard, work_of
+from tidegate.runtime.lanes import Lane as Slots
 from tidegate.runtime.skills import Skills
 from tidegate.store.port import (
     Admission,
@@ -64,7 +66,7 @@ class Bounds(NamedTuple):
 class Intake:
     """Makes runs, and waits for their ends."""
 
-    def __init__(  # noqa: PLR0913 - each is optional
+    def __init__(  # noqa: PLR0913 - each but the first two is optional
         self,
         store: Store,
         bus: Bus,
@@ -73,6 +75,7 @@ class Intake:
         bounds: Bounds = Bounds(),  # noqa: B008 - it never changes
         interrupted: Collection[str] = (),
         guard: Guard | None = None,
+        lanes: Mapping[Lane, Slots] = MappingProxyType({}),
     ) -> None:
         #: asked before anything is taken
         self.guard = guard or Guard()
@@ -83,6 +86,7 @@ class Intake:
         self._bounds = bounds._asdict()
         #: agents whose sessions a new message interrupts
         self._interrupted = frozenset(interrupted)
+        self._lanes = lanes
         self._is_closed = False
 
     def close(self) -> None:
@@ -117,11 +121,12 @@ class Intake:
             )
         )
 
-    async def submit(self, admission: Admission) -> Admitted:
-        """Accept a piece of work.
+    async def submit(self, admission: Admission, *, at_once: bool = True) -> Admitted:
+        """Accept a piece of work; where a slot is free it starts at once.
 
-        Other work than a chat's may fill three quarters of people's queue, so that a chat finds room in it. At the
-        bound of named api sessions the one that has been idle longest is archived to make room.
+        Whoever wants to hear each word of it has to listen first, and asks for it to start a commit later. Other work
+        than a chat's may fill three quarters of people's queue, so that a chat finds room in it. At the bound of named
+        api sessions the one that has been idle longest is archived to make room.
 
         Raises:
             TooLarge, BadText: A message is too large or cannot be stored.
@@ -136,13 +141,19 @@ class Intake:
         if admission.lane is Lane.INTERACTIVE and admission.birth.policy is not PolicyName.CHAT:
             admission = msgspec.structs.replace(admission, max_queued=self._bounds["max_queued"] * 3 // 4)
         admission = self._judged(admission)
-        for _ in range(ROOM_TRIES):
-            try:
-                return await self._admitted(admission)
-            except TooManySessions:
-                if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
-                    raise
-        return await self._admitted(admission)
+        admit = self._admit_at_once if at_once else self._store.admit
+        try:
+            for _ in range(ROOM_TRIES):
+                try:
+                    return await self._with_skills(admission, admit)
+                except TooManySessions:
+                    if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
+                        raise
+            return await self._with_skills(admission, admit)
+        except Unavailable as error:
+            if error is admission.refusal:
+                self.guard.count(error)
+            raise
 
     def _judged(self, admission: Admission, job: str | None = None) -> Admission:
         """Return a piece of work with the reason why it may not be taken now, if there is one.
@@ -150,32 +161,11 @@ class Intake:
         Raises:
             Short, DiskBudget: It may not, and it cannot be the repetition of what was taken before.
         """
-        refusal = self.guard.refusal(self._work(admission, job))
+        refusal = self.guard.refusal(work_of(self._store, admission, job))
         if refusal is not None and admission.receipt is None and admission.order is None:
             self.guard.count(refusal)
             raise refusal
         return msgspec.structs.replace(admission, refusal=refusal)
-
-    async def _admitted(self, admission: Admission) -> Admitted:
-        try:
-            return await self._with_skills(admission, self._store.admit)
-        except Unavailable as error:
-            if error is admission.refusal:
-                self.guard.count(error)
-            raise
-
-    def _work(self, admission: Admission, job: str | None = None) -> Work:
-        """Return what the guard needs to know of a piece of work; *job* is the one that it is a run of."""
-        birth = admission.birth
-        head = self._store.session(admission.key) if admission.key else None
-        above = self._store.session_by_id(birth.parent) if birth.parent else head
-        return Work(
-            agent=head.agent if head else birth.agent,
-            lane=admission.lane,
-            policy=head.policy if head else birth.policy,
-            job=job or (job_of(self._store, above) if above else None),
-            is_birth=head is None,
-        )
 
     async def fire(self, due: Sequence[tuple[Job, Plan]]) -> list[Shot]:
         """Carry out what is planned for jobs whose instants have come.
@@ -199,7 +189,7 @@ class Intake:
     def _of_job(self, job: Job) -> Admission:
         """Return the run of an instant; one that is refused is written down as that."""
         admission = self._admission(job)
-        refusal = self.guard.refusal(self._work(admission, job.name))
+        refusal = self.guard.refusal(work_of(self._store, admission, job.name))
         if refusal is not None:
             self.guard.count(refusal)
         return msgspec.structs.replace(admission, refusal=refusal)
@@ -345,6 +335,15 @@ class Intake:
                 return await act(msgspec.structs.replace(admission, skills=stocked))
             stocked = await self._skills.stocked(agent)
             return await act(msgspec.structs.replace(admission, skills=stocked))
+
+    async def _admit_at_once(self, admission: Admission) -> Admitted:
+        """Let the store admit it; where a slot is free it is claimed with it."""
+        lane = self._lanes.get(admission.lane)
+        if lane is None:
+            return await self._store.admit(admission)
+        head = self._store.session(admission.key) if admission.key else None
+        with lane.kept(head.kind if head else admission.birth.policy.kind) as claims:
+            return await self._store.admit(msgspec.structs.replace(admission, claims=claims))
 
     def _offered(self, admission: Admission) -> Admission:
         if self._skills is None:

@@ -80,18 +80,22 @@ class Runner:
         self._crowds = dict.fromkeys(LaneName, 1)
         #: the deadlines of the runs under way, which is how they are stopped; bounded by the slots
         self._scopes: dict[RunId, asyncio.Timeout] = {}
+        self._tasks: asyncio.TaskGroup | None = None
 
     async def serve(self) -> None:
         """Carry out runs until `stop`; then return when those under way have ended."""
         async with asyncio.TaskGroup() as tasks:
-            while not self._is_stopping:
-                self._bell.clear()
-                await self._free()
-                while found := await self._claim():
-                    for claimed in found:
-                        self.lanes[claimed.run.lane].take(claimed.session.kind)
-                        tasks.create_task(self._carry_out(claimed))
-                await ring_or(self._bell, self.poll_s)
+            self._open(tasks)
+            try:
+                while not self._is_stopping:
+                    self._bell.clear()
+                    await self._free()
+                    while found := await self._claim():
+                        for claimed in found:
+                            self._start(claimed)
+                    await ring_or(self._bell, self.poll_s)
+            finally:
+                self._open(None)
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -100,6 +104,12 @@ class Runner:
 
     def on_commit(self, effects: Effects) -> None:
         """Look for work when there may be some; stop the runs that somebody else has closed."""
+        for run in effects.claimed:
+            session = self._store.session_by_id(run.session)
+            if session is not None:
+                # One turn of the loop later: whoever asked for it wakes first, and hears it from its first word on.
+                claimed = Claimed(run=run, session=session)
+                asyncio.get_running_loop().call_soon(self._start, claimed)
         if effects.queued or effects.closed:
             self._bell.set()
         for run in effects.closed:
@@ -108,6 +118,10 @@ class Runner:
                 scope.reschedule(asyncio.get_running_loop().time())
 
     def _on_change(self) -> None:
+        """Open and close lanes as the guard wants it: while background runs wait, fewer people's begin at once too."""
+        for name, lane in self.lanes.items():
+            fewer = max(1, lane.slots // FEWER) if name is LaneName.INTERACTIVE else 0
+            lane.narrowed_to = fewer if self._guard.parks_all else None
         self._frees = True
         self._bell.set()
 
@@ -128,6 +142,18 @@ class Runner:
         """How many runs are being carried out."""
         return sum(lane.taken for lane in self.lanes.values())
 
+    def _open(self, tasks: asyncio.TaskGroup | None) -> None:
+        """Let runs be claimed at the door, or no more."""
+        self._tasks = tasks
+        for lane in self.lanes.values():
+            lane.is_open = tasks is not None and not self._is_stopping
+
+    def _start(self, claimed: Claimed) -> None:
+        """Carry out a run; once nothing is carried out any more, it is left to the next start."""
+        if self._tasks is not None:
+            self.lanes[claimed.run.lane].take(claimed.session.kind)
+            self._tasks.create_task(self._carry_out(claimed))
+
     async def _claim(self) -> list[Claimed]:
         """Take the next runs: people's, if there are any and slots for them.
 
@@ -137,19 +163,13 @@ class Runner:
         queued = self._store.queued()
         for name in LaneName:
             lane = self.lanes[name]
-            if name in queued and lane.has_room and not self._is_closed(name):
+            if name in queued and lane.has_room and not self._is_stopping:
                 asked = self._crowds[name]
                 found = await self._claim_in(name, max(1, min(asked, lane.room_for_api)))
                 self._crowds[name] = 2 * asked if len(found) == asked else 1
                 if found:
                     return found
         return []
-
-    def _is_closed(self, name: LaneName) -> bool:
-        if self._is_stopping or not self._guard.parks_all:
-            return self._is_stopping
-        lane = self.lanes[name]
-        return name is not LaneName.INTERACTIVE or lane.taken >= max(1, lane.slots // FEWER)
 
     async def _claim_in(self, name: LaneName, count: int) -> list[Claimed]:
         with_api = self.lanes[name].has_room_for_api

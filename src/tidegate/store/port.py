@@ -105,6 +105,8 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     skills: Offer | None = None
     #: why it may not be taken now; a repetition is found all the same
     refusal: Unavailable | None = None
+    #: claim it in the same transaction if it is the next one of its lane; somebody waits to carry it out
+    claims: bool = False
     #: how many runs may be queued in the lane, and open in the session
     max_queued: int = 1_000
     max_open: int = 100
@@ -254,6 +256,9 @@ class Store(Protocol):
         a conversation and the children that they wait for are closed in the same transaction. With a known receipt
         nothing is done and the earlier run comes back. A new session has the skills that are offered for its agent; a
         conversation gets them between two turns; any other session keeps those of its birth.
+
+        If it claims, a run that would be claimed next is claimed at once, which saves a commit; it stands in the
+        effects.
 
         Raises:
             SnapshotMissing: The offer lacks bytes that the store needs; nothing was written.

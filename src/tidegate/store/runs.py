@@ -41,13 +41,16 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
     if admission.order is not None:
         spawns.record(tx, admission.order, session, run, tokens)
     _keep_receipt(tx, admission, run)
+    if admission.claims and (claimed := claim(tx, admission.lane, with_api=True, only=run.id)):
+        tx.effects.claimed.append(claimed.run)
+        return Admitted(run=claimed.run, session=claimed.session)
     return Admitted(run=run, session=session)
 
 
-def claim(tx: Tx, lane: Lane, *, with_api: bool) -> Claimed | None:
-    """Start the oldest run that may run, and append its message."""
+def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> Claimed | None:
+    """Start the oldest run that may run, and append its message; with *only*, if it is this one."""
     row = tx.one("run_claimable", lane=lane, with_api=with_api)
-    if row is None:
+    if row is None or only not in (None, row[1]):
         return None
     claimed = tx.one("run_claimed", id=row[1], now=tx.now)
     if claimed is None:
