@@ -74,7 +74,7 @@ def test_background_is_parked_between_two_steps(tmp_path: Path) -> None:
             press(here, PARKED)
             noting.goes_on.set()
             await until(here, run, RunState.WAITING)
-            while here.runner.running:
+            while here.runner.running:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0)
             prompts = len(model.prompts)
             press(here)
@@ -216,7 +216,7 @@ def test_fewer_of_people_begin_at_once(tmp_path: Path) -> None:
 
             assert 2 == lane.taken
             press(here)
-            while lane.taken < 8:
+            while lane.taken < 8:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0)
 
     asyncio.run(main())

@@ -44,10 +44,13 @@ def default_bytes(group: int | None, address: int | None) -> int:
 
 def _files(line: str, mounted: Path) -> Iterator[Path]:
     """Yield where the limits of a line ``ID:CONTROLLERS:PATH`` may stand, from the group upwards."""
-    _, controllers, way = (*line.split(":", 2), "", "")[:3]
+    _, found, rest = line.partition(":")
+    controllers, found, way = rest.partition(":")
+    if not found:
+        return
+    steps = PurePosixPath(way.lstrip("/"))
     for controller in controllers.split(","):
         name, places = _FILES.get(controller, ("", ()))
-        steps = PurePosixPath(way.lstrip("/"))
         for place in places:
             for group in (steps, *steps.parents):
                 yield mounted / place / group / name

@@ -31,7 +31,7 @@ MARKS = (0.70, 0.80, 0.90)
 SLACK = 0.05
 LOOK_S = 0.5
 LOOK_AGAIN_MS = 10  # at the door: this often at most
-RELIEF_MS = 10 * SECOND_MS  # between two attempts to give memory back
+RELIEF_MS = 5 * SECOND_MS  # between two attempts to give memory back
 LARGE_SWEEP = 1_000  # moves, after which free pages go back to the system
 
 _log = log.get("pressure")
@@ -103,12 +103,16 @@ class Pressure:
         """Look and help for ever."""
         while True:
             self._bell.clear()
-            self.look()
-            try:
-                await self._help()
-            except TidegateError as error:  # the store closes, or cannot be read
-                _log.warning("relief_failed", error=str(error))
+            await self.turn()
             await ring_or(self._bell, LOOK_S)
+
+    async def turn(self) -> None:
+        """Look, and help where that is due."""
+        self.look()
+        try:
+            await self._help()
+        except TidegateError as error:  # the store closes, or cannot be read
+            _log.warning("relief_failed", error=str(error))
 
     def glance(self) -> None:
         """Look, unless somebody has just done that."""
