@@ -89,16 +89,16 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         await skills.load()
         library = Library(store, skills, registry)
         bus = Bus(registry)
-        guard = Guard()
         lanes = _lanes(config.runs, registry)
+        guard = Guard()
         intake = Intake(
             store,
             bus,
             skills=skills,
             bounds=Bounds(config.runs.queue, config.runs.session_queue),
             interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
-            guard=guard,
             lanes=lanes,
+            guard=guard,
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
         agents: dict[str, Agent] = {}

@@ -74,8 +74,8 @@ class Intake:
         skills: Skills | None = None,
         bounds: Bounds = Bounds(),  # noqa: B008 - it never changes
         interrupted: Collection[str] = (),
-        guard: Guard | None = None,
         lanes: Mapping[Lane, Slots] = MappingProxyType({}),
+        guard: Guard | None = None,
     ) -> None:
         #: asked before anything is taken
         self.guard = guard or Guard()
@@ -142,18 +142,13 @@ class Intake:
             admission = msgspec.structs.replace(admission, max_queued=self._bounds["max_queued"] * 3 // 4)
         admission = self._judged(admission)
         admit = self._admit_at_once if at_once else self._store.admit
-        try:
-            for _ in range(ROOM_TRIES):
-                try:
-                    return await self._with_skills(admission, admit)
-                except TooManySessions:
-                    if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
-                        raise
-            return await self._with_skills(admission, admit)
-        except Unavailable as error:
-            if error is admission.refusal:
-                self.guard.count(error)
-            raise
+        for _ in range(ROOM_TRIES):
+            try:
+                return await self._admitted(admission, admit)
+            except TooManySessions:
+                if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
+                    raise
+        return await self._admitted(admission, admit)
 
     def _judged(self, admission: Admission, job: str | None = None) -> Admission:
         """Return a piece of work with the reason why it may not be taken now, if there is one.
@@ -166,6 +161,16 @@ class Intake:
             self.guard.count(refusal)
             raise refusal
         return msgspec.structs.replace(admission, refusal=refusal)
+
+    async def _admitted(
+        self, admission: Admission, admit: Callable[[Admission], Awaitable[Admitted]]
+    ) -> Admitted:
+        try:
+            return await self._with_skills(admission, admit)
+        except Unavailable as error:
+            if error is admission.refusal:
+                self.guard.count(error)
+            raise
 
     async def fire(self, due: Sequence[tuple[Job, Plan]]) -> list[Shot]:
         """Carry out what is planned for jobs whose instants have come.
@@ -339,7 +344,7 @@ class Intake:
     async def _admit_at_once(self, admission: Admission) -> Admitted:
         """Let the store admit it; where a slot is free it is claimed with it."""
         lane = self._lanes.get(admission.lane)
-        if lane is None:
+        if lane is None or self.guard.parks(work_of(self._store, admission)):
             return await self._store.admit(admission)
         head = self._store.session(admission.key) if admission.key else None
         with lane.kept(head.kind if head else admission.birth.policy.kind) as claims:

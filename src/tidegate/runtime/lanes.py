@@ -11,8 +11,10 @@ class Lane:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        #: while something is short no more of them are used than this
-        self.narrowed_to: int | None = None
+        #: nothing begins for now
+        self.is_parked = False
+        #: api sessions take an eighth for now
+        self.is_tight = False
         #: somebody carries out its runs
         self.is_open = False
         self._taken = 0
@@ -26,20 +28,16 @@ class Lane:
         return self._taken
 
     @property
-    def most(self) -> int:
-        """How many runs there may be now."""
-        return self.slots if self.narrowed_to is None else min(self.slots, self.narrowed_to)
-
-    @property
     def has_room(self) -> bool:
         """Whether another run may start."""
-        return self._taken + self._kept < self.most
+        return not self.is_parked and self._taken + self._kept < self.slots
 
     @property
     def room_for_api(self) -> int:
         """How many runs of api sessions may start."""
-        free = self.most - self._taken - self._kept
-        return min(free, max(1, self.most // 2) - self._taken_by_api - self._kept_for_api)
+        free = 0 if self.is_parked else self.slots - self._taken - self._kept
+        share = max(1, self.slots // (8 if self.is_tight else 2))
+        return min(free, share - self._taken_by_api - self._kept_for_api)
 
     @property
     def has_room_for_api(self) -> bool:

@@ -37,7 +37,7 @@ from tidegate.ids import RunId, SessionId
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.bus import Bus, Piece
-from tidegate.runtime.guard import Guard, Work, job_of
+from tidegate.runtime.guard import Grip, Guard, Reason, Work, job_of
 from tidegate.runtime.lanes import Lane
 from tidegate.store.port import Claimed, Ending, Store
 from tidegate.store.tx import Effects
@@ -45,7 +45,6 @@ from tidegate.store.tx import Effects
 T = TypeVar("T")
 
 POLL_S = 5.0  # a safety net: work is announced by the store's effects
-FEWER = 4  # a part of people's slots is enough while everybody else has to wait
 RETRY_S = 1.0  # between two tries to write to a full or busy disk
 
 _log = log.get("runner")
@@ -118,10 +117,10 @@ class Runner:
                 scope.reschedule(asyncio.get_running_loop().time())
 
     def _on_change(self) -> None:
-        """Open and close lanes as the guard wants it: while background runs wait, fewer people's begin at once too."""
+        """Open and close lanes as the guard wants it: while memory is short, fewer api sessions run too."""
         for name, lane in self.lanes.items():
-            fewer = max(1, lane.slots // FEWER) if name is LaneName.INTERACTIVE else 0
-            lane.narrowed_to = fewer if self._guard.parks_all else None
+            lane.is_parked = name is not LaneName.INTERACTIVE and self._guard.parks_all
+            lane.is_tight = Grip.BACKGROUND in self._guard.grip(Reason.MEMORY)
         self._frees = True
         self._bell.set()
 

@@ -103,10 +103,10 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     order: Order | None = None
     #: what a new session gets, and a conversation whose skills have changed since; None: they stay as they are
     skills: Offer | None = None
-    #: why it may not be taken now; a repetition is found all the same
-    refusal: Unavailable | None = None
     #: claim it in the same transaction if it is the next one of its lane; somebody waits to carry it out
     claims: bool = False
+    #: why it may not be taken now; a repetition is found all the same
+    refusal: Unavailable | None = None
     #: how many runs may be queued in the lane, and open in the session
     max_queued: int = 1_000
     max_open: int = 100
