@@ -58,6 +58,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     bus: Bus
     guard: Guard
     skills: Skills
+    library: Library
     agents: Mapping[str, Agent]
     intake: Intake
     runner: Runner
@@ -135,6 +136,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             bus=bus,
             guard=guard,
             skills=skills,
+            library=library,
             agents=agents,
             intake=intake,
             runner=runner,

@@ -36,6 +36,14 @@ class Disk(TypedDict):
     trend: str | None
 
 
+class Pressure(TypedDict):
+    """How near the gateway is to its bounds."""
+
+    memory_bytes: int
+    memory_limit_bytes: int
+    levels: Mapping[str, str]
+
+
 class Status(TypedDict):
     """The status, as far as people see it."""
 
@@ -46,6 +54,8 @@ class Status(TypedDict):
     model: str
     rss_bytes: int
     trend: str | None
+    level: str | None
+    pressure: Pressure
     sessions: Counts
     session_bytes: Counts
     storage: Mapping[str, int]
@@ -74,6 +84,7 @@ def _show(found: Status) -> None:
     _line("model", found["model"])
     starts = "1 start" if found["boots"] == 1 else f"{found['boots']} starts"
     _line("memory", print_size(found["rss_bytes"]))
+    _line("level", _level(found))
     _line("trend", f"{found['trend'] or 'not known'}; {starts}")
     _line("storage", ", ".join(f"{part} {print_size(size)}" for part, size in found["storage"].items()))
     _line("disk", _disk(found["disk"]))
@@ -98,6 +109,13 @@ def _disk(found: Disk) -> str:
     gone = [f"{count} {group}" for group, count in found["evicted"].items() if count]
     said += [f"gone to make room: {', '.join(gone)}"] if gone else []
     return "; ".join(filter(None, said))
+
+
+def _level(found: Status) -> str:
+    pressure = found["pressure"]
+    used, limit = print_size(pressure["memory_bytes"]), print_size(pressure["memory_limit_bytes"])
+    others = [f"{name} {word}" for name, word in pressure["levels"].items() if word != "normal"]
+    return ", ".join([f"{found['level']}: {used} of {limit}", *others])
 
 
 def _backup(found: Backup) -> str:

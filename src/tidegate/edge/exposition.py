@@ -13,11 +13,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from tidegate.domain.job import FiringOutcome, JobOrigin
+from tidegate.domain.level import Level
 from tidegate.domain.run import Lane, RunState
 from tidegate.domain.storage import Group
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import sessions_by_kind
 from tidegate.runtime.disk import Disk
+from tidegate.runtime.guard import Reason
 from tidegate.runtime.nightly import OUTCOMES
 from tidegate.store.tx import Transition
 
@@ -191,8 +193,22 @@ def _process(reading: Reading) -> Iterator[Metric]:
     )
     for name, text in SAMPLED.items():
         yield _single(name, text, reading.sampled.get(name, math.nan))
+    yield from _levels(reading)
     yield _single("uptime_seconds", "Time since the start.", reading.uptime_s)
     yield _single("boots", "Starts of the gateway on this state folder.", reading.boots)
+
+
+def _levels(reading: Reading) -> Iterator[Metric]:
+    words = "0 normal, 1 tight, 2 critical"
+    for reason, level in reading.levels.items():
+        yield _single(f"{reason}_level", f"How short it is ({reason}): {words}.", level.rank)
+    yield _single(
+        "memory_limit_bytes", "How much anonymous memory the gateway may have.", reading.memory_limit
+    )
+    changes = _counter("level_changes", "Changes of levels since the start.", "reason", "level")
+    for reason, level in product(Reason, Level):
+        changes.add_metric([reason, level], reading.level_changes.get((reason, level), 0))
+    yield changes
 
 
 def _bounds(reading: Reading) -> Iterator[Metric]:

@@ -19,7 +19,7 @@ from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import Status
 from tidegate.runtime.growth import Growth
-from tidegate.runtime.guard import Guard
+from tidegate.runtime.guard import Guard, Reason
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects
@@ -98,6 +98,9 @@ class Metrics:
             boots=self._status.instance.boots,
             containers=list(self._containers),
             refused=self.refused | self._guard.refused,
+            levels={reason: self._guard.level(reason) for reason in Reason},
+            level_changes=self._guard.changes,
+            memory_limit=self._status.pressure.limit_bytes if self._status.pressure else math.inf,
             firings=self.firings,
             histograms={
                 "commit_seconds": self.commit_seconds,

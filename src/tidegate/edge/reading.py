@@ -7,9 +7,11 @@ import msgspec
 
 from tidegate.bounded import Gauge
 from tidegate.domain.job import FiringOutcome
+from tidegate.domain.level import Level
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
 from tidegate.runtime.disk import Disk
+from tidegate.runtime.guard import Reason
 from tidegate.runtime.nightly import Last
 from tidegate.store.port import StorageBytes, Tallies
 from tidegate.store.tx import Transition
@@ -47,6 +49,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     boots: int
     containers: Sequence[Gauge]
     refused: Mapping[str, int]
+    levels: Mapping[Reason, Level]
+    level_changes: Mapping[tuple[Reason, Level], int]
+    memory_limit: float
     firings: Mapping[FiringOutcome, int]
     #: by name: seconds
     histograms: Mapping[str, Histogram]

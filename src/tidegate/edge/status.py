@@ -17,6 +17,7 @@ from tidegate.runtime import process
 from tidegate.runtime.disk import Disk
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
+from tidegate.runtime.pressure import Pressure
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.store.port import Store, Tallies
 
@@ -45,6 +46,7 @@ class Status:
         self.nightly: Nightly | None = None
         self.growth: Growth | None = None
         self.disk: Disk | None = None
+        self.pressure: Pressure | None = None
         self._store = store
         self._sweeper = sweeper
         self._registry = registry
@@ -93,8 +95,8 @@ class Status:
             "shares_reads": self._shares_reads(),
             "backup": self.nightly.report() if self.nightly else None,
             "trend": self.growth.told(self.growth.overall) if self.growth else None,
-            # not measured yet
-            "level": None,
+            "pressure": self.pressure.report() if self.pressure else None,
+            "level": self.pressure.step.level if self.pressure else None,
         }
 
     def _disk(self) -> dict[str, object] | None:

@@ -46,6 +46,8 @@ class Sweeper:
     def __init__(self, store: Store, clock: Clock, policies: Policies, interval_ms: int) -> None:
         #: told how many seconds each sweep took
         self.on_sweep: Callable[[float], None] = lambda _seconds: None
+        #: told how many moves each sweep has carried out
+        self.on_moves: Callable[[int], None] = lambda _moves: None
         #: how many moves were refused since the start
         self.refused = 0
         self._store = store
@@ -97,6 +99,7 @@ class Sweeper:
             await self._sign()
             await self._settle_in()
         self.on_sweep((self._clock.monotonic() - started) / 1_000)
+        self.on_moves(sum(counts[to] for to in DueTo))
         swept = Swept(
             completed=counts[DueTo.COMPLETED],
             archived=counts[DueTo.ARCHIVED],

@@ -253,6 +253,9 @@ class Store(Protocol):
     def listen(self, listener: Listener) -> None:
         """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
 
+    async def shed(self) -> None:
+        """Forget what can be read again, so that its memory is free."""
+
     # Work ---------------------------------------------------------------------------------------------------------
 
     async def admit(self, admission: Admission) -> Admitted:

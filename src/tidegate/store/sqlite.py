@@ -44,7 +44,14 @@ from tidegate.store import (
     transcript,
     waits,
 )
-from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
+from tidegate.store.connection import (
+    ReaderSlots,
+    SqliteReads,
+    check_library,
+    open_reader,
+    open_writer,
+    shrink,
+)
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.outbox import Outbox
 from tidegate.store.port import (
@@ -130,6 +137,13 @@ class SqliteStore:
         self._readers.close()
         self._inline.connection.close()
         await self.writer.close()
+
+    async def shed(self) -> None:
+        """Forget heads and pages."""
+        self._heads.clear()
+        self._inline.shrink()
+        self._readers.shrink()
+        await self.writer.maintain(shrink)
 
     def listen(self, listener: Listener) -> None:
         """Call *listener* with the effects of each commit."""

@@ -24,7 +24,16 @@ import apsw
 
 from tidegate.clock import Clock
 from tidegate.domain.policy import Policies
-from tidegate.errors import Broken, Busy, Corrupt, DiskFull, DiskReadOnly, StorageFailed, TidegateError
+from tidegate.errors import (
+    Broken,
+    Busy,
+    Corrupt,
+    DiskFull,
+    DiskReadOnly,
+    MemoryShort,
+    StorageFailed,
+    TidegateError,
+)
 from tidegate.store.connection import SqliteTx, pragma
 from tidegate.store.file import fold
 from tidegate.store.reserve import Reserve
@@ -416,6 +425,7 @@ def translate(error: Exception) -> Exception:
         case apsw.CorruptError() | apsw.NotADBError():
             return Corrupt(f"the database is damaged: {error}", hint="restore a backup")
         case apsw.Error():
-            return Broken(f"the store refused: {error}")
+            is_short = isinstance(error, apsw.NoMemError)
+            return MemoryShort() if is_short else Broken(f"the store refused: {error}")
         case _:
             return error
