@@ -61,13 +61,13 @@ def test_at_the_limit_reads_and_deletes_go_on(tmp_path: Path) -> None:
         while (answer := gateway.send(f"c{number}", os.urandom(400_000).hex())).status_code == 202:
             number += 1
         refused = error_of(answer)
-        hook = ask(gateway)
+        api = ask(gateway)
         read = gateway.http.get("/api/sessions/c0/entries").status_code
         status = gateway.get("/api/status")
         for gone in range(number // 2):
             assert 200 == gateway.http.delete(f"/api/sessions/c{gone}").status_code
 
-        assert (507, "disk_budget") == refused == hook
+        assert (507, "disk_budget") == refused == api
         assert 200 == read
         assert number == sum(status["sessions"]["chat"].values())
         assert "critical" == status["disk"]["level"]

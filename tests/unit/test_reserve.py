@@ -32,6 +32,30 @@ def test_it_is_taken_again_only_with_room_for_two(tmp_path: Path, monkeypatch: p
     assert (False, SIZE) == (reserve.is_out, reserve.held_bytes)
 
 
+def test_it_is_as_large_as_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With little left it is smaller, so that there is room for messages; it grows later, and comes back as it was."""
+    reserve = Reserve(tmp_path / NAME)
+    held = []
+    for left, is_full in (
+        (SIZE, False),
+        (SIZE, False),
+        (SIZE, True),
+        (SIZE, False),
+        (2 * SIZE, False),
+        (SIZE, False),
+    ):
+        monkeypatch.setattr(disk, "free_bytes", lambda _, left=left: left)
+        if is_full:
+            reserve.release()
+        reserve.take(SIZE)
+        held.append(reserve.held_bytes)
+        assert held[-1] == (tmp_path / NAME).stat().st_size
+    quarter = SIZE // 4
+    assert [quarter, quarter, quarter, quarter, SIZE, SIZE] == held
+    monkeypatch.setattr(disk, "free_bytes", lambda _: 4095)
+    assert not Reserve(tmp_path / "other").take(SIZE)
+
+
 def test_it_goes_once(tmp_path: Path) -> None:
     """There is nothing to let go of twice, or where none was taken."""
     reserve = Reserve(tmp_path / NAME)

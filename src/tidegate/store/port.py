@@ -604,7 +604,7 @@ class Store(Protocol):
         """
 
     async def keep_reserve(self, size: int) -> bool:
-        """Keep *size* bytes of the disk back, if there is room for them; say whether they are."""
+        """Keep *size* bytes of the disk back, less where there is little room; say whether any are."""
 
     async def keep_growth(self, slots: Sequence[Slot]) -> None:
         """Write slots of the rings, each in its place; the rings never have more slots than `domain.sample` says."""

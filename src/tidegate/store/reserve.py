@@ -25,16 +25,12 @@ class Reserve:
     """The file, or none; it is let go of and taken on the writer's thread."""
 
     def __init__(self, path: Path | None) -> None:
-        #: it was let go of, or there was no room for it
+        #: it was let go of, or there was no room for any
         self.is_out = False
+        self.held_bytes = 0
         self._path = path
-        self._bytes = 0
-        self._was_released = False
-
-    @property
-    def held_bytes(self) -> int:
-        """How much is held."""
-        return 0 if self.is_out else self._bytes
+        #: how much was let go of and has not come back
+        self._given = 0
 
     def make_way(self) -> None:
         """Let go of what an earlier gateway has left if otherwise not even a start has room."""
@@ -47,46 +43,56 @@ class Reserve:
         if self._path is None:
             return False
         try:
+            self._given = _allocated(self._path)
             self._path.unlink()
         except OSError:
             return False
-        self.is_out = self._was_released = True
+        self.held_bytes, self.is_out = 0, True
         return True
 
     def take(self, size: int) -> bool:
-        """Take *size* bytes if there is room, unless they are held; say whether they are held now."""
-        if self._path is None or (self._bytes == size and not self.is_out):
-            return not self.is_out
+        """Take *size* bytes, or a quarter of what is left where that is less; say whether any are held."""
+        if self._path is None:
+            return True
         try:
-            self.is_out = not self._has(size) and not self._make(size)
+            self.held_bytes = self._taken(self._path, size)
         except OSError:
-            self.is_out = True
-        if not self.is_out:
-            self._bytes = size
-            self._was_released = False
+            self.held_bytes = 0
+        self.is_out = not self.held_bytes
         return not self.is_out
 
-    def _has(self, size: int) -> bool:
-        if self._path is None or not self._path.is_file() or self._path.is_symlink():
-            return False
-        found = self._path.stat()
-        return found.st_size == size and found.st_blocks * 512 >= size
+    def _taken(self, path: Path, size: int) -> int:
+        found = _allocated(path)
+        if found == size:
+            return found
+        free = disk.free_bytes(path.parent) + found
+        wanted = size if found else _whole(min(size, self._given or free // 4))
+        if found < wanted and free < 2 * wanted:
+            return found
+        path.unlink(missing_ok=True)
+        if wanted:
+            _make(path, wanted)
+            self._given = 0
+        return wanted
 
-    def _make(self, size: int) -> bool:
-        if self._path is None:
-            return False
-        self._path.unlink(missing_ok=True)
-        if disk.free_bytes(self._path.parent) < size * (2 if self._was_released else 1):
-            return False
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            _fill(descriptor, size)
-        except OSError:
-            self._path.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
-        return True
+
+def _allocated(path: Path) -> int:
+    """Return the size of a file that has all of its bytes on the disk; 0 for any other."""
+    if not path.is_file() or path.is_symlink():
+        return 0
+    found = path.stat()
+    return found.st_size if found.st_blocks * 512 >= found.st_size else 0
+
+
+def _make(path: Path, size: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        _fill(descriptor, size)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def _fill(descriptor: int, size: int) -> None:
@@ -105,4 +111,8 @@ def checkpoint_pages(size: int) -> int:
 
 def size_for(limit: int) -> int:
     """Return how much is kept back where the state may take *limit* bytes, in whole pages."""
-    return min(MAX_BYTES, limit // SHARE) // len(_PAGE) * len(_PAGE)
+    return _whole(min(MAX_BYTES, limit // SHARE))
+
+
+def _whole(size: int) -> int:
+    return size // len(_PAGE) * len(_PAGE)

@@ -554,8 +554,9 @@ def _look_first(path: Path) -> None:
 
 def _keep(connection: apsw.Connection, reserve: Reserve, size: int) -> bool:
     """Take the reserve, and let the log grow no larger than it can bear."""
-    connection.pragma("wal_autocheckpoint", checkpoint_pages(size))
-    return reserve.take(size)
+    is_held = reserve.take(size)
+    connection.pragma("wal_autocheckpoint", checkpoint_pages(reserve.held_bytes or size))
+    return is_held
 
 
 def _head_size(session: Session) -> int:
