@@ -49,7 +49,9 @@ def test_bodies_are_bounded_together() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(("memory", "room"), [(128 << 20, 16 << 20), (256 << 20, 32 << 20), (8 << 30, 64 << 20)])
+@pytest.mark.parametrize(
+    ("memory", "room"), [(128 << 20, 16 << 20), (256 << 20, 32 << 20), (8 << 30, 64 << 20)]
+)
 def test_the_room_follows_the_memory(memory: int, room: int) -> None:
     """An eighth of the memory, within reason."""
     assert room == Bodies(memory, Guard(), Registry()).max_bytes
