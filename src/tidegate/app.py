@@ -22,6 +22,7 @@ from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.bodies import Bodies
+from tidegate.edge.explanation import Explanations
 from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
@@ -40,6 +41,7 @@ from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
 from tidegate.runtime import allowance
+from tidegate.runtime.explainer import Explainer
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.pressure import Pressure, Relief
@@ -85,6 +87,7 @@ async def serve(
                 tasks.create_task(built.inside.cron.serve()),
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
+                tasks.create_task(built.inside.dispatcher.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(built.growth.serve()),
                 tasks.create_task(built.pressure.serve()),
@@ -128,6 +131,8 @@ async def gateway(
         status.pressure = pressure
         growth.trends.limits[growth.limited] = pressure.limit_bytes
         metrics = Metrics(store, sweeper, status, registry, inside.guard)
+        metrics.hook_calls = inside.dispatcher.counts
+        metrics.spans = inside.spans
         store.listen(metrics.on_commit)
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
         sweeper.on_sweep = metrics.sweep_seconds.observe
@@ -151,6 +156,7 @@ async def gateway(
             status,
             metrics,
             GrowthPage(growth, instance.boots),
+            Explanations(Explainer(growth, store, registry, store.writer.policies, clock)),
         )
         app = application(
             [endpoint for part in parts for endpoint in part.endpoints()],

@@ -29,14 +29,14 @@ def up(
 
     from tidegate import app, log  # noqa: PLC0415
     from tidegate import config as configuration  # noqa: PLC0415
-    from tidegate.runtime.allocator import Allocator  # noqa: PLC0415
     from tidegate.runtime.allowance import address_bytes  # noqa: PLC0415
+    from tidegate.runtime.arena import Arena  # noqa: PLC0415
 
     folder = configuration.state_folder(state)
     path = configuration.find(config, folder)
     settings = configuration.override(configuration.read(path), host=host, port=port, store_url=store_url)
     log.setup()
-    Allocator().spare(address_bytes())
+    Arena().spare(address_bytes())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(app.serve(settings, folder, path, lambda gateway: _announce(gateway, folder)))

@@ -26,11 +26,13 @@ from tidegate.config.tree import (
     Lifecycle,
     Limits,
     Model,
+    Plugins,
     Provider,
     Runs,
     Store,
     Subagents,
     Sweep,
+    Telemetry,
     Webhook,
 )
 from tidegate.errors import ConfigError
@@ -49,11 +51,13 @@ __all__ = [
     "Lifecycle",
     "Limits",
     "Model",
+    "Plugins",
     "Provider",
     "Runs",
     "Store",
     "Subagents",
     "Sweep",
+    "Telemetry",
     "Webhook",
     "config_home",
     "effective",
@@ -161,6 +165,8 @@ def effective(config: Config) -> dict[str, object]:
         "jobs": [job_table(job) for job in config.jobs],
         "hooks": {name: written(hook) for name, hook in config.hooks.items()},
         "webhooks": {name: written(webhook) for name, webhook in config.webhooks.items()},
+        "plugins": written(config.plugins),
+        "telemetry": written(config.telemetry),
         "backup": written(config.backup),
     }
 

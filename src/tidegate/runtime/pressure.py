@@ -22,7 +22,7 @@ from tidegate.clock import SECOND_MS, Clock
 from tidegate.domain.level import Level, step
 from tidegate.errors import TidegateError
 from tidegate.runtime import process
-from tidegate.runtime.allocator import Allocator
+from tidegate.runtime.arena import Arena
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.guard import Grip, Guard, Hold, Reason
 from tidegate.units import print_size
@@ -90,7 +90,7 @@ class Pressure:
         self._relieved_ms = -RELIEF_MS
         self._wants_trim = False
         self._bell = asyncio.Event()
-        self._allocator = Allocator()
+        self._arena = Arena()
         self._limiter = anyio.CapacityLimiter(1)
         guard.look = self.glance
 
@@ -176,5 +176,5 @@ class Pressure:
             for shed in self._relief.shed:
                 await shed()
             gc.collect()
-        await anyio.to_thread.run_sync(self._allocator.trim, limiter=self._limiter)
+        await anyio.to_thread.run_sync(self._arena.trim, limiter=self._limiter)
         self.look()

@@ -10,7 +10,7 @@ from functools import cache
 
 import psutil
 
-from tidegate.runtime.allocator import Allocator
+from tidegate.runtime.arena import Arena
 
 BLOCKS = 10
 WARM_UP = 0.25
@@ -19,7 +19,7 @@ WARM_UP = 0.25
 def resident_bytes() -> int:
     """Return what is resident now, after a collection and a trim where the allocator has one."""
     gc.collect()
-    _allocator().trim()
+    _arena().trim()
     return psutil.Process().memory_info().rss
 
 
@@ -50,5 +50,5 @@ class Floors:
 
 
 @cache
-def _allocator() -> Allocator:
-    return Allocator()
+def _arena() -> Arena:
+    return Arena()

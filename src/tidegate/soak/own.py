@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
-from tidegate.config import Agent, Config, Job, Model, Store, Sweep
+from tidegate.config import Agent, Config, Job, Model, Plugins, Store, Sweep, Telemetry
 from tidegate.domain.session import PolicyName
 from tidegate.folder import SKILLS
 from tidegate.soak.plan import Arrivals, all_policies, kept_ms, littles_law
@@ -75,6 +75,8 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
             sweep=Sweep(interval_ms=HOUR_MS),  # it wakes for each date anyway
             hooks={},
             webhooks={},
+            plugins=Plugins(),
+            telemetry=Telemetry(),
             jobs=[_told(job) for job in self.given.jobs],
         )
 
@@ -135,6 +137,8 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
             yield f"webhooks: not sent; answers of {', '.join(silent)} go nowhere"
         if given.hooks:
             yield f"hooks ({', '.join(given.hooks)}): not called"
+        if given.plugins.hooks:
+            yield f"plugins ({', '.join(given.plugins.hooks)}): not loaded"
         for kind in (PolicyName.CHAT, PolicyName.API_NAMED):
             if kept_ms(given, kind) is None:
                 yield f"sessions of kind {kind}: kept for ever, as configured, so that their number grows"

@@ -17,6 +17,7 @@ import msgspec
 from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry
+from tidegate.domain.event import Audience
 from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Plan, Rights
 from tidegate.domain.outbox import DeliveryState
 from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
@@ -29,6 +30,7 @@ from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
+from tidegate.store.weight import Weight
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,11 +243,22 @@ class Store(Protocol):
     def outbox(self) -> Outbox:
         """What is to be sent to webhooks."""
 
+    @property
+    def weight(self) -> Weight:
+        """What weighs most."""
+
     def listen(self, listener: Listener) -> None:
         """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
 
     async def shed(self) -> None:
         """Forget what can be read again, so that its memory is free."""
+
+    def tell(self, audience: Audience) -> None:
+        """Tell *audience* what happens to sessions and runs from now on.
+
+        Plugins are told through the effects of the commit. What webhooks are told is in the outbox exactly if the thing
+        has happened and there was room; where there is none, that is counted and nothing is held up.
+        """
 
     # Work ---------------------------------------------------------------------------------------------------------
 
@@ -581,6 +594,12 @@ class Store(Protocol):
 
     async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
         """Return up to 1,000 slots of a ring from a place on, with the series of these names, in no order."""
+
+    async def growth_until(self, ring: Ring, at: int) -> Slot | None:
+        """Return the newest slot of a ring that is not later than an instant, with every series."""
+
+    async def growth_first(self, ring: Ring, boot: int | None) -> Slot | None:
+        """Return the oldest slot of a ring, of one life of the gateway or of any, with every series."""
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner, by type; every count is 0 unless somebody wrote past the store."""
