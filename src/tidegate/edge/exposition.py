@@ -211,9 +211,13 @@ def _process(reading: Reading) -> Iterator[Metric]:
 
 
 def _levels(reading: Reading) -> Iterator[Metric]:
-    words = "0 normal, 1 tight, 2 critical"
-    for reason, level in reading.levels.items():
-        yield _single(f"{reason}_level", f"How short it is ({reason}): {words}.", level.rank)
+    ranks, words = (
+        {reason: level.rank for reason, level in reading.levels.items()},
+        "0 normal, 1 tight, 2 critical",
+    )
+    yield _single("memory_level", f"How short memory is: {words}.", ranks[Reason.MEMORY])
+    yield _single("disk_level", f"How short the disk budget is: {words}.", ranks[Reason.DISK])
+    yield _single("spend_level", f"How short the spend of the day is: {words}.", ranks[Reason.SPEND])
     yield _single(
         "memory_limit_bytes", "How much anonymous memory the gateway may have.", reading.memory_limit
     )

@@ -16,12 +16,10 @@ from tidegate.domain.job import Job, Plan
 from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import PolicyName
 from tidegate.errors import (
-    BadText,
     JobNotFound,
     RunNotFound,
     SessionRunning,
     Stopping,
-    TooLarge,
     TooManySessions,
     Unavailable,
 )
@@ -31,6 +29,7 @@ from tidegate.runtime.bus import Bus, Ended, Event, Lagged
 from tidegate.runtime.guard import JOB_GROUP, Guard, work_of
 from tidegate.runtime.lanes import Lane as Slots
 from tidegate.runtime.skills import Skills
+from tidegate.runtime.text import check_text
 from tidegate.store.port import (
     Admission,
     Admitted,
@@ -42,7 +41,6 @@ from tidegate.store.port import (
     Store,
 )
 
-MAX_MESSAGE_BYTES = 1 << 20
 ROOM_TRIES = 3
 
 
@@ -373,20 +371,3 @@ class Intake:
         except SessionRunning:
             return True
         return True
-
-
-def check_text(text: str) -> None:
-    """Refuse a text that is too large or that cannot be stored everywhere.
-
-    Raises:
-        TooLarge: It has more than 1 MiB.
-        BadText: It holds NUL or half a surrogate pair.
-    """
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise BadText(f"character {error.start + 1} is half a surrogate pair") from None
-    if size > MAX_MESSAGE_BYTES:
-        raise TooLarge(f"a message of {size:,} bytes is above the limit of 1 MiB", hint="send it in parts")
-    if "\0" in text:
-        raise BadText(f"character {text.index(chr(0)) + 1} is NUL")

@@ -259,15 +259,15 @@ class Store(Protocol):
     def listen(self, listener: Listener) -> None:
         """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
 
+    async def shed(self) -> None:
+        """Forget what can be read again, so that its memory is free."""
+
     def tell(self, audience: Audience) -> None:
         """Tell *audience* what happens to sessions and runs from now on.
 
         Plugins are told through the effects of the commit. What webhooks are told is in the outbox exactly if the thing
         has happened and there was room; where there is none, that is counted and nothing is held up.
         """
-
-    async def shed(self) -> None:
-        """Forget what can be read again, so that its memory is free."""
 
     # Work ---------------------------------------------------------------------------------------------------------
 
