@@ -6,6 +6,7 @@ from itertools import product
 import apsw
 
 from tidegate.bounded import Registry
+from tidegate.domain.arrival import series_of
 from tidegate.domain.session import PolicyName, State
 from tidegate.runtime import process
 from tidegate.runtime.heap import Heap
@@ -37,6 +38,7 @@ class Sampler:
         values = self._memory() | self._rare
         values["loop_lag_us"], self._lag_us = self._lag_us, 0
         values |= counts(self._store.tallies())
+        values |= {series_of(name): self._store.born.get(name, 0) for name in PolicyName}
         values |= {f"container.{gauge.name}": gauge.entries for gauge in self._registry}
         return values
 

@@ -24,6 +24,7 @@ from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.domain.survey import Survey
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
@@ -231,6 +232,10 @@ class Store(Protocol):
     @property
     def transitions(self) -> Mapping[Transition, int]:
         """How often each transition has happened since the start."""
+
+    @property
+    def born(self) -> Mapping[PolicyName, int]:
+        """How many sessions of each policy have been created since the start."""
 
     @property
     def outbox(self) -> Outbox:
@@ -557,6 +562,9 @@ class Store(Protocol):
 
     async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
         """Return up to 1,000 slots of a ring from a place on, with the series of these names, in no order."""
+
+    async def survey(self, now: int) -> Survey:
+        """Return what a forecast needs to know; what that costs is bounded, whatever is stored."""
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner, by type; every count is 0 unless somebody wrote past the store."""

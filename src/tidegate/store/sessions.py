@@ -82,6 +82,7 @@ def create(tx: Tx, key: str | None, birth: Birth, title: str, snapshot: str | No
     tx.run("session_born", **_values(born))
     tx.effects.heads[born.key] = born
     tx.effects.transitions[Transition(ABSENT, born.state, "created")] += 1
+    tx.effects.born[born.policy] += 1
     return born
 
 

@@ -21,6 +21,7 @@ from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
+from tidegate.domain.survey import Survey
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store import (
@@ -39,6 +40,7 @@ from tidegate.store import (
     runs,
     sessions,
     snapshots,
+    survey,
     transcript,
 )
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
@@ -79,6 +81,7 @@ class SqliteStore:
         self.path = path
         self.writer = writer
         self.transitions: Counter[Transition] = Counter()
+        self.born: Counter[PolicyName] = Counter()
         self._listeners: list[Listener] = []
         self._inline = SqliteReads(open_reader(path))
         self._readers = ReaderSlots(path, READERS)
@@ -426,6 +429,10 @@ class SqliteStore:
         """Return some slots of a ring."""
         return await self._read(partial(growth.page, ring=ring, first=first, names=names))
 
+    async def survey(self, now: int) -> Survey:
+        """Return what a forecast needs to know."""
+        return await self._read(partial(survey.take, policies=self.writer.policies, now=now))
+
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner."""
         return await self._read(orphans.count)
@@ -441,6 +448,8 @@ class SqliteStore:
                 self._heads.put(key, head)
         if effects.transitions:
             self.transitions.update(effects.transitions)
+        if effects.born:
+            self.born.update(effects.born)
         for listener in self._listeners:
             listener(effects)
 

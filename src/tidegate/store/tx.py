@@ -12,7 +12,7 @@ from tidegate.domain.entry import Entry
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Run
-from tidegate.domain.session import Session
+from tidegate.domain.session import PolicyName, Session
 from tidegate.ids import SessionId
 from tidegate.store.rows import Row, Value
 
@@ -29,6 +29,7 @@ class Effects:
     """What one committed transaction changed."""
 
     __slots__ = (
+        "born",
         "closed",
         "entries",
         "firings",
@@ -54,6 +55,8 @@ class Effects:
         #: webhooks that there is something new for
         self.posted: set[str] = set()
         self.transitions: Counter[Transition] = Counter()
+        #: new sessions
+        self.born: Counter[PolicyName] = Counter()
         #: what became of instants of jobs
         self.firings: Counter[FiringOutcome] = Counter()
         #: the dates of jobs have changed
