@@ -30,6 +30,7 @@ from tidegate.config.tree import (
     Gateway,
     Hook,
     Lifecycle,
+    Limits,
     Model,
     Provider,
     Runs,
@@ -58,6 +59,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "egress": Egress,
         "approvals": Approvals,
         "subagents": Subagents,
+        "limits": Limits,
         "backup": Backup,
     }
 )
