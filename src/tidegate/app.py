@@ -21,6 +21,7 @@ from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
+from tidegate.edge.forecast import ForecastPage
 from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
@@ -38,6 +39,8 @@ from tidegate.engine import Engine, engine
 from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
+from tidegate.runtime import forecast
+from tidegate.runtime.forecast import Forecaster
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
@@ -126,6 +129,7 @@ async def gateway(
         await store.recover()
         health = Health()
         token = folder.token(state)
+        limits = forecast.limits(config, state, (await store.storage()).main)
         parts = (
             health,
             Sessions(store, inside.intake, inside.agents),
@@ -142,6 +146,7 @@ async def gateway(
             status,
             metrics,
             GrowthPage(growth, instance.boots),
+            ForecastPage(Forecaster(store, growth, config, limits, clock)),
         )
         app = application(
             [endpoint for part in parts for endpoint in part.endpoints()],

@@ -25,6 +25,7 @@ from tidegate.domain.tide import Tide, tide_of
 from tidegate.units import print_size, print_span
 
 MOST_SCALE = 1_000_000.0
+CENTURY_MS = 36_500 * DAY_MS  # what comes later never comes
 NOTHING = Rate(per_day=0.0, basis=Basis.ASSUMED)
 
 
@@ -50,8 +51,9 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     base_bytes: float
     #: on disk; None where there is no store
     disk_bytes: int | None = None
-    #: in memory, by what it is for, with one run in `run_bytes`
+    #: in memory, by what it is for: always, and at worst beside that; and what a run takes
     memory: Mapping[str, int]
+    spare: Mapping[str, int] = MappingProxyType({})
     run_bytes: int
     #: how many runs there may be at once
     slots: int
@@ -187,6 +189,7 @@ def _kind(ground: Ground, tide: Tide, pools: Sequence[Pool]) -> KindOutlook:
 def _disk(ground: Ground, tides: Sequence[Tide], pools: Sequence[Pool]) -> DiskOutlook:
     base, limit = ground.base_bytes, ground.limits.disk_bytes
     passes = filling.passing(pools, limit - base)
+    passes = None if passes is None or passes.in_ms > CENTURY_MS else passes
     form = "archived" if passes and passes.is_archived else "not archived yet"
     worst = math.fsum(_most_bytes(tide, ground.sizes[tide.name]) for tide in tides)
     return DiskOutlook(
@@ -213,12 +216,17 @@ def _memory(ground: Ground, tides: Sequence[Tide]) -> MemoryOutlook:
     """Return what runs take beside what is always there; conversations rest most of the time that they are active."""
     at_work = math.fsum(littles_law(tide.rate.per_day, _work_ms(ground, tide.name)) for tide in tides)
     fixed = sum(ground.memory.values())
+    parts = {
+        **ground.memory,
+        f"{ground.slots} runs at once": ground.slots * ground.run_bytes,
+        **ground.spare,
+    }
     return MemoryOutlook(
         now_bytes=ground.memory_bytes,
         bytes=fixed + min(ground.slots, at_work) * ground.run_bytes,
-        worst_bytes=fixed + ground.slots * ground.run_bytes,
+        worst_bytes=sum(parts.values()),
         limit_bytes=ground.limits.memory_bytes,
-        parts={**ground.memory, f"{ground.slots} runs at once": ground.slots * ground.run_bytes},
+        parts=parts,
     )
 
 
@@ -277,7 +285,7 @@ def _shares(weights: Sequence[float]) -> list[float]:
 
 def _finite(span_ms: float) -> float:
     """Return a span that can be weighed: for ever counts as a century."""
-    return min(span_ms, 36_500.0 * DAY_MS)
+    return min(span_ms, float(CENTURY_MS))
 
 
 def _out(value: float) -> float | None:

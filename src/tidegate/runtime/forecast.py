@@ -1,0 +1,161 @@
+"""Brings together what a forecast rests on: a configuration, what a store holds, what came, what the process takes.
+
+What a run takes, and the process beside it, are figures of `bench/`; what was set in `bounded` containers is what they
+can hold.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+
+from tidegate.agent.prompt import BYTES_PER_TOKEN
+from tidegate.clock import Clock
+from tidegate.config import Config
+from tidegate.config.source import sources
+from tidegate.domain import arrival
+from tidegate.domain.arrival import Basis, Observed, Rate, Rates
+from tidegate.domain.forecast import Ground, Limits
+from tidegate.domain.policy import policies
+from tidegate.domain.sample import COARSE
+from tidegate.domain.session import PolicyName
+from tidegate.domain.survey import Survey
+from tidegate.runtime import bus, library, process
+from tidegate.runtime.growth import Growth
+from tidegate.store import connection, disk, sqlite, writer
+from tidegate.store.port import Store
+
+IDLE_BYTES = 44 << 20  # bench/idle.py
+LIBRARY_BYTES = 57 << 20  # of the clients of models, once: bench/model.py
+STREAM_BYTES = 14 << 10  # an open one that nothing happens on
+RUN_BYTES = 256 << 10  # a run beside its prompt
+PROMPT_SHARE = 4  # a prompt as objects, as messages of the client, and as the body of its request
+
+
+MOST_DISK_BYTES = 10 << 30
+USUAL_MEMORY_BYTES = 1 << 30
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known beside the configuration."""
+
+    now: int
+    limits: Limits
+    survey: Survey = Survey()
+    observed: Observed = Observed()
+    #: of the gateway that runs
+    memory_bytes: int | None = None
+    #: what came, came under another configuration, so that its jobs say nothing
+    is_other: bool = False
+
+
+class Forecaster:
+    """Foretells what becomes of a running gateway."""
+
+    def __init__(self, store: Store, growth: Growth, config: Config, limits: Limits, clock: Clock) -> None:
+        self._store = store
+        self._growth = growth
+        self._config = config
+        self._limits = limits
+        self._clock = clock
+
+    async def ground(self, asked: Rates) -> Ground:
+        """Return what a forecast rests on now; *asked* are rates that somebody wants instead."""
+        now = self._clock.now()
+        slots = await self._growth.slots(COARSE, arrival.SERIES, now - arrival.LOOKS_BACK_MS)
+        memory = process.memory()
+        known = Known(
+            now=now,
+            limits=self._limits,
+            survey=await self._store.survey(now),
+            observed=arrival.observed(slots),
+            memory_bytes=memory.rss if memory.anonymous is None else memory.anonymous,
+        )
+        return ground(self._config, known, asked)
+
+
+def ground(config: Config, known: Known, asked: Rates = MappingProxyType({})) -> Ground:
+    """Return what a forecast of a configuration rests on."""
+    survey, runs = known.survey, config.runs
+    jobs = [arrival.scheduled(job, known.now) for job in (*config.jobs, *survey.jobs)]
+    return Ground(
+        policies=policies(config.lifecycle, config.approvals.expire_after_ms),
+        rates=_rates(config, known, jobs) | dict(asked),
+        jobs=[job for job in jobs if job],
+        finished=survey.finished,
+        sizes={name: survey.size(name) for name in PolicyName},
+        stored=survey.stored,
+        base_bytes=survey.base_bytes,
+        disk_bytes=survey.live_bytes,
+        memory=_memory(config),
+        spare=_spare(),
+        run_bytes=RUN_BYTES + PROMPT_SHARE * _largest_prompt(config),
+        slots=runs.slots + runs.cron_slots + runs.subagent_slots,
+        memory_bytes=known.memory_bytes,
+        limits=known.limits,
+        observed_ms=known.observed.span_ms,
+    )
+
+
+def _rates(config: Config, known: Known, jobs: Sequence[float]) -> dict[PolicyName, Rate]:
+    measured = dict(arrival.measured(known.observed))
+    if known.is_other:
+        measured.pop(PolicyName.CRON, None)
+    by_schedule = {PolicyName.CRON: Rate(per_day=sum(jobs), basis=Basis.SCHEDULED)}
+    return {**arrival.assumed(config), **by_schedule, **measured}
+
+
+def _memory(config: Config) -> Mapping[str, int]:
+    """Return what is always there once caches are full."""
+    is_remote = not all(
+        source.is_offline for agent in config.agents.values() for source in sources(config, agent)
+    )
+    pages = connection.CACHE_KIB + (1 + sqlite.READERS) * connection.READER_CACHE_KIB
+    return {
+        "idle": IDLE_BYTES,
+        **({"libraries of models": LIBRARY_BYTES} if is_remote else {}),
+        "caches": (pages << 10) + sqlite.CACHE_BYTES + library.CACHE_BYTES,
+    }
+
+
+def _spare() -> Mapping[str, int]:
+    """Return what more there may be at worst."""
+    return {
+        "writes that wait": 2 * writer.MAX_BYTES,
+        f"{bus.MAX_SUBSCRIBERS:,} streams": bus.MAX_SUBSCRIBERS * STREAM_BYTES,
+    }
+
+
+def _largest_prompt(config: Config) -> int:
+    """Return the bytes of the largest prompt that an agent may send."""
+    rooms = (
+        min(one.window - one.reserve for one in sources(config, agent)) for agent in config.agents.values()
+    )
+    return max(rooms) * BYTES_PER_TOKEN
+
+
+# Limits that nobody has set ------------------------------------------------------------------------------------------
+
+
+def limits(config: Config, folder: Path, own_bytes: int = 0) -> Limits:
+    """Return what was set, else what the machine suggests: a disk of at most 10 GB, the memory of the control group."""
+    return Limits(
+        disk_bytes=config.limits.disk_bytes or min(MOST_DISK_BYTES, _room(folder) // 2 + own_bytes),
+        memory_bytes=config.limits.memory_bytes or _group_memory() or USUAL_MEMORY_BYTES,
+    )
+
+
+def _room(folder: Path) -> int:
+    """Return what is free where a folder is, or would be."""
+    there = next((place for place in (folder, *folder.parents) if place.is_dir()), None)
+    return MOST_DISK_BYTES * 2 if there is None else disk.free_bytes(there)
+
+
+def _group_memory() -> int | None:
+    """Return what the control group of this process may have; None where that is as much as it likes."""
+    try:
+        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return int(text) if text.isdecimal() else None
