@@ -17,7 +17,7 @@ from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tidegate.domain.policy import Policies, Policy
 from tidegate.domain.session import PolicyName
 
-LEAST_SAMPLE = 20  # fewer finished sessions tell nothing
+LEAST_SAMPLE = 5  # fewer finished sessions tell nothing
 MOST_FLOWS = 64  # of one policy; more are rounded together
 
 #: how long a session is at work, or a conversation goes on, where that was not measured
@@ -31,8 +31,9 @@ ASSUMED_SPAN_MS: Mapping[PolicyName, float] = MappingProxyType(
         PolicyName.API_NAMED: 10 * MINUTE_MS,
     }
 )
-#: which part of them does not end well, where that was not measured
-ASSUMED_FAILED = 0.05
+# One of twenty does not end well, as long as nothing else is known: as if twenty had been seen before the first one.
+ASSUMED_FAILED = 1
+ASSUMED_ENDED = 20
 
 
 class Stay(NamedTuple):
@@ -78,7 +79,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failed_share(self) -> float:
         """Which part did not end well."""
-        return ASSUMED_FAILED if self.count < LEAST_SAMPLE else self.failed / self.count
+        return (self.failed + ASSUMED_FAILED) / (self.count + ASSUMED_ENDED)
 
 
 UNKNOWN = Finished()
@@ -95,7 +96,8 @@ class Life(NamedTuple):
 
 def littles_law(per_day: float, span_ms: float) -> float:
     """Return how many are there at once of so many a day that stay so long; nobody who stays for ever is nobody."""
-    return per_day / DAY_MS * span_ms if per_day and span_ms else 0.0
+    per_ms = per_day / DAY_MS
+    return per_ms * span_ms if per_ms and span_ms else 0.0
 
 
 def flows(name: PolicyName, per_day: float, life: Life) -> list[Flow]:

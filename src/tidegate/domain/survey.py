@@ -6,6 +6,7 @@ all sessions.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from types import MappingProxyType
 
 import msgspec
@@ -22,6 +23,10 @@ ARCHIVED_BYTES = 14 << 10
 EXTRA_BYTES = 2 << 10
 EMPTY_BYTES = 272 << 10
 FULL_RINGS_BYTES = 4_500_000  # bench/growth.py
+
+
+_ARCHIVED = frozenset({State.ARCHIVED})
+_HOT = frozenset(State) - _ARCHIVED
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,10 +71,13 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
         return max(float(EMPTY_BYTES), self.live_bytes - theirs)
 
     def size(self, name: PolicyName) -> Size:
-        """Return what one session of a policy takes; one form that was not seen follows from the other one."""
-        hot, archived = self._mean(name, set(State) - {State.ARCHIVED}), self._mean(name, {State.ARCHIVED})
+        """Return what one session of a policy takes: as its like, else as all others, else as is assumed."""
+        hot, archived = (self._mean({name}, states) for states in (_HOT, _ARCHIVED))
+        if hot is None and archived is None:
+            hot, archived = (self._mean(set(PolicyName), states) for states in (_HOT, _ARCHIVED))
         if hot is None and archived is None:
             return ASSUMED
+        # one form that was not seen follows from the other one
         shrinks = ARCHIVED_BYTES / HOT_BYTES
         return Size(
             hot=self._extra + (hot if hot is not None else (archived or 0) / shrinks),
@@ -77,8 +85,8 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
             is_measured=True,
         )
 
-    def _mean(self, name: PolicyName, states: set[State]) -> float | None:
-        found = [self.sessions.get((name, state), (0, 0)) for state in states]
+    def _mean(self, names: set[PolicyName], states: frozenset[State]) -> float | None:
+        found = [self.sessions.get(place, (0, 0)) for place in product(names, states)]
         count = sum(many for many, _ in found)
         return sum(size for _, size in found) / count if count >= LEAST_SAMPLE else None
 

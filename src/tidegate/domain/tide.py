@@ -62,28 +62,24 @@ class Tide(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def stays_ms(self) -> float:
         """How long one stays, on the average."""
-        per_day = math.fsum(flow.per_day for flow in self.flows)
-        return self.live / littles_law(per_day, 1.0) if per_day else self.flows[0].stay.whole_ms
+        come = littles_law(math.fsum(flow.per_day for flow in self.flows), 1.0)
+        return self.live / come if come else self.flows[0].stay.whole_ms
 
 
 def tide_of(name: PolicyName, rate: Rate, life: Life, scale: float) -> Tide:
     """Return what comes of a rate, *scale* times: of as many more clients and jobs, not of the same more often."""
-    usual = [_scaled(flow, scale) for flow in flows(name, rate.per_day, life)]
-    at_worst = [_scaled(flow, scale) for flow in worst(name, rate.per_day, life)]
     most = life.policies[name].max_running
-    needs = _count(usual, "running_ms")
-    if most is not None and needs > most:
-        share = most / needs
-        if name.is_conversation:
-            usual = [_hurried(flow, share) for flow in usual]
-        else:
-            usual = [_scaled(flow, share) for flow in usual]
-            at_worst = [_scaled(flow, share) for flow in at_worst]
+    needs = _count(flows(name, rate.per_day, life), "running_ms") * scale
+    share = most / needs if most is not None and needs > most else 1.0
+    let_in = rate.per_day if name.is_conversation else rate.per_day * share
+    usual = [_scaled(flow, scale) for flow in flows(name, let_in, life)]
+    if name.is_conversation and share < 1:
+        usual = [_hurried(flow, share) for flow in usual]
     return Tide(
         name=name,
         rate=replace(rate, per_day=rate.per_day * scale),
         flows=usual,
-        worst=at_worst,
+        worst=[_scaled(flow, scale) for flow in worst(name, let_in, life)],
         max_running=most,
         needs_running=needs,
     )

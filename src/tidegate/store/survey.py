@@ -4,14 +4,15 @@ It reads a bounded number of rows, whatever is stored, and writes nothing.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from tidegate.clock import DAY_MS
 from tidegate.config.job import Job as Definition
 from tidegate.domain.job import JobOrigin
 from tidegate.domain.policy import Policies, Policy
-from tidegate.domain.residence import Finished
-from tidegate.domain.session import PolicyName, State
+from tidegate.domain.residence import LEAST_SAMPLE, Finished
+from tidegate.domain.session import Outcome, PolicyName, State
 from tidegate.domain.survey import Survey
 from tidegate.store import file, lists, rows
 from tidegate.store.tx import Reads
@@ -20,6 +21,15 @@ NEWEST = 300  # finished sessions of a policy and state that are looked at
 MOST_JOBS = 1_000
 SLOT_BYTES = 40  # of a row beside its body
 _FINISHED = (State.COMPLETED, State.ARCHIVED)
+
+
+class _Past(NamedTuple):
+    """A session that has finished."""
+
+    created_at: int
+    updated_at: int
+    since_at: int
+    outcome: str | None
 
 
 def take(reads: Reads, policies: Policies, now: int) -> Survey:
@@ -38,13 +48,25 @@ def take(reads: Reads, policies: Policies, now: int) -> Survey:
 
 
 def _finished(reads: Reads, name: PolicyName, policies: Policies, now: int) -> Finished:
+    # of any that is younger, none can have been deleted by its date, whichever way it ended
     since = now - _least_retention_ms(policies[name])
-    sums = [0, 0, 0]
-    for state in _FINISHED:
-        row = reads.one("survey_finished", policy=name, state=state, limit=NEWEST, since=since)
-        sums = [before + more for before, more in zip(sums, row or (0, 0, 0), strict=True)]
-    roots = _roots(reads, policies, now) if name is PolicyName.SUBAGENT else {}
-    return Finished(count=sums[0], span_ms=sums[1], failed=sums[2], roots=roots)
+    found = [
+        _Past(*row)
+        for state in _FINISHED
+        for row in reads.all("survey_finished", policy=name, state=state, limit=NEWEST)
+    ]
+    lives = _over(found) if name.is_conversation else [past for past in found if past.created_at >= since]
+    return Finished(
+        count=len(lives),
+        span_ms=sum(past.updated_at - past.created_at for past in lives),
+        failed=sum(past.outcome not in {None, Outcome.OK} for past in lives),
+        roots=_roots(reads, policies, now) if name is PolicyName.SUBAGENT else {},
+    )
+
+
+def _over(found: Sequence[_Past]) -> Sequence[_Past]:
+    """Return the conversations that are archived the longest: those that will hardly go on."""
+    return sorted(found, key=lambda past: past.since_at)[: max(LEAST_SAMPLE, len(found) // 4)]
 
 
 def _roots(reads: Reads, policies: Policies, now: int) -> Mapping[PolicyName, int]:

@@ -1,13 +1,8 @@
 -- What a forecast asks of a store; every query is bounded by a limit or by what is never many.
 
--- The newest sessions of a policy in one state, those alone that none of their age can have been deleted by date:
--- count, time at work, how many did not end well.
 -- name: survey_finished
-SELECT count(*), coalesce(sum(updated_at - created_at), 0), coalesce(sum(outcome IS NOT NULL AND outcome <> 'ok'), 0)
-FROM (
-    SELECT created_at, updated_at, outcome FROM sessions
-    WHERE policy = :policy AND state = :state ORDER BY id DESC LIMIT :limit
-) AS newest WHERE created_at >= :since;
+SELECT created_at, updated_at, since_at, outcome FROM sessions
+WHERE policy = :policy AND state = :state ORDER BY id DESC LIMIT :limit;
 
 -- For whom the newest sub-agents worked.
 -- name: survey_roots
