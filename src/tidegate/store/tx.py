@@ -30,6 +30,7 @@ class Effects:
 
     __slots__ = (
         "born",
+        "claimed",
         "closed",
         "entries",
         "firings",
@@ -47,6 +48,8 @@ class Effects:
         self.heads: dict[str, Session | None] = {}
         self.gone: list[SessionId] = []
         self.entries: list[Entry] = []
+        #: runs that were claimed as they were admitted; whoever asked for that carries them out
+        self.claimed: list[Run] = []
         self.closed: list[Run] = []
         #: runs that now wait for a person
         self.waiting: list[Run] = []
