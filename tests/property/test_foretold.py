@@ -94,13 +94,8 @@ def test_a_higher_rate_is_never_less(ground: Ground, name: PolicyName, times: fl
 def test_a_longer_retention_is_never_less(ground: Ground, more_ms: int) -> None:
     """What is kept longer is more."""
     api = ground.policies[PolicyName.API]
-    longer = policies(
-        {"api": Lifecycle(delete_after_ms=(api.delete_after_ms or 0) + more_ms, max_running=api.max_running)}
-    )
-    changed = {**ground.policies, PolicyName.API: longer[PolicyName.API]}
-    after = outlook(
-        Ground(**{key: getattr(ground, key) for key in ground.__struct_fields__} | {"policies": changed})
-    )
+    longer = replace(api, delete_after_ms=(api.delete_after_ms or 0) + more_ms)
+    after = outlook(replace(ground, policies={**ground.policies, PolicyName.API: longer}))
 
     assert is_not_above(figures(outlook(ground)), figures(after))
 
