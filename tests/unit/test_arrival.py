@@ -93,9 +93,12 @@ def test_schedules(keys: dict[str, object], per_day: float) -> None:
     assert scheduled(job(**keys), NOW) == pytest.approx(per_day)
 
 
-def test_an_expression_with_many_instants_is_counted_in_part() -> None:
-    """Each minute of half of a month: the first 20,000 instants are told."""
-    assert 600 < scheduled(job(cron="* * 1-15 * *"), NOW) < 1_440
+def test_days_and_times_of_an_expression_are_counted_apart() -> None:
+    """Each minute of half of each month is 1,440 times as often as midnight of it."""
+    midnights = scheduled(job(cron="0 0 1-15 * *"), NOW)
+
+    assert 12 * 14 / 364 < midnights < 12 * 16 / 364
+    assert 1_440 * midnights == pytest.approx(scheduled(job(cron="* * 1-15 * *"), NOW))
 
 
 def test_assumptions_follow_the_configuration() -> None:

@@ -8,7 +8,7 @@ gateway was up counts as neither.
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from itertools import islice, pairwise, takewhile
+from itertools import pairwise
 from types import MappingProxyType
 
 import msgspec
@@ -31,10 +31,6 @@ API_PER_DAY = 60.0 * 24
 NAMED_PER_DAY = 10.0
 CALLS_PER_HOOK_PER_DAY = 10.0 * 24
 SUBAGENTS_PER_DAY = 10.0 * 24
-
-WEEK_MS = 7 * DAY_MS
-YEAR_MS = 52 * WEEK_MS
-MOST_INSTANTS = 20_000  # of one expression that are counted
 
 _UNITS = {"s": SECOND_MS, "min": MINUTE_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 
@@ -115,16 +111,12 @@ def assumed(config: Config) -> Rates:
 
 
 def scheduled(job: Job, now: int) -> float:
-    """Return how many sessions a day a job makes: exact for even distances, counted for a cron expression.
-
-    An expression that names no day of a month and no month comes the same each week; any other one is counted over 52
-    weeks, or over its next 20,000 instants.
-    """
+    """Return how many sessions a day a job makes."""
     if job.paused or job.at or not is_isolated(job):
         return 0.0
     if job.every_ms:
         return DAY_MS / job.every_ms
-    return _instants_per_day(job.cron or "", job.timezone, now)
+    return cron.per_day(job.cron or "", now)
 
 
 def read_rates(text: str) -> Rates:
@@ -143,16 +135,6 @@ def told_rate(per_day: float) -> str:
     value, unit = (per_day / 24, "h") if per_day >= 24 else (per_day, "d")
     value, unit = (value / 60, "min") if unit == "h" and value >= 600 else (value, unit)
     return f"{value:,.3g}/{unit}" if value < 1_000 else f"{value:,.0f}/{unit}"
-
-
-def _instants_per_day(expression: str, timezone: str, now: int) -> float:
-    fields = cron.NAMES.get(expression.strip().lower(), expression).split()
-    span_ms = WEEK_MS if fields[2:4] == ["*", "*"] else YEAR_MS
-    found = takewhile(lambda at: at <= now + span_ms, cron.instants(expression, timezone, now))
-    counted = list(islice(found, MOST_INSTANTS))
-    if len(counted) == MOST_INSTANTS:
-        span_ms = counted[-1] - now
-    return len(counted) * DAY_MS / span_ms
 
 
 def _read_rate(text: str) -> tuple[PolicyName, Rate]:

@@ -25,7 +25,8 @@ from tidegate.domain.tide import Tide, tide_of
 from tidegate.units import print_size, print_span
 
 MOST_SCALE = 1_000_000.0
-CENTURY_MS = 36_500 * DAY_MS  # what comes later never comes
+YEAR_MS = 365 * DAY_MS
+CENTURY_MS = 100 * YEAR_MS  # what comes later never comes
 NOTHING = Rate(per_day=0.0, basis=Basis.ASSUMED)
 
 
@@ -241,7 +242,7 @@ def _passed(disk: DiskOutlook) -> Iterator[Break]:
     if disk.passes_in_s is None:
         return
     when = "is above" if disk.passes_in_s == 0 else "passes"
-    span = f" in {print_span(round(disk.passes_in_s * SECOND_MS))}" if disk.passes_in_s else " now"
+    span = f" in {_span(disk.passes_in_s * SECOND_MS)}" if disk.passes_in_s else " now"
     by = f" ({disk.passes_by})" if disk.passes_by else ""
     says = f"disk {when} {print_size(disk.limit_bytes)}{span}{by}"
     yield Break(budget="disk", kind=None, in_s=disk.passes_in_s, says=says)
@@ -266,7 +267,7 @@ def _of_kind(ground: Ground, tide: Tide) -> Iterator[Break]:
     capped = [flow.stay.whole_ms for flow in tide.flows if flow.is_capped]
     if capped:
         first_ms, keep = min(capped), ground.policies[tide.name].keep
-        says = f"{tide.name} keeps {keep:,} of a job and outcome: the oldest go after {print_span(round(first_ms))}"
+        says = f"{tide.name} keeps {keep:,} of a job and outcome: the oldest go after {_span(first_ms)}"
         yield Break(budget="keep", kind=tide.name.value, in_s=first_ms / SECOND_MS, says=says)
 
 
@@ -286,6 +287,10 @@ def _shares(weights: Sequence[float]) -> list[float]:
 def _finite(span_ms: float) -> float:
     """Return a span that can be weighed: for ever counts as a century."""
     return min(span_ms, float(CENTURY_MS))
+
+
+def _span(ms: float) -> str:
+    return print_span(round(ms)) if ms < 3 * YEAR_MS else f"{ms / YEAR_MS:.0f} years"
 
 
 def _out(value: float) -> float | None:

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidegate.domain.arrival import read_rates
-from tidegate.domain.forecast import MOST_SCALE, outlook
+from tidegate.domain.forecast import MOST_SCALE
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest
@@ -27,7 +27,7 @@ class ForecastPage:
         except ValueError as error:
             what, _, hint = str(error).partition("; ")
             raise BadRequest(f"rate: {what}", hint=hint) from None
-        return Json(outlook(await self._forecaster.ground(rates), scale))
+        return Json(await self._forecaster.outlook(rates, scale))
 
     def endpoints(self) -> list[Endpoint]:
         """Return the route of this part."""

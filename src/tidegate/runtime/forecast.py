@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+import anyio
+import anyio.to_thread
 import msgspec
 
 from tidegate.agent.prompt import BYTES_PER_TOKEN
@@ -16,7 +18,7 @@ from tidegate.config import Config
 from tidegate.config.source import sources
 from tidegate.domain import arrival
 from tidegate.domain.arrival import Basis, Observed, Rate, Rates
-from tidegate.domain.forecast import Ground, Limits
+from tidegate.domain.forecast import Ground, Limits, Outlook, outlook
 from tidegate.domain.policy import policies
 from tidegate.domain.sample import COARSE
 from tidegate.domain.session import PolicyName
@@ -27,10 +29,10 @@ from tidegate.store import connection, disk, sqlite, writer
 from tidegate.store.port import Store
 
 IDLE_BYTES = 44 << 20  # bench/idle.py
-LIBRARY_BYTES = 57 << 20  # of the clients of models, once: bench/model.py
+LIBRARY_BYTES = 64 << 20  # of the clients of models, once: bench/runs.py
 STREAM_BYTES = 14 << 10  # an open one that nothing happens on
-RUN_BYTES = 256 << 10  # a run beside its prompt
-PROMPT_SHARE = 4  # a prompt as objects, as messages of the client, and as the body of its request
+RUN_BYTES = 160 << 10  # a run beside its prompt: bench/runs.py,
+PROMPTS = 2.5  # and how often it holds that: as objects, and as the body of its request
 
 
 MOST_DISK_BYTES = 10 << 30
@@ -59,20 +61,42 @@ class Forecaster:
         self._config = config
         self._limits = limits
         self._clock = clock
+        self._limiter = anyio.CapacityLimiter(1)
 
-    async def ground(self, asked: Rates) -> Ground:
-        """Return what a forecast rests on now; *asked* are rates that somebody wants instead."""
+    async def outlook(self, asked: Rates, scale: float) -> Outlook:
+        """Return what comes of *scale* times as much; *asked* are rates that somebody wants instead of those known."""
+        known = await self._known()
+        # the schedules of a thousand jobs take a while
+        return await anyio.to_thread.run_sync(
+            lambda: outlook(ground(self._config, known, asked), scale), limiter=self._limiter
+        )
+
+    async def _known(self) -> Known:
         now = self._clock.now()
         slots = await self._growth.slots(COARSE, arrival.SERIES, now - arrival.LOOKS_BACK_MS)
         memory = process.memory()
-        known = Known(
+        return Known(
             now=now,
             limits=self._limits,
             survey=await self._store.survey(now),
             observed=arrival.observed(slots),
             memory_bytes=memory.rss if memory.anonymous is None else memory.anonymous,
         )
-        return ground(self._config, known, asked)
+
+
+def ground(self, asked: Rates) -> Ground:
+    """Return what a forecast rests on now; *asked* are rates that somebody wants instead."""
+    now = self._clock.now()
+    slots = await self._growth.slots(COARSE, arrival.SERIES, now - arrival.LOOKS_BACK_MS)
+    memory = process.memory()
+    known = Known(
+        now=now,
+        limits=self._limits,
+        survey=await self._store.survey(now),
+        observed=arrival.observed(slots),
+        memory_bytes=memory.rss if memory.anonymous is None else memory.anonymous,
+    )
+    return ground(self._config, known, asked)
 
 
 def ground(config: Config, known: Known, asked: Rates = MappingProxyType({})) -> Ground:
@@ -90,7 +114,7 @@ def ground(config: Config, known: Known, asked: Rates = MappingProxyType({})) ->
         disk_bytes=survey.live_bytes,
         memory=_memory(config),
         spare=_spare(),
-        run_bytes=RUN_BYTES + PROMPT_SHARE * _largest_prompt(config),
+        run_bytes=RUN_BYTES + round(PROMPTS * _largest_prompt(config)),
         slots=runs.slots + runs.cron_slots + runs.subagent_slots,
         memory_bytes=known.memory_bytes,
         limits=known.limits,
