@@ -56,7 +56,7 @@ def instants(expression: str, timezone: str, after: int) -> Iterator[int]:
 
 
 def per_day(expression: str, after: int) -> float:
-    """Return how often an expression comes in a day: its times a day, on those of the next 52 weeks' days that it names.
+    """Return how often an expression comes in a day: its times a day, on those days of 52 weeks that it names.
 
     Raises:
         ValueError: The expression is none; see `check`.

@@ -84,21 +84,6 @@ class Forecaster:
         )
 
 
-def ground(self, asked: Rates) -> Ground:
-    """Return what a forecast rests on now; *asked* are rates that somebody wants instead."""
-    now = self._clock.now()
-    slots = await self._growth.slots(COARSE, arrival.SERIES, now - arrival.LOOKS_BACK_MS)
-    memory = process.memory()
-    known = Known(
-        now=now,
-        limits=self._limits,
-        survey=await self._store.survey(now),
-        observed=arrival.observed(slots),
-        memory_bytes=memory.rss if memory.anonymous is None else memory.anonymous,
-    )
-    return ground(self._config, known, asked)
-
-
 def ground(config: Config, known: Known, asked: Rates = MappingProxyType({})) -> Ground:
     """Return what a forecast of a configuration rests on."""
     survey, runs = known.survey, config.runs
