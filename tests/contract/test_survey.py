@@ -19,7 +19,9 @@ from tidegate.store.visit import look
 pytestmark = pytest.mark.anyio
 
 
-async def carry_out(house: House, policy: PolicyName, took_ms: int, outcome: Outcome = Outcome.OK) -> str:
+async def carry_out(
+    house: House, policy: PolicyName, took_ms: int, outcome: Outcome = Outcome.OK, text: str = "hello"
+) -> str:
     """Let a session live until its run is done, and return its key."""
     lane = Lane.CRON if policy is PolicyName.CRON else Lane.INTERACTIVE
     admitted = await house.store.admit(
@@ -28,7 +30,7 @@ async def carry_out(house: House, policy: PolicyName, took_ms: int, outcome: Out
             birth=Birth(policy=policy, agent="main"),
             lane=lane,
             origin=Origin.MESSAGE,
-            bodies=[User(text="hello" * 100)],
+            bodies=[User(text=text)],
         )
     )
     claimed = await house.store.claim(lane)
@@ -95,6 +97,20 @@ async def test_what_is_stored(house: House) -> None:
     assert survey.sessions == house.store.tallies().sessions
     assert (survey.live_bytes or 0) > 200_000
     assert (0, 0) == (survey.skill_bytes, survey.ring_bytes)
+
+
+async def test_free_pages_do_not_count(house: House) -> None:
+    """What a deleted session leaves behind in the file is free for others."""
+    before = (await house.store.survey(house.clock.now())).live_bytes or 0
+    key = await carry_out(house, PolicyName.HOOK, 0, text="x" * 900_000)
+    full = (await house.store.survey(house.clock.now())).live_bytes or 0
+    session = house.store.session(key)
+    assert session is not None
+    await house.store.settle([Move(session=session, to=DueTo.DELETED, is_asked=True)])
+    after = (await house.store.survey(house.clock.now())).live_bytes or 0
+
+    assert full > before + 800_000
+    assert before <= after < before + 50_000
 
 
 async def test_jobs_that_are_not_of_the_configuration(house: House) -> None:

@@ -159,3 +159,12 @@ def test_nothing_is_lost_at_once(found: list[Pool]) -> None:
 
     assert math.isclose(there, filling.total(found, 0.0), rel_tol=1e-9, abs_tol=1e-6)
     assert all(filling.total(found, at) >= -1e-6 for at in (1.0, 1e5, 1e8, 1e11))
+
+
+@given(pools)
+def test_what_goes_is_gone(found: list[Pool]) -> None:
+    """When nothing comes any more, what has a date is gone once the last date is over."""
+    going = [pool._replace(per_ms=0.0) for pool in found if math.inf not in {pool.hot_ms, pool.archived_ms}]
+
+    assert math.isclose(0.0, filling.settled(going), abs_tol=1e-3)
+    assert math.isclose(0.0, filling.total(going, 3e10), abs_tol=1e-3)

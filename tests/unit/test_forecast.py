@@ -123,6 +123,17 @@ def test_max_running_is_hard() -> None:
     assert api.live == pytest.approx(100 * (1 + 1_440), rel=1e-6)
 
 
+@pytest.mark.parametrize(("per_day", "count"), [(199.0 * 1_440, 0), (201.0 * 1_440, 1)])
+def test_max_running_begins_to_matter_where_it_is(per_day: float, count: int) -> None:
+    """200 hooks may be at work: that many are let in, one more is not."""
+    found = outlook(
+        ground({PolicyName.HOOK: per_day}, limits=Limits(disk_bytes=1 << 50, memory_bytes=1 << 40))
+    )
+
+    assert count == len(found.breaks)
+    assert min(200.0, per_day / 1_440) == pytest.approx(found.kinds["hook"].states["running"])
+
+
 def test_named_sessions_make_room() -> None:
     """Above it conversations are not refused: the idle ones are archived early."""
     rules = set_policies(api_named=Lifecycle(max_running=10))
