@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from tidegate.clock import DAY_MS
-
 _LEAST_MS = 1.0
 
 
@@ -48,6 +46,13 @@ class Pool(NamedTuple):
         hot_ms, archived_ms = max(_LEAST_MS, self.hot_ms), max(_LEAST_MS, self.archived_ms)
         return hot_ms, archived_ms, hot_ms + archived_ms
 
+    @property
+    def endless_bytes(self) -> float:
+        """What one of them takes for ever."""
+        if self.hot_ms == math.inf:
+            return self.hot_bytes
+        return self.archived_bytes if self.archived_ms == math.inf else 0.0
+
 
 class Passing(NamedTuple):
     """When a limit is passed, and which part is the largest then."""
@@ -64,14 +69,12 @@ def total(pools: Sequence[Pool], ms: float) -> float:
 
 def slope(pools: Sequence[Pool]) -> float:
     """Return how many bytes come in a ms once everything that goes has come of age."""
-    last_ms = max(_turns(pools), default=0.0)
-    return max(0.0, (total(pools, last_ms + DAY_MS) - total(pools, last_ms)) / DAY_MS)
+    return math.fsum(pool.per_ms * pool.endless_bytes for pool in pools)
 
 
 def settled(pools: Sequence[Pool]) -> float:
     """Return how many bytes there are in the end; `math.inf` if they never level off."""
-    is_endless = any(pool.per_ms * size > 0 for pool in pools for size in _endless(pool))
-    return math.inf if is_endless else total(pools, max(_turns(pools), default=0.0))
+    return math.inf if slope(pools) else total(pools, max(_turns(pools), default=0.0))
 
 
 def passing(pools: Sequence[Pool], limit: float) -> Passing | None:
@@ -85,7 +88,7 @@ def passing(pools: Sequence[Pool], limit: float) -> Passing | None:
             return _passing(pools, early + (late - early) * (limit - before) / (after - before))
     rise = slope(pools)
     last, reached = points[-1]
-    if settled(pools) == math.inf and rise > 0:
+    if rise:
         return _passing(pools, last + (limit - reached) / rise)
     return None
 
@@ -101,13 +104,6 @@ def _passing(pools: Sequence[Pool], at: float) -> Passing:
 
 def _turns(pools: Sequence[Pool]) -> set[float]:
     return {turn for pool in pools for turn in pool.turns if turn < math.inf}
-
-
-def _endless(pool: Pool) -> list[float]:
-    """Return the sizes of what of a pool never goes."""
-    if pool.hot_ms == math.inf:
-        return [pool.hot_bytes]
-    return [pool.archived_bytes] if pool.archived_ms == math.inf else []
 
 
 def _share(ms: float, span_ms: float) -> float:
