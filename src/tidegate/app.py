@@ -21,6 +21,7 @@ from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
+from tidegate.edge.explanation import Explanations
 from tidegate.edge.forecast import ForecastPage
 from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
@@ -40,6 +41,7 @@ from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
 from tidegate.runtime import forecast
+from tidegate.runtime.explainer import Explainer
 from tidegate.runtime.forecast import Forecaster
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
@@ -147,6 +149,7 @@ async def gateway(
             metrics,
             GrowthPage(growth, instance.boots),
             ForecastPage(Forecaster(store, growth, config, limits, clock)),
+            Explanations(Explainer(growth, store, registry, store.writer.policies, clock)),
         )
         app = application(
             [endpoint for part in parts for endpoint in part.endpoints()],

@@ -11,7 +11,7 @@
     │   │                     │   ApprovalNotFound, HookNotFound, JobNotFound
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
     │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost,
-    │   │                         │   JobExists, JobInConfig, JobRunning
+    │   │                         │   JobExists, JobInConfig, JobRunning, TraceRunning
     │   ├── SpawnRefused, TooLarge (413)
     │   └── WrongHost        421
     ├── Unavailable          repeat later
@@ -220,6 +220,12 @@ class JobRunning(Conflict):
     """The job still runs and may not overlap."""
 
     code = "job_running"
+
+
+class TraceRunning(Conflict):
+    """Allocations are being traced already."""
+
+    code = "trace_running"
 
 
 class SpawnRefused(Refused):

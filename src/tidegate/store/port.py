@@ -30,6 +30,7 @@ from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
+from tidegate.store.weight import Weight
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +246,10 @@ class Store(Protocol):
     @property
     def outbox(self) -> Outbox:
         """What is to be sent to webhooks."""
+
+    @property
+    def weight(self) -> Weight:
+        """What weighs most."""
 
     def listen(self, listener: Listener) -> None:
         """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
@@ -586,6 +591,12 @@ class Store(Protocol):
 
     async def survey(self, now: int) -> Survey:
         """Return what a forecast needs to know; what that costs is bounded, whatever is stored."""
+
+    async def growth_until(self, ring: Ring, at: int) -> Slot | None:
+        """Return the newest slot of a ring that is not later than an instant, with every series."""
+
+    async def growth_first(self, ring: Ring, boot: int | None) -> Slot | None:
+        """Return the oldest slot of a ring, of one life of the gateway or of any, with every series."""
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner, by type; every count is 0 unless somebody wrote past the store."""
