@@ -19,10 +19,12 @@ from tidegate import folder, log
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
+from tidegate.domain.forecast import Limits
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.bodies import Bodies
 from tidegate.edge.explanation import Explanations
+from tidegate.edge.forecast import ForecastPage
 from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
@@ -42,6 +44,7 @@ from tidegate.folder import Card
 from tidegate.ids import ulid
 from tidegate.runtime import allowance
 from tidegate.runtime.explainer import Explainer
+from tidegate.runtime.forecast import Forecaster
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.pressure import Pressure, Relief
@@ -143,6 +146,7 @@ async def gateway(
         await store.recover()
         health = Health()
         token = folder.token(state)
+        limits = Limits(disk_bytes=inside.disk.marks.limit, memory_bytes=pressure.limit_bytes)
         parts = (
             health,
             Sessions(store, inside.intake, inside.agents),
@@ -159,6 +163,7 @@ async def gateway(
             status,
             metrics,
             GrowthPage(growth, instance.boots),
+            ForecastPage(Forecaster(store, growth, config, limits, clock)),
             Explanations(Explainer(growth, store, registry, store.writer.policies, clock)),
         )
         app = application(
@@ -221,9 +226,7 @@ async def _instance(inside: Engine, listener: socket.socket) -> Instance:
 
 
 def _pressure(inside: Engine) -> Pressure:
-    limit = inside.config.limits.memory_bytes
-    if limit is None:
-        limit = allowance.default_bytes(allowance.memory_bytes(), allowance.address_bytes())
+    limit = allowance.limit_bytes(inside.config.limits.memory_bytes)
     relief = Relief(shed=(inside.store.shed, inside.library.shed), cut=inside.bus.cut_slow)
     return Pressure(inside.guard, limit, relief, inside.clock)
 

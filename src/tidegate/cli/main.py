@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "config": Place("tidegate.cli.config", "config", "Show, check or write the configuration."),
         "doctor": Place("tidegate.cli.doctor", "doctor", "Check that what is stored is sound."),
         "growth": Place("tidegate.cli.growth", "growth", "Show how the gateway grows."),
+        "forecast": Place("tidegate.cli.forecast", "forecast", "Foretell sessions, disk and memory."),
         "soak": Place("tidegate.cli.soak", "soak", "Run months of sessions in minutes; is it flat?"),
         "backup": Place("tidegate.cli.backup", "backup", "Copy the store into a file, verified."),
         "restore": Place("tidegate.cli.restore", "restore", "Bring a backup back."),

@@ -26,6 +26,7 @@ from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, S
 from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.domain.storage import Group
+from tidegate.domain.survey import Survey
 from tidegate.errors import Unavailable
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.outbox import Outbox
@@ -247,6 +248,10 @@ class Store(Protocol):
     @property
     def transitions(self) -> Mapping[Transition, int]:
         """How often each transition has happened since the start."""
+
+    @property
+    def born(self) -> Mapping[PolicyName, int]:
+        """How many sessions of each policy have been created since the start."""
 
     @property
     def outbox(self) -> Outbox:
@@ -630,6 +635,9 @@ class Store(Protocol):
 
     async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
         """Return up to 1,000 slots of a ring from a place on, with the series of these names, in no order."""
+
+    async def survey(self, now: int) -> Survey:
+        """Return what a forecast needs to know; what that costs is bounded, whatever is stored."""
 
     async def growth_until(self, ring: Ring, at: int) -> Slot | None:
         """Return the newest slot of a ring that is not later than an instant, with every series."""

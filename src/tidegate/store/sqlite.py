@@ -23,6 +23,7 @@ from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
+from tidegate.domain.survey import Survey
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store import (
@@ -42,6 +43,7 @@ from tidegate.store import (
     runs,
     sessions,
     snapshots,
+    survey,
     transcript,
     waits,
 )
@@ -95,6 +97,7 @@ class SqliteStore:
         self.path = path
         self.writer = writer
         self.transitions: Counter[Transition] = Counter()
+        self.born: Counter[PolicyName] = Counter()
         self._listeners: list[Listener] = []
         self._inline = SqliteReads(open_reader(path))
         self._readers = ReaderSlots(path, READERS)
@@ -501,6 +504,10 @@ class SqliteStore:
         """Return some slots of a ring."""
         return await self._read(partial(growth.page, ring=ring, first=first, names=names))
 
+    async def survey(self, now: int) -> Survey:
+        """Return what a forecast needs to know."""
+        return await self._read(partial(survey.take, policies=self.writer.policies, now=now))
+
     async def growth_until(self, ring: Ring, at: int) -> Slot | None:
         """Return the newest slot up to an instant."""
         return await self._read(partial(growth.until, ring=ring, at=at))
@@ -524,6 +531,8 @@ class SqliteStore:
                 self._heads.put(key, head)
         if effects.transitions:
             self.transitions.update(effects.transitions)
+        if effects.born:
+            self.born.update(effects.born)
         for listener in self._listeners:
             listener(effects)
 

@@ -13,7 +13,7 @@ from tidegate.domain.event import Audience, Event
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Run
-from tidegate.domain.session import Session
+from tidegate.domain.session import PolicyName, Session
 from tidegate.ids import SessionId
 from tidegate.store.rows import Row, Value
 
@@ -30,6 +30,7 @@ class Effects:
     """What one committed transaction changed."""
 
     __slots__ = (
+        "born",
         "claimed",
         "closed",
         "entries",
@@ -59,6 +60,8 @@ class Effects:
         #: webhooks that there is something new for
         self.posted: set[str] = set()
         self.transitions: Counter[Transition] = Counter()
+        #: new sessions
+        self.born: Counter[PolicyName] = Counter()
         #: what became of instants of jobs
         self.firings: Counter[FiringOutcome] = Counter()
         #: what plugins are told
