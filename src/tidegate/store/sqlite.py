@@ -42,6 +42,7 @@ from tidegate.store import (
     transcript,
 )
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
+from tidegate.store.facts import Facts
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.outbox import Outbox
 from tidegate.store.port import (
@@ -83,6 +84,7 @@ class SqliteStore:
         self._inline = SqliteReads(open_reader(path))
         self._readers = ReaderSlots(path, READERS)
         self.outbox = Outbox(writer.write, self._read)
+        self.facts = Facts(writer.write, self._read)
         self._limiter = anyio.CapacityLimiter(READERS)
         self._heads: LruCache[str, Session] = LruCache(CACHE_BYTES, _head_size)
         registry.add("session_heads", lambda: self._heads.bytes, CACHE_BYTES)
@@ -218,7 +220,7 @@ class SqliteStore:
 
     async def settle(self, moves: Sequence[Move]) -> list[Settled]:
         """Carry out moves; they share commits, and one that fails does not hold the others."""
-        operations = [partial(retention.settle, move=move) for move in moves]
+        operations = [partial(retention.settle, move=move, rules=self.facts.rules) for move in moves]
         return await self.writer.write_each(operations, is_background=True)
 
     async def postpone(self, session: SessionId) -> None:
@@ -240,7 +242,7 @@ class SqliteStore:
 
     async def tidy(self) -> int:
         """Forget what has expired."""
-        return await self._background(retention.tidy)
+        return await self._background(partial(retention.tidy, rules=self.facts.rules))
 
     async def compact_file(self) -> bool:
         """Give free pages back to the disk."""
