@@ -25,6 +25,7 @@ from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
 from tidegate.edge.live import Live
+from tidegate.edge.memory import MemoryPage
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
 from tidegate.edge.outbox import OutboxPage
@@ -81,6 +82,7 @@ async def serve(
                 tasks.create_task(built.inside.cron.serve()),
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
+                tasks.create_task(built.inside.memory.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(built.growth.serve()),
                 tasks.create_task(_watch_lag(built.metrics, built.growth)),
@@ -134,6 +136,7 @@ async def gateway(
             Jobs(store, inside.intake, inside.jobs),
             HookDoor(inside.hooks, clock, registry),
             OutboxPage(store),
+            MemoryPage(store, inside.memory, inside.agents, clock),
             Blobs(store),
             Sweep(sweeper),
             SkillList(inside.skills, inside.agents),

@@ -24,6 +24,7 @@ from tidegate.config.tree import (
     Gateway,
     Hook,
     Lifecycle,
+    Memory,
     Model,
     Provider,
     Runs,
@@ -46,6 +47,7 @@ __all__ = [
     "Hook",
     "Job",
     "Lifecycle",
+    "Memory",
     "Model",
     "Provider",
     "Runs",
@@ -159,6 +161,7 @@ def effective(config: Config) -> dict[str, object]:
         "hooks": {name: written(hook) for name, hook in config.hooks.items()},
         "webhooks": {name: written(webhook) for name, webhook in config.webhooks.items()},
         "backup": written(config.backup),
+        "memory": written(config.memory),
     }
 
 

@@ -14,9 +14,9 @@ from tidegate.config import hooks
 from tidegate.config import job as jobs
 from tidegate.config.job import Job
 from tidegate.config.place import Keys, item
-from tidegate.config.preset import PRESETS
+from tidegate.config.preset import PRESETS, Dialect
 from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
-from tidegate.config.source import sources
+from tidegate.config.source import source, sources
 from tidegate.config.tree import (
     LIFECYCLE_KEYS,
     OFFLINE,
@@ -30,6 +30,7 @@ from tidegate.config.tree import (
     Gateway,
     Hook,
     Lifecycle,
+    Memory,
     Model,
     Provider,
     Runs,
@@ -59,6 +60,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "approvals": Approvals,
         "subagents": Subagents,
         "backup": Backup,
+        "memory": Memory,
     }
 )
 
@@ -185,6 +187,7 @@ def check(config: Config) -> None:
     _check_egress(config.egress)
     _check_jobs(config)
     _check_night(config.backup)
+    _check_memory(config)
     hooks.check(config)
 
 
@@ -326,6 +329,20 @@ def _check_night(backup: Backup) -> None:
         raise WrongError(
             ("backup",), "at", f"{backup.at[:80]!r} is no time of day", 'write for example "03:30"'
         )
+
+
+def _check_memory(config: Config) -> None:
+    if not config.memory.embeddings:
+        return
+    found, at = source(config, config.memory.embeddings), ("memory",)
+    if found.is_offline or found.dialect is not Dialect.OPENAI:
+        what = (
+            f"{config.memory.embeddings[:80]!r} has no endpoint for embeddings that speaks as OpenAI's does"
+        )
+        hint = 'write PROVIDER/MODEL, for example "ollama/nomic-embed-text" with a [providers.ollama] section'
+        raise WrongError(at, "embeddings", what, hint)
+    if not found.model:
+        raise WrongError(at, "embeddings", f"{found.name!r} names no model", "write PROVIDER/MODEL")
 
 
 def _is_host(text: str) -> bool:

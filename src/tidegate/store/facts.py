@@ -78,15 +78,15 @@ def use(tx: Tx, ids: Collection[FactId]) -> None:
             _used(tx, rows.fact(row))
 
 
-def forget(tx: Tx, name: FactId, *, is_outside: bool = False) -> Fact:
-    """Take a fact away and return it as it was.
+def forget(tx: Tx, name: FactId, *, agent: str | None = None, is_outside: bool = False) -> Fact:
+    """Take a fact away, of one agent or of any, and return it as it was.
 
     Raises:
         FactNotFound: There is none.
         FactRefused: Somebody outside wants it gone.
     """
     row = tx.one("fact_by_id", id=name)
-    if row is None:
+    if row is None or agent not in {None, row[2]}:
         raise FactNotFound(
             f"there is no fact {name[:80]!r}", hint="`tidegate memory list` shows what there is"
         )
@@ -254,14 +254,14 @@ class Facts:
         """Note that some facts were of use now."""
         await self._write(partial(use, ids=ids))
 
-    async def forget(self, fact: FactId, *, is_outside: bool = False) -> Fact:
-        """Take a fact away and return it as it was.
+    async def forget(self, fact: FactId, *, agent: str | None = None, is_outside: bool = False) -> Fact:
+        """Take a fact away, of one agent or of any, and return it as it was.
 
         Raises:
             FactNotFound: There is none.
             FactRefused: Somebody outside wants it gone.
         """
-        return await self._write(partial(forget, name=fact, is_outside=is_outside))
+        return await self._write(partial(forget, name=fact, agent=agent, is_outside=is_outside))
 
     async def flush(self, flushed: Flushed) -> int:
         """Keep what was found in a conversation up to an entry, once; say how many facts are new or changed."""

@@ -40,6 +40,7 @@ from tidegate.store import (
     sessions,
     snapshots,
     transcript,
+    vectors,
 )
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
 from tidegate.store.facts import Facts
@@ -122,6 +123,14 @@ class SqliteStore:
         self._readers.close()
         self._inline.connection.close()
         await self.writer.close()
+
+    def load_vectors(self) -> None:
+        """Let reads compare vectors; called before anybody reads on a thread.
+
+        Raises:
+            ConfigError: What that takes is not installed.
+        """
+        self._readers.load(vectors.extension())
 
     def listen(self, listener: Listener) -> None:
         """Call *listener* with the effects of each commit."""
