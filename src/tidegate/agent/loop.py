@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from tidegate.agent.model import Answer, Delta, Model, ToolCall
 from tidegate.agent import reminder
+from tidegate.agent.model import Answer, Delta, Model, ToolCall
 from tidegate.agent.prompt import build, catalog_bytes, open_calls, with_section
 from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.tools import Caller, Later, ToolBox, failed, interrupted

@@ -32,5 +32,5 @@ def tell(facts: Sequence[Fact], max_bytes: int) -> str:
 
 def line_of(fact: Fact) -> str:
     """Return a fact in one line that no mark can be made of."""
-    text = " ".join(fact.text.split()).replace("<", "‹")
+    text = " ".join(fact.text.split()).replace("<", "&lt;")
     return f"{text} (unconfirmed, from outside)" if fact.origin is FactOrigin.OUTSIDE else text

@@ -16,7 +16,8 @@ from tidegate.config.job import Job
 from tidegate.config.place import Keys, item
 from tidegate.config.preset import PRESETS, Dialect
 from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
-from tidegate.config.source import source, sources
+from tidegate.config.source import source as source_of
+from tidegate.config.source import sources
 from tidegate.config.tree import (
     LIFECYCLE_KEYS,
     OFFLINE,
@@ -334,7 +335,7 @@ def _check_night(backup: Backup) -> None:
 def _check_memory(config: Config) -> None:
     if not config.memory.embeddings:
         return
-    found, at = source(config, config.memory.embeddings), ("memory",)
+    found, at = source_of(config, config.memory.embeddings), ("memory",)
     if found.is_offline or found.dialect is not Dialect.OPENAI:
         what = (
             f"{config.memory.embeddings[:80]!r} has no endpoint for embeddings that speaks as OpenAI's does"

@@ -50,8 +50,8 @@ def by_words(facts: Sequence[Fact], rarity: Mapping[str, float], now: int) -> li
 
 
 def by_meaning(facts: Iterable[tuple[Fact, float]], now: int) -> list[Fact]:
-    """Return facts, given with how far each lies from the question (0 to 2), best first."""
-    return _ranked(((fact, 1 - distance / 2) for fact, distance in facts), now)
+    """Return facts, given with how far each lies from the question (0 to 2), best first; 1 has nothing to do with it."""
+    return _ranked(((fact, 1 - distance) for fact, distance in facts), now)
 
 
 def rarity(found: int, of: int) -> float:

@@ -2,8 +2,8 @@
 
 Called with a range of entries, on every path that packs some away. One request to the agent's own model, a bounded part
 of the conversation, a bounded answer; what persons and the agent have said, not what tools have answered, lest a page
-that was read becomes a memory. Each entry is asked about once: how far a session was asked is stored with the facts.
-What fails here is logged and keeps nothing from happening.
+that was read becomes a memory, nor what a webhook has brought about. Each entry is asked about once: how far a session
+was asked is stored with the facts. What fails here is logged and keeps nothing from happening.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tidegate.agent.loop import Agent
 from tidegate.agent.model import Answer, Delta, Prompt
 from tidegate.domain.entry import Assistant, Body, Entry, Summary, User
 from tidegate.domain.fact import FactOrigin
-from tidegate.domain.run import Usage
+from tidegate.domain.run import Origin, Usage
 from tidegate.domain.session import Kind, Session
 from tidegate.errors import ModelFailed
 from tidegate.ids import SessionId
@@ -94,12 +94,17 @@ class Flush:
         size, after = 0, first_seq - 1
         while after < last_seq and (page := await self._store.entries(session, after, PAGE)):
             after = page[-1].seq
-            for text in _said(page, last_seq):
+            for text in _said([entry for entry in page if self._is_inside(entry.body)], last_seq):
                 said.append(text)
                 size += len(text.encode())
                 while size > max_bytes and said:
                     size -= len(said.popleft().encode())
         return "\n".join(said)
+
+    def _is_inside(self, body: Body) -> bool:
+        """Whether something was said in a run that no webhook has started."""
+        run = self._store.run(body.run) if body.run else None
+        return run is None or run.origin is not Origin.HOOK
 
 
 def _said(page: Sequence[Entry], last_seq: int) -> list[str]:
