@@ -69,7 +69,7 @@ def test_among_equals_worth_decides() -> None:
 def test_two_rankings_are_one() -> None:
     """What both find comes first; what one alone finds is not lost; each fact comes once."""
     both, one, other = fact(1, "a"), fact(2, "b"), fact(3, "c")
-    assert [both, other, one] == fused([[one, both], [other, both]])
+    assert [both, one, other] == fused([[one, both], [other, both]])
     assert [] == fused([[], []])
 
 

@@ -50,7 +50,7 @@ def by_words(facts: Sequence[Fact], rarity: Mapping[str, float], now: int) -> li
 
 
 def by_meaning(facts: Iterable[tuple[Fact, float]], now: int) -> list[Fact]:
-    """Return facts, given with how far each lies from the question (0 to 2), best first; 1 has nothing to do with it."""
+    """Return facts, given with how far each lies from the question (0 to 2), best first; from 1 on none."""
     return _ranked(((fact, 1 - distance) for fact, distance in facts), now)
 
 
@@ -60,14 +60,14 @@ def rarity(found: int, of: int) -> float:
 
 
 def fused(rankings: Sequence[Sequence[Fact]]) -> list[Fact]:
-    """Return the facts of several rankings, each once, best first."""
+    """Return the facts of several rankings, each once, best first; among equals the first ranking has its way."""
     scores: defaultdict[int, float] = defaultdict(float)
     facts: dict[int, Fact] = {}
     for ranking in rankings:
         for rank, fact in enumerate(ranking, 1):
             facts[fact.number] = fact
             scores[fact.number] += 1 / (RANK_OFFSET + rank)
-    return [facts[number] for number in sorted(facts, key=lambda number: (-scores[number], -number))]
+    return [facts[number] for number in sorted(facts, key=lambda number: -scores[number])]
 
 
 def _ranked(scored: Iterable[tuple[Fact, float]], now: int) -> list[Fact]:
