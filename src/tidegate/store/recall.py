@@ -7,6 +7,7 @@ read and ranked. A word that `NEWEST` facts or fewer have is thereby found exact
 newest facts and the most valuable.
 """
 
+import heapq
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from tidegate.domain.fact import Fact, FactOrigin
 from tidegate.store import rows
 from tidegate.store.tx import Reads
 
-NEWEST = 500  # places that are read of the list of each word
+NEWEST = 400  # places that are read of the list of each word
 CANDIDATES = 120  # of them, the facts that are read and ranked
 VALUABLE = 40
 TOGETHER = 4  # words that are looked for in one fact, the rarest
@@ -58,10 +59,11 @@ def search(reads: Reads, question: Question) -> list[Fact]:
             found[number] += rarity[term]
     for number in _with(reads, sorted(rarity, key=lambda term: -rarity[term])[:TOGETHER], place):
         found[number] += sum(rarity.values())
-    chosen = sorted(found, key=lambda number: (-found[number], -number))[:CANDIDATES]
-    valuable = [fact.number for fact in worthiest(reads, question.agent, question.now, VALUABLE)]
-    candidates = _read(reads, question, [*chosen, *valuable])
-    rankings = [relevance.by_words(candidates, rarity, question.now)]
+    chosen = heapq.nlargest(CANDIDATES, found, key=lambda number: (found[number], number))
+    candidates = {fact.number: fact for fact in _read(reads, question, chosen)}
+    for fact in worthiest(reads, question.agent, question.now, VALUABLE):
+        candidates.setdefault(fact.number, fact)
+    rankings = [relevance.by_words(list(candidates.values()), rarity, question.now)]
     if question.vector:
         rankings.append(_near(reads, question, place))
     return relevance.fused(rankings)[: question.limit]
@@ -123,6 +125,6 @@ def _near(reads: Reads, question: Question, place: range) -> list[Fact]:
 
 
 def _read(reads: Reads, question: Question, wanted: Sequence[int]) -> list[Fact]:
-    found = reads.all("facts_numbered", numbers=json.dumps(list(dict.fromkeys(wanted))), now=question.now)
+    found = reads.all("facts_numbered", numbers=json.dumps(list(wanted)), now=question.now)
     facts = [rows.fact(row) for row in found]
     return [fact for fact in facts if question.with_outside or fact.origin is not FactOrigin.OUTSIDE]
