@@ -31,6 +31,7 @@ from tidegate.config.tree import (
     Gateway,
     Hook,
     Lifecycle,
+    Limits,
     Memory,
     Model,
     Provider,
@@ -60,6 +61,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "egress": Egress,
         "approvals": Approvals,
         "subagents": Subagents,
+        "limits": Limits,
         "backup": Backup,
         "memory": Memory,
     }

@@ -245,6 +245,15 @@ class Subagents(Section, frozen=True, kw_only=True):
     descendants: Annotated[int, Meta(ge=1, le=10_000)] = 25
 
 
+class Limits(Section, frozen=True, kw_only=True):
+    """What the gateway may take in all; None is what the machine suggests."""
+
+    #: bytes of the store that are in use
+    disk_bytes: Annotated[int, Meta(ge=1 << 20)] | None = None
+    #: bytes of anonymous memory
+    memory_bytes: Annotated[int, Meta(ge=1 << 20)] | None = None
+
+
 class Hook(Section, frozen=True, kw_only=True):
     """What a call of one webhook from outside starts."""
 
@@ -308,6 +317,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     egress: Egress = Egress()
     approvals: Approvals = Approvals()
     subagents: Subagents = Subagents()
+    limits: Limits = Limits()
     jobs: Sequence[Job] = ()
     hooks: Mapping[str, Hook] = MappingProxyType({})
     webhooks: Mapping[str, Webhook] = MappingProxyType({})

@@ -29,6 +29,7 @@ class Effects:
     """What one committed transaction changed."""
 
     __slots__ = (
+        "claimed",
         "closed",
         "entries",
         "firings",
@@ -46,6 +47,8 @@ class Effects:
         self.heads: dict[str, Session | None] = {}
         self.gone: list[SessionId] = []
         self.entries: list[Entry] = []
+        #: runs that were claimed as they were admitted; whoever asked for that carries them out
+        self.claimed: list[Run] = []
         self.closed: list[Run] = []
         #: runs that now wait for a person
         self.waiting: list[Run] = []
