@@ -106,6 +106,9 @@ DELETE FROM firings WHERE number IN (
     LIMIT :limit
 ) RETURNING *;
 
+-- name: facts_of_nobody
+SELECT * FROM facts f WHERE f.source IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = f.source);
+
 -- name: facts_without_source
 UPDATE facts SET source = NULL
 WHERE source IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = facts.source);
