@@ -168,7 +168,7 @@ def _memory(config: Config, store: SqliteStore, clock: Clock, registry: Registry
         store.load_vectors()
     memory = Memory(store, clock, prompt_tokens=wanted.prompt_tokens, meaning=meaning)
     most = wanted.max_facts * len(config.agents)
-    registry.add("facts", lambda: sum(map(memory.held, config.agents)), most)
+    registry.add("facts", lambda: sum(map(store.facts.held, config.agents)), most)
     return memory
 
 

@@ -31,7 +31,7 @@ TOOL = "remember"
 PAGE = 200
 MAX_PART_BYTES = 200_000  # of a conversation, the newest
 MAX_SAID_CHARS = 4_000  # of one message
-DEADLINE_S = 120.0
+DEADLINE_S = 30.0
 
 _log = log.get("flush")
 

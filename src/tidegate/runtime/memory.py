@@ -90,15 +90,11 @@ class Memory:
         """Tell a model what its agent remembers that is of use for a message, or is important."""
         max_bytes = min(max_bytes, self._prompt_tokens * BYTES_PER_TOKEN)
         head = self._store.session_by_id(session)
-        if head is None or not max_bytes or not self.held(head.agent):
+        if head is None or not max_bytes or not self._store.facts.held(head.agent):
             return ""
         found = await self._search(head.agent, question, TOLD, with_outside=False)
         valuable = await self._store.facts.worthiest(head.agent, self._clock.now(), TOLD)
         return reminder.tell([*found, *valuable], max_bytes)
-
-    def held(self, agent: str) -> int:
-        """Return how many facts an agent has."""
-        return self._store.tallies().facts.get(agent, (0, 0))[0]
 
     def origin(self, session: SessionId) -> FactOrigin:
         """Return who speaks where an agent of a session wants something remembered."""

@@ -5,9 +5,8 @@ takes the place of the old one. An agent that has as many as it may loses the le
 comes from outside never changes what was not.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -18,9 +17,7 @@ from tidegate.errors import FactNotFound, FactRefused
 from tidegate.ids import FactId, SessionId, ulid
 from tidegate.store import recall, rows
 from tidegate.store.recall import Question
-from tidegate.store.tx import Reads, Tx
-
-T = TypeVar("T")
+from tidegate.store.tx import Read, Reads, Tx, Write
 
 SLICE = 200  # facts that one transaction of the background takes away or lets go of
 VECTORS = 64
@@ -220,27 +217,19 @@ def _values(tx: Tx, note: Note) -> dict[str, rows.Value]:
     }
 
 
-class Write(Protocol):
-    """How a store carries out a transaction."""
-
-    def __call__(self, operation: Callable[[Tx], T], /) -> Awaitable[T]:
-        """Carry it out durably."""
-
-
-class Read(Protocol):
-    """How a store reads."""
-
-    def __call__(self, operation: Callable[[Reads], T], /) -> Awaitable[T]:
-        """Read over one state of the database."""
-
-
 class Facts:
     """The facts of a store, for those who stand outside of a transaction."""
 
-    def __init__(self, write: Write, read: Read) -> None:
+    def __init__(self, write: Write, read: Read, inline: Reads) -> None:
         self.rules = FactRules()
         self._write = write
         self._read = read
+        self._inline = inline
+
+    def held(self, agent: str) -> int:
+        """Return how many facts an agent has."""
+        row = self._inline.one("facts_held", agent=agent)
+        return int(row[0]) if row else 0
 
     async def remember(self, agent: str, note: Note) -> Remembered:
         """Keep a note, durably, in the place of what it repeats or replaces.

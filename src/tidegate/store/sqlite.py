@@ -86,7 +86,7 @@ class SqliteStore:
         self._inline = SqliteReads(open_reader(path))
         self._readers = ReaderSlots(path, READERS)
         self.outbox = Outbox(writer.write, self._read)
-        self.facts = Facts(writer.write, self._read)
+        self.facts = Facts(writer.write, self._read, self._inline)
         self._limiter = anyio.CapacityLimiter(READERS)
         self._heads: LruCache[str, Session] = LruCache(CACHE_BYTES, _head_size)
         registry.add("session_heads", lambda: self._heads.bytes, CACHE_BYTES)
