@@ -180,6 +180,19 @@ async def test_what_comes_from_outside_changes_nothing(house: House) -> None:
     assert fresh.id == (await house.store.facts.forget(fresh.id)).id
 
 
+async def test_outside_makes_room_first(house: House) -> None:
+    """However much comes from outside and however important it says it is, no more than one place is lost to it."""
+    house.store.facts.rules = FactRules(most=4)
+    for number in range(4):
+        await keep(house, f"mine {number}", importance=1)
+    for number in range(9):
+        note_ = Note(text=f"outside {number}", importance=10, origin=FactOrigin.OUTSIDE)
+        await house.store.facts.remember("main", note_)
+    assert ["outside 8", "mine 3", "mine 2", "mine 1"] == await listed(house)
+    await keep(house, "mine again", importance=1)
+    assert ["mine again", "mine 3", "mine 2", "mine 1"] == await listed(house)
+
+
 async def test_a_flush_is_taken_once(house: House) -> None:
     """What was found up to an entry is kept once, with what it cost; a session that has gone is passed over."""
     session = (await house.store.admit(offer(key="talk"))).session

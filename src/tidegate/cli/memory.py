@@ -9,7 +9,7 @@ from urllib.parse import quote
 import click
 
 from tidegate.cli.answer import Fact
-from tidegate.cli.client import Client
+from tidegate.cli.client import Answered, Client
 from tidegate.cli.completion import agent_names
 from tidegate.cli.due import local
 from tidegate.cli.options import json_option, state_option
@@ -56,11 +56,23 @@ def list_(limit: int | None, agent: str | None, state: Path | None, *, as_json: 
 @state_option
 @json_option
 def forget(facts: Sequence[str], state: Path | None, *, as_json: bool) -> None:
-    """Take facts out of an agent's memory."""
+    """Take facts out of an agent's memory; one that is not there does not keep the others."""
     client = Client(state)
-    for name in facts:
-        gone = cast("Fact", client.delete(f"/api/memory/{quote(name, safe='')}"))
-        click.echo(json.dumps(gone) if as_json else f"forgotten: {folded(gone['text'])}")
+    gone: list[Fact] = []
+    refusals: list[Answered] = []
+    for name in dict.fromkeys(facts):
+        try:
+            gone.append(cast("Fact", client.delete(f"/api/memory/{quote(name, safe='')}")))
+        except Answered as error:
+            refusals.append(error)
+            continue
+        if not as_json:
+            click.echo(f"forgotten: {folded(gone[-1]['text'])}")
+    if as_json:
+        click.echo(json.dumps({"facts": gone}))
+    if refusals:
+        first = refusals[0]
+        raise Answered(first.code, first.status, "; ".join(error.message for error in refusals), first.hint)
 
 
 def _show(found: Iterator[Fact], *, as_json: bool) -> None:

@@ -25,6 +25,7 @@ MAX_CATEGORY_CHARS = 40
 MAX_IMPORTANCE = 10
 USUAL_IMPORTANCE = 5
 HALF_LIFE_MS = 30 * DAY_MS
+OUTSIDE_HALF_LIVES = 16
 
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
 Name = Annotated[str, Meta(max_length=MAX_NAME_CHARS)]
@@ -122,9 +123,13 @@ class Kept(StrEnum):
     REPLACED = "replaced"
 
 
-def worth(importance: int, used_at: int) -> float:
-    """Return the order of a fact among others: the lowest is the least valuable, at any time."""
-    return math.log2(importance) + used_at / HALF_LIFE_MS
+def worth(importance: int, used_at: int, origin: FactOrigin = FactOrigin.AGENT) -> float:
+    """Return the order of a fact among others: the lowest is the least valuable, at any time.
+
+    What comes from outside makes room before anything that was used within `OUTSIDE_HALF_LIVES`.
+    """
+    handicap = OUTSIDE_HALF_LIVES if origin is FactOrigin.OUTSIDE else 0
+    return math.log2(importance) + used_at / HALF_LIFE_MS - handicap
 
 
 def sizes(note: Note) -> int:

@@ -62,7 +62,7 @@ class MemoryPage:
         limit = query.limit_of(asked)
         if asked.get("q", "").strip():
             agent = query.agent_name(self._agents, asked.get("agent") or None)
-            found = await self._memory.recall(agent, asked["q"], min(limit, MOST_FOUND))
+            found = await self._memory.search(agent, asked["q"], min(limit, MOST_FOUND))
             return Json({"facts": [self._shown(fact) for fact in found], "next": None})
         before = query.integer(asked, "cursor", MANY)
         found = await self._store.facts.page(asked.get("agent") or None, self._clock.now(), before, limit)

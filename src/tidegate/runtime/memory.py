@@ -15,7 +15,7 @@ from tidegate.clock import HOUR_MS, Clock
 from tidegate.domain import relevance
 from tidegate.domain.fact import Fact, FactOrigin, Note
 from tidegate.domain.session import Kind
-from tidegate.errors import BadRequest, BadText, ModelBusy, ModelFailed, TidegateError
+from tidegate.errors import BadRequest, BadText, ModelBusy, ModelFailed, TidegateError, Unavailable
 from tidegate.ids import FactId, SessionId
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.meaning import Meaning
@@ -64,13 +64,20 @@ class Memory:
         self.ring()
         return kept
 
+    async def search(self, agent: str, text: str, limit: int) -> Sequence[Fact]:
+        """Return what an agent remembers that answers a question, best first."""
+        return await self._search(agent, text, limit, with_outside=True)
+
     async def recall(self, agent: str, text: str, limit: int) -> Sequence[Fact]:
-        """Return what an agent remembers that answers a question, best first, and note that it was of use."""
-        found = await self._search(agent, text, limit, with_outside=True)
+        """Search, and note that what was found was of use; on a full disk the note is left out."""
+        found = await self.search(agent, text, limit)
         before = self._clock.now() - USED_AGAIN_MS
         idle = [fact.id for fact in found if fact.used_at < before]
-        if idle:
-            await self._store.facts.use(idle)
+        try:
+            if idle:
+                await self._store.facts.use(idle)
+        except Unavailable as error:
+            _log.warning("use_not_noted", error=error.message)
         return found
 
     async def forget(self, fact: FactId, *, agent: str | None = None, is_outside: bool = False) -> Fact:
@@ -150,13 +157,29 @@ class Memory:
 
 
 async def _vectors(meaning: Meaning, page: Sequence[Fact]) -> list[tuple[Fact, bytes]]:
-    """Return what some facts mean; where the model takes them not together, those that it takes one by one."""
+    """Return what some facts mean; where the model takes them not together, those that it takes one by one.
+
+    Raises:
+        ModelFailed: It takes none of several.
+    """
     try:
         return list(zip(page, await meaning.of([fact.text for fact in page]), strict=True))
     except ModelBusy:
         raise
     except ModelFailed as error:
+        _log.warning("meaning_refused", facts=len(page), error=error.message)
         if len(page) == 1:
-            _log.warning("meaning_refused", fact=page[0].id, error=error.message)
             return []
-        return [pair for fact in page for pair in await _vectors(meaning, [fact])]
+        found = [(fact, vector) for fact in page if (vector := await _alone(meaning, fact)) is not None]
+        if not found:
+            raise
+        return found
+
+
+async def _alone(meaning: Meaning, fact: Fact) -> bytes | None:
+    try:
+        return (await meaning.of([fact.text]))[0]
+    except ModelBusy:
+        raise
+    except ModelFailed:
+        return None

@@ -156,13 +156,14 @@ def _repeat(tx: Tx, same: Fact, note: Note) -> Remembered:
 def _used(tx: Tx, fact: Fact, note: Note | None = None, origin: FactOrigin | None = None) -> Fact:
     importance = max(fact.importance, note.importance) if note else fact.importance
     expires_at = note.expires_at if note else fact.expires_at
+    origin = origin or fact.origin
     tx.run(
         "fact_used",
         number=fact.number,
         importance=importance,
-        origin=origin or fact.origin,
+        origin=origin,
         expires_at=expires_at,
-        worth=worth(importance, tx.now),
+        worth=worth(importance, tx.now, origin),
         now=tx.now,
     )
     return _read(tx, fact.id)
@@ -213,7 +214,7 @@ def _values(tx: Tx, note: Note) -> dict[str, rows.Value]:
         "digest": note.digest,
         "place": note.place,
         "bytes": sizes(note),
-        "worth": worth(note.importance, tx.now),
+        "worth": worth(note.importance, tx.now, note.origin),
     }
 
 
