@@ -83,7 +83,7 @@ SCRUBS: tuple[tuple[str, str, Scrub], ...] = (
     ("segments", "every segment matches its digest", sound_segments),
     ("blobs", "every blob matches its name", sound_blobs),
     ("snapshots", "every snapshot matches its name", sound_snapshots),
-    ("facts", "every fact is found by its words", found_facts),
+    ("words", "every fact is found by its words", found_facts),
     ("refs", "every reference leads to a row", kept_references),
     ("pages", "every page of the file is sound", sound_pages),
 )
