@@ -168,7 +168,9 @@ def _memory(config: Config, store: SqliteStore, clock: Clock, registry: Registry
         store.load_vectors()
     memory = Memory(store, clock, prompt_tokens=wanted.prompt_tokens, meaning=meaning)
     most = wanted.max_facts * len(config.agents)
-    registry.add("facts", lambda: sum(map(store.facts.held, config.agents)), most)
+    registry.add(
+        "facts", lambda: sum(map(store.facts.held, config.agents)), most, when_full="the least valuable goes"
+    )
     return memory
 
 
@@ -179,7 +181,7 @@ def _lanes(runs: Runs, registry: Registry) -> Mapping[LaneName, Lane]:
         LaneName.SUBAGENT: Lane(runs.subagent_slots),
     }
     for name, lane in lanes.items():
-        registry.add(f"running_{name}", partial(getattr, lane, "taken"), lane.slots)
+        registry.add(f"running_{name}", partial(getattr, lane, "taken"), lane.slots, when_full="runs wait")
     return lanes
 
 
