@@ -151,7 +151,7 @@ LOST = {
         ),
         "facts",
     ),
-    "other words": ("UPDATE facts SET text = 'milk' WHERE text = 'tea 1'", "facts"),
+    "other words": ("UPDATE facts SET text = 'milk' WHERE text = 'tea 1'", "words"),
     "words without a fact": ("DELETE FROM facts WHERE text = 'tea 1'", "facts"),
     "fact count": ("UPDATE tallies SET count = 9 WHERE family = 'fact'", "tallies"),
     "no turn": ("UPDATE runs SET state = 'waiting', outcome = NULL WHERE number = 2", "I5"),
