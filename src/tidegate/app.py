@@ -85,6 +85,7 @@ async def serve(
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
                 tasks.create_task(built.inside.memory.serve()),
+                tasks.create_task(built.inside.dispatcher.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(built.growth.serve()),
                 tasks.create_task(_watch_lag(built.metrics, built.growth)),
@@ -124,6 +125,8 @@ async def gateway(
         growth = Growth(store, registry, clock, instance.boots)
         status.growth = growth
         metrics = Metrics(store, sweeper, status, registry, inside.guard)
+        metrics.hook_calls = inside.dispatcher.counts
+        metrics.spans = inside.spans
         store.listen(metrics.on_commit)
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
         sweeper.on_sweep = metrics.sweep_seconds.observe

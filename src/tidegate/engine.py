@@ -4,7 +4,7 @@ The gateway serves it, the soak drives it; both run the same code. It holds the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,15 @@ from tidegate.clock import Clock
 from tidegate.config import Config, Runs
 from tidegate.config.source import source
 from tidegate.domain import policy
+from tidegate.domain.event import Audience, EventName
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.errors import ConfigError
+from tidegate.runtime import plugins
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.cron import Cron
+from tidegate.runtime.dispatcher import Dispatcher
 from tidegate.runtime.flush import Flush
 from tidegate.runtime.guard import Guard
 from tidegate.runtime.hooks import Hook, Hooks
@@ -36,6 +40,7 @@ from tidegate.runtime.library import Library
 from tidegate.runtime.meaning import Meaning
 from tidegate.runtime.memory import Memory
 from tidegate.runtime.outbox import Postman, Target
+from tidegate.runtime.plugins import Plugin
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.skills import Skills
 from tidegate.runtime.subagents import Rights, Subagents
@@ -44,6 +49,7 @@ from tidegate.runtime.tools.jobs import schedule_tool
 from tidegate.runtime.tools.memory import memory_tools
 from tidegate.runtime.tools.spawn import spawn_tool
 from tidegate.runtime.tools.status import status_tool
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store import lock
 from tidegate.store.facts import FactRules
 from tidegate.store.lock import FolderLock
@@ -52,7 +58,7 @@ from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine that is open; `serve` of runner, sweeper, cron, skills, postman and memory make it go."""
+    """The parts of an engine that is open; it goes while `serve` of those runs that have one."""
 
     folder: Path
     clock: Clock
@@ -73,6 +79,9 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     postman: Postman
     memory: Memory
     flush: Flush
+    dispatcher: Dispatcher
+    #: of telemetry, by what became of them
+    spans: Mapping[SpanOutcome, int]
     broken: "asyncio.Future[None]"
 
 
@@ -88,10 +97,15 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         folder.prepare(state)
         held = lock.hold(state)
         stack.callback(held.release)
+        loaded = plugins.load(config.plugins.hooks)
         registry = Registry()
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
+        audience = _audience(config, loaded)
+        store.tell(audience)
+        dispatcher = Dispatcher(store, loaded, audience, clock, deadline_ms=config.plugins.deadline_ms)
+        registry.add("hook_events", lambda: dispatcher.waiting, dispatcher.limit)
         skills = Skills(reaches(config, folder.workspace(state)), registry)
         await skills.load()
         library = Library(store, skills, registry)
@@ -129,7 +143,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         await store.reconcile_jobs(jobs.of_config(config))
         cron = Cron(store, intake, clock)
-        for part in (runner, sweeper, cron, bus, postman):
+        for part in (runner, sweeper, cron, bus, postman, dispatcher):
             store.listen(part.on_commit)
         yield Engine(
             folder=state,
@@ -151,6 +165,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             postman=postman,
             memory=memory,
             flush=Flush(store, memory, agents, is_on=config.memory.flush),
+            dispatcher=dispatcher,
+            spans=await stack.enter_async_context(_telemetry(config, runner, registry)),
             broken=broken,
         )
 
@@ -199,6 +215,40 @@ def _hooks(config: Config) -> Mapping[str, Hook]:
         )
         for name, hook in config.hooks.items()
     }
+
+
+@asynccontextmanager
+async def _telemetry(
+    config: Config, runner: Runner, registry: Registry
+) -> AsyncIterator[Mapping[SpanOutcome, int]]:
+    """Let telemetry look on, if it is wanted, and return what becomes of its spans."""
+    if not config.telemetry.otlp_endpoint:
+        yield {}
+        return
+    try:
+        from tidegate.runtime.collector import MAX_WAITING, Collector  # noqa: PLC0415 - 12 MB that few need
+        from tidegate.runtime.telemetry import Telemetry, asked  # noqa: PLC0415 - the same
+    except ImportError as error:
+        hint = 'pip install "tidegate[otel]"'
+        raise ConfigError(f"[telemetry] needs what is not installed: {error.name}", hint=hint) from error
+    collector = Collector(config.telemetry.otlp_endpoint)
+    registry.add("telemetry_spans", lambda: collector.waiting, MAX_WAITING)
+    runner.watch = Telemetry(collector.tracer, asked(config)).run
+    try:
+        yield collector.counts
+    finally:
+        await collector.close()
+
+
+def _audience(config: Config, loaded: Sequence[Plugin]) -> Audience:
+    told = {
+        event: [name for name, webhook in config.webhooks.items() if event in webhook.events]
+        for event in EventName
+    }
+    return Audience(
+        webhooks={event: names for event, names in told.items() if names},
+        plugins=frozenset(event for plugin in loaded for event in plugin.functions),
+    )
 
 
 def _targets(config: Config) -> Mapping[str, Target]:

@@ -10,13 +10,12 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from tidegate.config import hooks
+from tidegate.config import hooks, memory, plugins
 from tidegate.config import job as jobs
 from tidegate.config.job import Job
 from tidegate.config.place import Keys, item
-from tidegate.config.preset import PRESETS, Dialect
+from tidegate.config.preset import PRESETS
 from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
-from tidegate.config.source import source as source_of
 from tidegate.config.source import sources
 from tidegate.config.tree import (
     LIFECYCLE_KEYS,
@@ -34,11 +33,13 @@ from tidegate.config.tree import (
     Limits,
     Memory,
     Model,
+    Plugins,
     Provider,
     Runs,
     Store,
     Subagents,
     Sweep,
+    Telemetry,
     Webhook,
 )
 from tidegate.egress.address import rule
@@ -61,6 +62,8 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "egress": Egress,
         "approvals": Approvals,
         "subagents": Subagents,
+        "plugins": Plugins,
+        "telemetry": Telemetry,
         "limits": Limits,
         "backup": Backup,
         "memory": Memory,
@@ -190,8 +193,10 @@ def check(config: Config) -> None:
     _check_egress(config.egress)
     _check_jobs(config)
     _check_night(config.backup)
-    _check_memory(config)
+    memory.check(config)
     hooks.check(config)
+    plugins.check(config)
+    _check_telemetry(config.telemetry)
 
 
 def _check_names(gateway: Gateway) -> None:
@@ -334,18 +339,10 @@ def _check_night(backup: Backup) -> None:
         )
 
 
-def _check_memory(config: Config) -> None:
-    if not config.memory.embeddings:
-        return
-    found, at = source_of(config, config.memory.embeddings), ("memory",)
-    if found.is_offline or found.dialect is not Dialect.OPENAI:
-        what = (
-            f"{config.memory.embeddings[:80]!r} has no endpoint for embeddings that speaks as OpenAI's does"
-        )
-        hint = 'write PROVIDER/MODEL, for example "ollama/nomic-embed-text" with a [providers.ollama] section'
-        raise WrongError(at, "embeddings", what, hint)
-    if not found.model:
-        raise WrongError(at, "embeddings", f"{found.name!r} names no model", "write PROVIDER/MODEL")
+def _check_telemetry(telemetry: Telemetry) -> None:
+    if telemetry.otlp_endpoint and not _URL.fullmatch(telemetry.otlp_endpoint):
+        hint = 'write for example "http://127.0.0.1:4318", without login, query or fragment'
+        raise WrongError(("telemetry",), "otlp_endpoint", "this is no address of a collector", hint)
 
 
 def _is_host(text: str) -> bool:

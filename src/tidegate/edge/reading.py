@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from tidegate.bounded import Gauge
+from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
+from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.nightly import Last
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store.port import StorageBytes, Tallies
 from tidegate.store.tx import Transition
 
@@ -46,6 +49,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     containers: Sequence[Gauge]
     refused: Mapping[str, int]
     firings: Mapping[FiringOutcome, int]
+    hook_calls: Mapping[tuple[EventName, CallOutcome], int]
+    spans: Mapping[SpanOutcome, int]
     #: by name: seconds
     histograms: Mapping[str, Histogram]
     run_seconds: Mapping[tuple[Lane, Outcome], Histogram]

@@ -39,6 +39,7 @@ from tidegate.runtime.bell import ring_or
 from tidegate.runtime.bus import Bus, Piece
 from tidegate.runtime.guard import Guard, Work, job_of
 from tidegate.runtime.lanes import Lane
+from tidegate.runtime.watch import Watch, unwatched
 from tidegate.store.port import Claimed, Ending, Store
 from tidegate.store.tx import Effects
 
@@ -65,6 +66,8 @@ class Runner:
         #: how long it waits to be told of work before it looks by itself
         self.poll_s = POLL_S
         self.lanes = lanes
+        #: who looks on while a run is carried out
+        self.watch: Watch = unwatched
         self._store = store
         self._bus = bus
         self._agents = agents
@@ -250,7 +253,8 @@ class Runner:
         history = _without_lost_calls(await self._history(run.session, agent.max_prompt_bytes), run)
         caller = Caller(session=run.session, run=run.id, agent=agent.name, fence=run.fence)
         journal = RunJournal(self._store, self._bus, run.lease, caller, partial(self._has_to_wait, claimed))
-        return await loop.run(agent, journal, history, run.steps, run.spent)
+        with self.watch(claimed, agent) as watched:
+            return await loop.run(watched, journal, history, run.steps, run.spent)
 
     async def _history(self, session: SessionId, max_bytes: int) -> Sequence[Body]:
         """Read the end of the transcript; what models and users said is read whole, what tools answered is not."""
