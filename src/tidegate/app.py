@@ -29,6 +29,7 @@ from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
 from tidegate.edge.live import Live
+from tidegate.edge.memory import MemoryPage
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
 from tidegate.edge.outbox import OutboxPage
@@ -91,6 +92,7 @@ async def serve(
                 tasks.create_task(built.inside.cron.serve()),
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
+                tasks.create_task(built.inside.memory.serve()),
                 tasks.create_task(built.inside.dispatcher.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(built.growth.serve()),
@@ -155,6 +157,7 @@ async def gateway(
             Jobs(store, inside.intake, inside.jobs),
             HookDoor(inside.hooks, clock, registry),
             OutboxPage(store),
+            MemoryPage(store, inside.memory, inside.agents, clock),
             Blobs(store),
             Sweep(sweeper),
             SkillList(inside.skills, inside.agents),

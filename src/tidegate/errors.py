@@ -8,10 +8,10 @@
     │   ├── NotAuthorized    401  ├── SignatureWrong
     │   ├── Forbidden        403
     │   ├── NotFound         404  ├── SessionNotFound, RunNotFound, BlobNotFound, AgentNotFound,
-    │   │                     │   ApprovalNotFound, HookNotFound, JobNotFound
+    │   │                     │   ApprovalNotFound, HookNotFound, JobNotFound, FactNotFound
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
     │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost,
-    │   │                         │   JobExists, JobInConfig, JobRunning, TraceRunning
+    │   │                         │   JobExists, JobInConfig, JobRunning, TraceRunning, FactRefused
     │   ├── SpawnRefused, TooLarge (413)
     │   └── WrongHost        421
     ├── Unavailable          repeat later
@@ -137,6 +137,12 @@ class JobNotFound(NotFound):
     code = "job_not_found"
 
 
+class FactNotFound(NotFound):
+    """There is no fact with this id."""
+
+    code = "fact_not_found"
+
+
 class HookNotFound(NotFound):
     """There is no hook with this name."""
 
@@ -226,6 +232,12 @@ class TraceRunning(Conflict):
     """Allocations are being traced already."""
 
     code = "trace_running"
+
+
+class FactRefused(Conflict):
+    """What comes from outside does not change what is remembered."""
+
+    code = "fact_refused"
 
 
 class SpawnRefused(Refused):

@@ -13,13 +13,14 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from tidegate.agent import reminder
 from tidegate.agent.model import Answer, Delta, Model, ToolCall
-from tidegate.agent.prompt import build, catalog_bytes, open_calls, with_catalog
+from tidegate.agent.prompt import build, catalog_bytes, open_calls, with_section
 from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.tools import Caller, Later, ToolBox, failed, interrupted
 from tidegate.domain.approval import MAX_ARGUMENT_BYTES, Question, Verdict
 from tidegate.domain.budget import Budget
-from tidegate.domain.entry import Assistant, Body, Call, Notice, Result
+from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, User
 from tidegate.domain.run import Step, Usage
 from tidegate.errors import ModelFailed, Refused
 from tidegate.ids import SessionId
@@ -43,6 +44,11 @@ async def no_skills(_session: SessionId, _max_bytes: int) -> str:
     return ""
 
 
+async def no_memory(_session: SessionId, _question: str, _max_bytes: int) -> str:
+    """Tell of no memory."""
+    return ""
+
+
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """Who answers: a model, its instructions, its tools and what one run of it may spend."""
 
@@ -55,6 +61,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     max_prompt_bytes: int
     #: tells which skills a session has, in about so many bytes; nothing where it has none
     catalog: Callable[[SessionId, int], Awaitable[str]] = no_skills
+    #: tells what it remembers that is of use for a message, within so many bytes; nothing where there is nothing
+    memory: Callable[[SessionId, str, int], Awaitable[str]] = no_memory
 
 
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +106,7 @@ async def run(
         ModelFailed: The provider failed.
     """
     agent = await _equipped(agent, journal.caller.session)
+    agent = await _reminded(agent, journal.caller.session, history)
     bodies = list(history)
     calls, are_new = open_calls(bodies), False
     while True:
@@ -128,10 +137,21 @@ async def _equipped(agent: Agent, session: SessionId) -> Agent:
     catalog = await agent.catalog(session, catalog_bytes(agent.max_prompt_bytes))
     if not catalog:
         return msgspec.structs.replace(agent, tools=agent.tools.without(SKILL_TOOL))
+    return _told(agent, catalog)
+
+
+async def _reminded(agent: Agent, session: SessionId, history: Sequence[Body]) -> Agent:
+    """Return the agent with what it remembers that is of use for the latest message."""
+    question = next((body.text for body in reversed(history) if isinstance(body, User)), "")
+    memory = await agent.memory(session, question, reminder.room(agent.max_prompt_bytes))
+    return _told(agent, memory) if memory else agent
+
+
+def _told(agent: Agent, section: str) -> Agent:
     return msgspec.structs.replace(
         agent,
-        instructions=with_catalog(agent.instructions, catalog),
-        max_prompt_bytes=agent.max_prompt_bytes - len(catalog.encode()),
+        instructions=with_section(agent.instructions, section),
+        max_prompt_bytes=agent.max_prompt_bytes - len(section.encode()),
     )
 
 

@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "jobs": Place("tidegate.cli.jobs", "jobs", "Make agents work by the clock."),
         "sessions": Place("tidegate.cli.sessions", "sessions", "List, show, keep and delete sessions."),
         "skills": Place("tidegate.cli.skills", "skills", "List, show and check skills."),
+        "memory": Place("tidegate.cli.memory", "memory", "Search, list and correct what agents remember."),
         "sweep": Place("tidegate.cli.sweep", "sweep", "Carry out now what is due."),
         "config": Place("tidegate.cli.config", "config", "Show, check or write the configuration."),
         "doctor": Place("tidegate.cli.doctor", "doctor", "Check that what is stored is sound."),

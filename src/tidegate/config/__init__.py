@@ -25,6 +25,7 @@ from tidegate.config.tree import (
     Hook,
     Lifecycle,
     Limits,
+    Memory,
     Model,
     Plugins,
     Provider,
@@ -50,6 +51,7 @@ __all__ = [
     "Job",
     "Lifecycle",
     "Limits",
+    "Memory",
     "Model",
     "Plugins",
     "Provider",
@@ -168,6 +170,7 @@ def effective(config: Config) -> dict[str, object]:
         "plugins": written(config.plugins),
         "telemetry": written(config.telemetry),
         "backup": written(config.backup),
+        "memory": written(config.memory),
     }
 
 

@@ -82,6 +82,8 @@ def counts(tallies: Tallies) -> dict[str, int]:
         "receipts": tallies.receipts,
         "snapshots": tallies.snapshots,
         "jobs": sum(tallies.jobs.values()),
+        "facts": sum(count for count, _ in tallies.facts.values()),
+        "fact_bytes": sum(size for _, size in tallies.facts.values()),
     }
     for name, state in product(PolicyName, State):
         count, size = tallies.sessions[name, state]

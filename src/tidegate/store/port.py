@@ -29,6 +29,7 @@ from tidegate.domain.storage import Group
 from tidegate.domain.survey import Survey
 from tidegate.errors import Unavailable
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
+from tidegate.store.facts import Facts
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
@@ -177,6 +178,8 @@ class Settled(StrEnum):
     DONE = "done"
     #: one session below it was deleted; ask again
     PROGRESS = "progress"
+    #: some of what hangs on it was dealt with, and more is left; ask again
+    SLICE = "slice"
     #: its date lies in the future after all
     POSTPONED = "postponed"
     #: something running or pinned holds it; it comes back in 30 s
@@ -219,6 +222,8 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     outbox: Mapping[DeliveryState, int]
     #: deliveries that there was no room for, ever
     outbox_refused: int
+    #: by agent: count and bytes
+    facts: Mapping[str, tuple[int, int]]
 
 
 class Evictable(NamedTuple):
@@ -260,6 +265,10 @@ class Store(Protocol):
     @property
     def weight(self) -> Weight:
         """What weighs most."""
+
+    @property
+    def facts(self) -> Facts:
+        """What agents remember."""
 
     def listen(self, listener: Listener) -> None:
         """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
@@ -501,7 +510,7 @@ class Store(Protocol):
         """Recompute dates and caps of the next slice of sessions of a policy; None after the last one."""
 
     async def tidy(self) -> int:
-        """Forget what has expired: receipts, daily usage older than 90 days, decided approvals, dead deliveries.
+        """Forget what has expired: receipts, daily usage older than 90 days, decided approvals, dead deliveries, facts.
 
         Deliveries older than 3 days are given up. Questions that nobody has answered in time are closed as expired.
         Say how many rows that were.

@@ -45,6 +45,7 @@ from tidegate.store import (
     snapshots,
     survey,
     transcript,
+    vectors,
     waits,
 )
 from tidegate.store.connection import (
@@ -55,6 +56,7 @@ from tidegate.store.connection import (
     open_writer,
     shrink,
 )
+from tidegate.store.facts import Facts
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.outbox import Outbox
 from tidegate.store.port import (
@@ -102,6 +104,7 @@ class SqliteStore:
         self._inline = SqliteReads(open_reader(path))
         self._readers = ReaderSlots(path, READERS)
         self.outbox = Outbox(writer.write, self._read)
+        self.facts = Facts(writer.write, self._read, self._inline)
         self.weight = Weight(self._read)
         self._limiter = anyio.CapacityLimiter(READERS)
         self._heads: LruCache[str, Session] = LruCache(CACHE_BYTES, _head_size)
@@ -156,6 +159,14 @@ class SqliteStore:
         self._inline.shrink()
         self._readers.shrink()
         await self.writer.maintain(shrink)
+
+    def load_vectors(self) -> None:
+        """Let reads compare vectors; called before anybody reads on a thread.
+
+        Raises:
+            ConfigError: What that takes is not installed.
+        """
+        self._readers.load(vectors.extension())
 
     def listen(self, listener: Listener) -> None:
         """Call *listener* with the effects of each commit."""
@@ -266,7 +277,7 @@ class SqliteStore:
 
     async def settle(self, moves: Sequence[Move]) -> list[Settled]:
         """Carry out moves; they share commits, and one that fails does not hold the others."""
-        operations = [partial(retention.settle, move=move) for move in moves]
+        operations = [partial(retention.settle, move=move, rules=self.facts.rules) for move in moves]
         return await self.writer.write_each(operations, is_background=True, is_relief=True)
 
     async def doom(self, sessions: Sequence[SessionId]) -> int:
@@ -292,7 +303,7 @@ class SqliteStore:
 
     async def tidy(self) -> int:
         """Forget what has expired."""
-        return await self._background(retention.tidy)
+        return await self._background(partial(retention.tidy, rules=self.facts.rules))
 
     async def compact_file(self) -> bool:
         """Give free pages back to the disk."""

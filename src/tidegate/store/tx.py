@@ -6,7 +6,8 @@ house only after the commit: durable first, visible second.
 """
 
 from collections import Counter
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol, TypeVar
 
 from tidegate.domain.entry import Entry
 from tidegate.domain.event import Audience, Event
@@ -16,6 +17,8 @@ from tidegate.domain.run import Lane, Run
 from tidegate.domain.session import PolicyName, Session
 from tidegate.ids import SessionId
 from tidegate.store.rows import Row, Value
+
+T = TypeVar("T")
 
 
 class Transition(NamedTuple):
@@ -80,6 +83,13 @@ class Reads(Protocol):
         """Return every row of a named query."""
 
 
+class Read(Protocol):
+    """How a store reads for somebody who stands outside."""
+
+    def __call__(self, operation: Callable[[Reads], T], /) -> Awaitable[T]:
+        """Read over one state of the database."""
+
+
 class Tx(Reads, Protocol):
     """A transaction under way."""
 
@@ -101,3 +111,10 @@ class Tx(Reads, Protocol):
 
     def run(self, query: str, **values: Value) -> int:
         """Carry out a named query and return how many rows it changed."""
+
+
+class Write(Protocol):
+    """How a store carries out a transaction for somebody who stands outside."""
+
+    def __call__(self, operation: Callable[[Tx], T], /) -> Awaitable[T]:
+        """Carry it out durably."""
