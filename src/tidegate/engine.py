@@ -24,6 +24,7 @@ from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
+from tidegate.runtime.compaction import Compactor
 from tidegate.runtime.cron import Cron
 from tidegate.runtime.hooks import Hook, Hooks
 from tidegate.runtime.intake import Bounds, Intake
@@ -108,6 +109,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
         runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock)
+        runner.compactor = Compactor(store, config.compaction)
         postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import msgspec
 
+from tidegate.agent.digest import digest
 from tidegate.agent.model import Answer, Delta, Prompt, ToolCall
 from tidegate.agent.tools import MAX_RESULT_BYTES, Caller, Reach, Tool, decoded, spec
 from tidegate.domain.entry import Body, Result, User, text_bytes
@@ -71,7 +72,7 @@ class OfflineModel:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
         """Yield the answer in a few deltas, then whole."""
-        reply = _reply(prompt.bodies)
+        reply = digest(prompt) if prompt.summary_bytes else _reply(prompt.bodies)
         text = reply if isinstance(reply, str) else ""
         calls = () if isinstance(reply, str) else (reply,) if isinstance(reply, ToolCall) else reply
         size = max(1, -(-len(text) // PIECES))

@@ -19,6 +19,7 @@ from tidegate.config.tree import (
     Agent,
     Approvals,
     Backup,
+    Compaction,
     Config,
     Egress,
     Gateway,
@@ -41,6 +42,7 @@ __all__ = [
     "Agent",
     "Approvals",
     "Backup",
+    "Compaction",
     "Config",
     "Egress",
     "Gateway",
@@ -162,6 +164,7 @@ def effective(config: Config) -> dict[str, object]:
         "hooks": {name: written(hook) for name, hook in config.hooks.items()},
         "webhooks": {name: written(webhook) for name, webhook in config.webhooks.items()},
         "backup": written(config.backup),
+        "compaction": written(config.compaction),
     }
 
 

@@ -25,6 +25,7 @@ from tidegate.config.tree import (
     Agent,
     Approvals,
     Backup,
+    Compaction,
     Config,
     Egress,
     Gateway,
@@ -61,6 +62,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "subagents": Subagents,
         "limits": Limits,
         "backup": Backup,
+        "compaction": Compaction,
     }
 )
 

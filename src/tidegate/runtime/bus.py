@@ -37,7 +37,7 @@ class Lagged(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """There will be no more events: the session was deleted, or the gateway stops."""
+    """There will be no more events: the session was deleted or has another key, or the gateway stops."""
 
     reason: str
 
@@ -112,6 +112,8 @@ class Bus:
             self.publish(run.session, run)
         for session in effects.gone:
             self.publish(session, Ended(reason="deleted"))
+        for session in effects.renamed:
+            self.publish(session, Ended(reason="renamed"))
 
     def close(self) -> None:
         """Tell every subscriber, those to come included, that the gateway stops."""

@@ -65,11 +65,12 @@ async def trim_all(store: Store) -> None:
     """Remove the rows that segments stand for; a session whose segments do not verify keeps its rows."""
     after = SessionId("")
     while found := await store.trims(after, 100):
-        await _side_by_side([partial(_trim, store, session) for session in found])
+        await _side_by_side([partial(trim, store, session) for session in found])
         after = found[-1]
 
 
-async def _trim(store: Store, session: SessionId) -> None:
+async def trim(store: Store, session: SessionId) -> None:
+    """Remove the rows of a session that segments stand for; they stay where the segments do not verify."""
     try:
         while await store.trim(session):
             pass

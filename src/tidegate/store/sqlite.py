@@ -26,6 +26,9 @@ from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store import (
     approvals,
     blobs,
+    compactions,
+    conversations,
+    excerpts,
     file,
     firings,
     growth,
@@ -49,10 +52,14 @@ from tidegate.store.port import (
     Admitted,
     Attempt,
     Claimed,
+    Context,
     Ending,
+    Excerpt,
     Listener,
     Move,
     Page,
+    Renewed,
+    Replacement,
     Settled,
     Shot,
     StorageBytes,
@@ -149,6 +156,12 @@ class SqliteStore:
         size = _size(step.bodies) if step else 0
         return await self.writer.write(partial(runs.finish, lease=lease, ending=ending), size=size)
 
+    async def compact(self, lease: Lease, replacement: Replacement) -> Entry:
+        """Let a summary take the place of older entries."""
+        size = text_bytes(replacement.summary) + sum(len(one.body) for one in replacement.segments)
+        operation = partial(compactions.compact, lease=lease, replacement=replacement)
+        return await self.writer.write(operation, size=size)
+
     async def cancel_run(self, run: RunId) -> Run:
         """Close an open run as cancelled."""
         return await self.writer.write(partial(runs.cancel_run, run_id=run))
@@ -215,6 +228,15 @@ class SqliteStore:
     async def restore(self, session: SessionId) -> Session:
         """Bring an archived session back."""
         return await self.writer.write(partial(sessions.restore, session_id=session))
+
+    async def renew(self, session: SessionId) -> Renewed:
+        """Let a conversation begin afresh."""
+        return await self.writer.write(partial(conversations.renew, session_id=session))
+
+    async def fork(self, key: str, excerpt: Excerpt) -> Session:
+        """Make a chat out of a part of another conversation."""
+        size = sum(len(one.body) for one in excerpt.segments)
+        return await self.writer.write(partial(conversations.fork, key=key, excerpt=excerpt), size=size)
 
     async def settle(self, moves: Sequence[Move]) -> list[Settled]:
         """Carry out moves; they share commits, and one that fails does not hold the others."""
@@ -358,9 +380,22 @@ class SqliteStore:
         found = self._short(operation, session)
         return await self._read(operation) if found is None else found
 
-    async def pack(self, session: SessionId, max_bytes: int) -> list[Segment]:
+    async def context(self, session: SessionId, max_bytes: int) -> Context:
+        """Return what a model reads."""
+        operation = partial(transcript.context, session=session, max_bytes=max_bytes)
+        found = self._short(operation, session)
+        return await self._read(operation) if found is None else found
+
+    async def excerpt(self, session: SessionId, before: int, max_bytes: int) -> Excerpt:
+        """Pack what a model read before an entry."""
+        return await self._read(
+            partial(excerpts.excerpt, session=session, before=before, max_bytes=max_bytes)
+        )
+
+    async def pack(self, session: SessionId, max_bytes: int, through: int | None = None) -> list[Segment]:
         """Compress the oldest hot entries."""
-        return await self._read(partial(transcript.pack, session=session, max_bytes=max_bytes))
+        operation = partial(transcript.pack, session=session, max_bytes=max_bytes, through=through)
+        return await self._read(operation)
 
     async def runs(
         self, *, state: RunState | None, session: SessionId | None, before: int, limit: int
@@ -450,7 +485,7 @@ class SqliteStore:
     async def _all(self, query: str, **values: rows.Value) -> list[rows.Row]:
         return await self._read(lambda reads: reads.all(query, **values))
 
-    def _short(self, operation: Callable[[Reads], list[Entry]], session: SessionId) -> list[Entry] | None:
+    def _short(self, operation: Callable[[Reads], T], session: SessionId) -> T | None:
         """Read a transcript inline if it is short and none of it is compressed; None if it is for a thread."""
         try:
             with self._inline.snapshot():

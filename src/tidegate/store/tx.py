@@ -37,6 +37,7 @@ class Effects:
         "is_about_jobs",
         "posted",
         "queued",
+        "renamed",
         "transitions",
         "waiting",
     )
@@ -45,6 +46,8 @@ class Effects:
         #: new heads of sessions by key, None for a deleted one
         self.heads: dict[str, Session | None] = {}
         self.gone: list[SessionId] = []
+        #: sessions whose key has gone to another one
+        self.renamed: list[SessionId] = []
         self.entries: list[Entry] = []
         self.closed: list[Run] = []
         #: runs that now wait for a person
