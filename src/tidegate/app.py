@@ -21,6 +21,7 @@ from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
+from tidegate.edge.conversations import ConversationPage
 from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
@@ -129,6 +130,7 @@ async def gateway(
         parts = (
             health,
             Sessions(store, inside.intake, inside.agents),
+            ConversationPage(store, inside.conversations),
             Runs(store, inside.intake),
             Approvals(store),
             Jobs(store, inside.intake, inside.jobs),

@@ -25,6 +25,7 @@ from tidegate.domain.spawn import SpawnLimits
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.compaction import Compactor
+from tidegate.runtime.conversation import Conversations
 from tidegate.runtime.cron import Cron
 from tidegate.runtime.hooks import Hook, Hooks
 from tidegate.runtime.intake import Bounds, Intake
@@ -58,6 +59,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     skills: Skills
     agents: Mapping[str, Agent]
     intake: Intake
+    conversations: Conversations
     runner: Runner
     sweeper: Sweeper
     jobs: Jobs
@@ -128,6 +130,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             skills=skills,
             agents=agents,
             intake=intake,
+            conversations=Conversations(store, intake, registry),
             runner=runner,
             sweeper=sweeper,
             jobs=jobs,

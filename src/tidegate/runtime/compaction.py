@@ -229,7 +229,7 @@ def _cut(bodies: Sequence[Body], max_bytes: int, reason: Reason) -> _Cut:
     keep_bytes = min(max_bytes, sum(map(measure.size, bodies))) // 4
     asked = reason is Reason.ASKED
     goal = cutpoint.last_turn(bodies) if asked else cutpoint.choose(bodies, keep_bytes)
-    at = cutpoint.within(bodies, goal, max_bytes * 3 // 4)
+    at = cutpoint.within(bodies, goal, max_bytes * 7 // 8)
     return _Cut(at, at < goal, sum(map(measure.size, bodies[:at])) < max_bytes // 8)
 
 

@@ -26,6 +26,7 @@ from tidegate.errors import (
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
+from tidegate.runtime.command import Command, command
 from tidegate.runtime.skills import Skills
 from tidegate.store.port import (
     Admission,
@@ -127,6 +128,19 @@ class Intake:
         for body in admission.bodies:
             check_text(body.text)
         admission = msgspec.structs.replace(admission, interrupts=self._interrupts(admission), **self._bounds)
+        if _begins_afresh(admission):
+            return await self._renewed(admission)
+        return await self._admitted(admission)
+
+    async def _renewed(self, admission: Admission) -> Admitted:
+        """Admit what begins a conversation afresh; the one that had its key is archived if nothing runs in it."""
+        former = self._store.session(admission.key) if admission.key else None
+        admitted = await self._admitted(msgspec.structs.replace(admission, is_fresh=True))
+        if former is not None and former.id != admitted.session.id and not admitted.is_repeat:
+            await mover.retire(self._store, former.id)
+        return admitted
+
+    async def _admitted(self, admission: Admission) -> Admitted:
         for _ in range(ROOM_TRIES):
             try:
                 return await self._with_skills(admission, self._store.admit)
@@ -318,6 +332,12 @@ class Intake:
         except SessionRunning:
             return True
         return True
+
+
+def _begins_afresh(admission: Admission) -> bool:
+    last = admission.bodies[-1] if admission.bodies else None
+    is_message = admission.origin is Origin.MESSAGE and isinstance(last, User)
+    return is_message and last is not None and command(last.text) is Command.NEW
 
 
 def check_text(text: str) -> None:

@@ -44,16 +44,16 @@ def former_key(session: Session) -> str:
     return f"{session.key[: MAX_KEY_CHARS - len(session.id) - 1]}~{session.id}"
 
 
-def fork(tx: Tx, key: str, excerpt: Excerpt) -> Session:
+def fork(tx: Tx, key: str | None, excerpt: Excerpt) -> Session:
     """Make a chat out of a part of another conversation, between two turns."""
     session = branch(tx, key, excerpt)
     return sessions.change(tx, session, "forked", state=State.ACTIVE, turn_at=None)
 
 
-def branch(tx: Tx, key: str, excerpt: Excerpt) -> Session:
+def branch(tx: Tx, key: str | None, excerpt: Excerpt) -> Session:
     """Make a chat out of a part of another conversation; its first turn starts now."""
     source = sessions.by_id(tx, excerpt.source)
-    if tx.one("session_by_key", key=key) is not None:
+    if key is not None and tx.one("session_by_key", key=key) is not None:
         raise SessionExists(f"there is a session {key!r} already", hint="name another key, or none")
     sessions.check_room(tx, PolicyName.CHAT)
     birth = Birth(policy=PolicyName.CHAT, agent=source.agent)

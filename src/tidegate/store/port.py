@@ -484,8 +484,8 @@ class Store(Protocol):
             TooManySessions: `max_running` is reached.
         """
 
-    async def fork(self, key: str, excerpt: Excerpt) -> Session:
-        """Make a chat that begins with a part of another conversation, which stays as it is.
+    async def fork(self, key: str | None, excerpt: Excerpt) -> Session:
+        """Make a chat that begins with a part of another conversation, which stays as it is; None makes a key.
 
         Raises:
             SessionExists: The key is taken.

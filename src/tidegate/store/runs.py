@@ -188,7 +188,7 @@ def _session_for(tx: Tx, admission: Admission) -> Session:
     row = tx.one("session_by_key", key=admission.key) if admission.key else None
     if admission.only is not None and (row is None or row[0] != admission.only):
         raise SessionNotFound
-    if admission.excerpt is not None and admission.key is not None:
+    if admission.excerpt is not None:
         return conversations.branch(tx, admission.key, admission.excerpt)
     if row is None:
         sessions.check_room(tx, admission.birth.policy)

@@ -233,7 +233,7 @@ class SqliteStore:
         """Let a conversation begin afresh."""
         return await self.writer.write(partial(conversations.renew, session_id=session))
 
-    async def fork(self, key: str, excerpt: Excerpt) -> Session:
+    async def fork(self, key: str | None, excerpt: Excerpt) -> Session:
         """Make a chat out of a part of another conversation."""
         size = sum(len(one.body) for one in excerpt.segments)
         return await self.writer.write(partial(conversations.fork, key=key, excerpt=excerpt), size=size)
