@@ -1,7 +1,7 @@
 """How long a person waits for the gateway alone: messages to chats, idle and under background work, in one run.
 
 The model is the offline one, which answers at once, so what is measured is the way from the request to the whole
-answer: three durable commits and the HTTP of both directions. The background is twelve jobs that fire each second and
+answer: two durable commits and the HTTP of both directions. The background is twelve jobs that fire each second and
 two hundred sub-agents that are alive at any time, each of which works, is done and is followed by another.
 
 Run: python bench/latency.py [--messages N]. To reach, on two free cores: p99 at most 5 ms idle and 20 ms under load;

@@ -129,7 +129,8 @@ async def inside(  # noqa: PLR0913 - each is optional
     registry = Registry()
     store = await SqliteStore.open(folder, clock, policies, registry)
     bus = Bus(registry)
-    intake = Intake(store, bus)
+    lanes = {lane: Slots(slots) for lane in Lane}
+    intake = Intake(store, bus, lanes=lanes)
     budget = budget or Budget()
     rights = Rights(may_spawn=[], max_tokens=budget.max_tokens, max_runtime_ms=budget.max_runtime_ms)
     subagents = Subagents(store, intake, {"main": rights}, limits or SpawnLimits(), clock)
@@ -141,7 +142,7 @@ async def inside(  # noqa: PLR0913 - each is optional
         budget=budget,
         max_prompt_bytes=400_000,
     )
-    runner = Runner(store, bus, Agents(store, {"main": agent}), {lane: Slots(slots) for lane in Lane}, clock)
+    runner = Runner(store, bus, Agents(store, {"main": agent}), lanes, clock, intake.guard)
     sweeper = Sweeper(store, clock, policies, 60_000)
     cron = Cron(store, intake, clock)
     for listener in (runner.on_commit, sweeper.on_commit, cron.on_commit, bus.on_commit):

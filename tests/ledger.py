@@ -21,11 +21,12 @@ class OpenRun(msgspec.Struct):
     text: str | None
     lease: Lease | None = None
     is_waiting: bool = False
+    is_parked: bool = False
 
     @property
     def state(self) -> RunState:
         """The state that its row has to show."""
-        if self.is_waiting:
+        if self.is_waiting or self.is_parked:
             return RunState.WAITING
         return RunState.RUNNING if self.lease else RunState.QUEUED
 
@@ -91,6 +92,19 @@ class Ledger:
         run.lease, run.is_waiting = None, True
         self.lost.append(lease)
 
+    def parked(self, lease: Lease) -> None:
+        """Note that a run is parked, so that its lease is good for nothing."""
+        run = self.open[lease.run]
+        run.lease, run.is_parked = None, True
+        self.lost.append(lease)
+
+    def unparked(self) -> int:
+        """Note that every parked run is queued again, and return how many there were."""
+        parked = [run for run in self.open.values() if run.is_parked]
+        for run in parked:
+            run.is_parked = False
+        return len(parked)
+
     def owes(self, child: Admitted, lease: Lease, call_id: str) -> None:
         """Note that a child owes a result."""
         self.debts[child.session.id] = Debt(lease, call_id)
@@ -114,12 +128,12 @@ class Ledger:
         return [run.lease for run in self.open.values() if run.lease]
 
     def recovered(self) -> int:
-        """Note that every running run is queued again, and return how many there were."""
-        leases = self.running()
+        """Note that every running or parked run is queued again, and return how many there were."""
+        leases, parked = self.running(), self.unparked()
         for run in self.open.values():
             run.lease = None
         self.lost += leases
-        return len(leases)
+        return len(leases) + parked
 
     def follow(self, store: Store) -> None:
         """Note what an operation has closed or deleted."""

@@ -120,7 +120,7 @@ async def gateway(
         status.nightly = nightly
         growth = Growth(store, registry, clock, instance.boots)
         status.growth = growth
-        metrics = Metrics(store, sweeper, status, registry)
+        metrics = Metrics(store, sweeper, status, registry, inside.guard)
         store.listen(metrics.on_commit)
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
         sweeper.on_sweep = metrics.sweep_seconds.observe

@@ -27,6 +27,7 @@ from tidegate.runtime.bus import Bus
 from tidegate.runtime.compaction import Compactor
 from tidegate.runtime.conversation import Conversations
 from tidegate.runtime.cron import Cron
+from tidegate.runtime.guard import Guard
 from tidegate.runtime.hooks import Hook, Hooks
 from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.jobs import Jobs
@@ -56,6 +57,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     registry: Registry
     store: SqliteStore
     bus: Bus
+    guard: Guard
     skills: Skills
     agents: Mapping[str, Agent]
     intake: Intake
@@ -89,12 +91,16 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         await skills.load()
         library = Library(store, skills, registry)
         bus = Bus(registry)
+        lanes = _lanes(config.runs, registry)
+        guard = Guard()
         intake = Intake(
             store,
             bus,
             skills=skills,
             bounds=Bounds(config.runs.queue, config.runs.session_queue),
             interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
+            lanes=lanes,
+            guard=guard,
         )
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
         agents: dict[str, Agent] = {}
@@ -110,7 +116,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         agents |= await stack.enter_async_context(built(config, toolset, library, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
-        runner = Runner(store, bus, cast, _lanes(config.runs, registry), clock)
+        runner = Runner(store, bus, cast, lanes, clock, guard)
         runner.compactor = Compactor(store, config.compaction)
         postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -127,6 +133,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             registry=registry,
             store=store,
             bus=bus,
+            guard=guard,
             skills=skills,
             agents=agents,
             intake=intake,

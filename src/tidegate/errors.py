@@ -17,8 +17,9 @@
     ├── Unavailable          repeat later
     │   ├── LimitReached     429  ├── QueueFull, SessionBusy, TooManySessions, ReceiptsFull,
     │   │                     │   TooManyApprovals, TooManyJobs, RateLimited
+    │   │                     └── Short  ├── MemoryShort, DiskShort, SpendShort
     │   ├── Busy             503  ├── Stopping
-    │   └── DiskFull         507  └── DiskReadOnly
+    │   └── DiskFull         507  ├── DiskReadOnly, DiskBudget
     └── Broken               tell a person; the process may have to stop
         ├── ConfigError      exit 78
         ├── FolderHeld       exit 75
@@ -310,6 +311,30 @@ class RateLimited(LimitReached):
     code = "rate_limited"
 
 
+class Short(LimitReached):
+    """Something is short; no new sessions are taken but chats."""
+
+    code = "short"
+
+
+class MemoryShort(Short):
+    """Memory is short; no new sessions are taken but chats."""
+
+    code = "memory_short"
+
+
+class DiskShort(Short):
+    """The disk budget is nearly used up; no new sessions are taken but chats."""
+
+    code = "disk_short"
+
+
+class SpendShort(Short):
+    """The spend of the day is used up; no new sessions are taken but chats."""
+
+    code = "spend_short"
+
+
 class Busy(Unavailable):
     """The store has more to write than it can take."""
 
@@ -334,6 +359,12 @@ class DiskReadOnly(DiskFull):
     """The disk cannot be written to; nothing was written."""
 
     code = "disk_read_only"
+
+
+class DiskBudget(DiskFull):
+    """The disk budget is used up; nothing was written."""
+
+    code = "disk_budget"
 
 
 class Broken(TidegateError):

@@ -1,10 +1,12 @@
 import pytest
+from msgspec.structs import replace
 
 from house import House
 from tidegate.domain.entry import EntryType, type_of
 from tidegate.domain.run import Lane, RunState
 from tidegate.domain.session import Outcome, PolicyName, State
 from tidegate.errors import FenceLost
+from tidegate.store.tx import Effects
 from work import bodies, claim, fresh, head, offer, say, start, texts
 
 pytestmark = pytest.mark.anyio
@@ -56,6 +58,28 @@ async def test_a_claim_appends_the_message(house: House) -> None:
     assert (body.text, body.run, body.at) == ("question", claimed.run.id, house.clock.now())
     assert type_of(body) is EntryType.MESSAGE
     assert claimed.session.entries == 1
+
+
+async def test_a_run_may_be_claimed_as_it_is_admitted(house: House) -> None:
+    """Its message enters the transcript with it; somebody else is told that it runs, and finds nothing to claim."""
+    effects: list[Effects] = []
+    house.store.listen(effects.append)
+    admitted = await house.store.admit(replace(offer(text="question"), claims=True))
+    assert (RunState.RUNNING, State.ACTIVE) == (admitted.run.state, admitted.session.state)
+    assert [admitted.run.id] == [run.id for told in effects for run in told.claimed]
+    assert ["question"] == await texts(house.store, admitted)
+    assert await house.store.claim(Lane.INTERACTIVE) is None
+    await house.store.finish(admitted.run.lease, Outcome.OK)
+
+
+async def test_nothing_is_overtaken_at_the_door(house: House) -> None:
+    """A run that is not the next one waits its turn, behind its own session's and behind its lane's."""
+    first = await house.store.admit(offer(key="a", text="one"))
+    second = await house.store.admit(replace(offer(key="b"), claims=True))
+    third = await house.store.admit(replace(offer(key="a", text="two"), claims=True))
+    assert [RunState.QUEUED] * 3 == [found.run.state for found in (first, second, third)]
+    assert ["one"] == await texts(house.store, await claim(house.store))
+    assert second.run.id == (await claim(house.store)).run.id
 
 
 async def test_nothing_lands_between_a_call_and_its_result(house: House) -> None:

@@ -201,6 +201,19 @@ class Lives(Living):
         self.do(self.store.wait(lease, []))
         self.ledger.asked(lease)
 
+    @precondition(Living.has_running)
+    @rule(number=ANY)
+    def park(self, number: int) -> None:
+        """Let a run wait until better times."""
+        lease = self.lease(number)
+        assert self.do(self.store.park(lease)).parked_at == self.clock.now()
+        self.ledger.parked(lease)
+
+    @rule()
+    def unpark(self) -> None:
+        """Let every parked run go on."""
+        assert self.do(self.store.unpark()) == self.ledger.unparked()
+
     @precondition(lambda self: bool(self.pending()))
     @rule(number=ANY, decision=st.sampled_from(Decision))
     def decide(self, number: int, decision: Decision) -> None:

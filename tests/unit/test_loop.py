@@ -51,6 +51,10 @@ class Paper:
         self.steps.append(step)
         return step.bodies
 
+    def has_to_wait(self) -> bool:
+        """Wait for nothing."""
+        return False
+
     async def verdict(self, question: Question, *, is_new: bool) -> Verdict:
         """Give the next verdict."""
         self.asked.append((question, is_new))

@@ -51,6 +51,21 @@ def test_a_message_is_answered(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_message_takes_two_commits(tmp_path: Path) -> None:
+    """Where a slot is free a run is claimed as it is admitted, and its answer is kept as it ends."""
+
+    async def main() -> None:
+        async with inside(tmp_path) as here:
+            commits: list[int] = []
+            await here.say("c", "the runner is there now")
+            here.store.writer.on_commit = lambda _seconds, count: commits.append(count)
+            await here.say("c", "/echo hi")
+
+            assert [1, 1] == commits
+
+    asyncio.run(main())
+
+
 def test_a_crowd_is_claimed_in_few_commits(tmp_path: Path) -> None:
     """What waits together starts together, up to the slots, and api sessions never take more than their half."""
     begun: list[Prompt] = []

@@ -71,7 +71,9 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a loop that cannot go on before a person has decided on these calls, or before results come."""
 
-    questions: Sequence[Question]
+    questions: Sequence[Question] = ()
+    #: it could go on, and has to leave the room to others for a while
+    is_parked: bool = False
 
 
 class Journal(Protocol):
@@ -89,6 +91,9 @@ class Journal(Protocol):
 
     async def verdict(self, question: Question, *, is_new: bool) -> Verdict:
         """Say what may become of a call that needs a person's word; it is new if it cannot have begun."""
+
+    def has_to_wait(self) -> bool:
+        """Say whether the run has to wait before the model is asked again."""
 
     def hear(self, delta: Delta) -> None:
         """Take notice of a piece of an answer that is still being made."""
@@ -120,6 +125,8 @@ async def run(
         over = agent.budget.spent(steps, usage)
         if over:
             raise OverBudget(over, hint=f"raise the limits in [agents.{agent.name}]")
+        if journal.has_to_wait():
+            return Paused(is_parked=True)
         answer, bodies, tokens = await _answer(agent, journal, bodies)
         steps += 1
         usage += answer.usage

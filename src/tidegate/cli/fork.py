@@ -2,11 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import cast
 
 import click
 
-from tidegate.cli.answer import Json
 from tidegate.cli.client import Client, session_path
 from tidegate.cli.completion import session_keys
 from tidegate.cli.options import json_option, state_option
@@ -30,5 +28,5 @@ def fork(  # noqa: PLR0913 - what a command line has
         "key": new_key,
     }
     body = {name: value for name, value in asked.items() if value is not None}
-    forked = cast("Json", client.post(session_path(key, "fork"), body))
+    forked = client.post(session_path(key, "fork"), body)
     click.echo(json.dumps(forked) if as_json else f"forked {key} as {forked['key']}")

@@ -94,12 +94,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     started_at: int | None
     finished_at: int | None
-    #: how long it has waited for a person
+    #: how long it has waited for a person, or been parked
     waited_ms: int = 0
     #: what it may spend of its parent's budget; None is its agent's budget
     max_tokens: int | None = None
     #: what its children have spent
     children_tokens: int = 0
+    #: since when it has been parked, which makes it `waiting`; None if it is not
+    parked_at: int | None = None
 
     @property
     def spent(self) -> Usage:

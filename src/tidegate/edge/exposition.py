@@ -46,6 +46,8 @@ REASONS = (
     "continued",
     "restored",
     "interrupted",
+    "renewed",
+    "forked",
 )
 #: gauges of the last sample, at most ten seconds old, some of them a minute; NaN where the system does not tell
 SAMPLED = {

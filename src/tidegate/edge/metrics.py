@@ -19,6 +19,7 @@ from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import Status
 from tidegate.runtime.growth import Growth
+from tidegate.runtime.guard import Guard
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects
@@ -47,7 +48,9 @@ REFUSALS = (
 class Metrics:
     """What one gateway has observed since its start."""
 
-    def __init__(self, store: Store, sweeper: Sweeper, status: Status, containers: Registry) -> None:
+    def __init__(
+        self, store: Store, sweeper: Sweeper, status: Status, containers: Registry, guard: Guard
+    ) -> None:
         self.commit_seconds = Histogram(SECONDS)
         self.sweep_seconds = Histogram(SECONDS)
         self.loop_lag_seconds = Histogram(SECONDS)
@@ -58,6 +61,7 @@ class Metrics:
         self._sweeper = sweeper
         self._status = status
         self._containers = containers
+        self._guard = guard
 
     def on_commit(self, effects: Effects) -> None:
         """Count the runs that a commit has closed, and what has become of instants of jobs."""
@@ -69,7 +73,7 @@ class Metrics:
                 self.run_seconds[run.lane, run.outcome].observe(seconds)
 
     def count_refusal(self, code: str) -> None:
-        """Count a request that was refused for a bound; other codes are not counted here."""
+        """Count a request that was refused for a bound; what the guard refuses it counts itself."""
         if code in self.refused:
             self.refused[code] += 1
 
@@ -92,7 +96,7 @@ class Metrics:
             uptime_s=self._status.uptime_s,
             boots=self._status.instance.boots,
             containers=list(self._containers),
-            refused=self.refused,
+            refused=self.refused | self._guard.refused,
             firings=self.firings,
             histograms={
                 "commit_seconds": self.commit_seconds,

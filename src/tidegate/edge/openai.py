@@ -92,7 +92,7 @@ class OpenAI:
         """Answer a conversation."""
         chat = wire.decode(await wire.body_of(request), ChatIn)
         agent = agent_name(self._agents, chat.model)
-        admitted = await self._intake.submit(_admission(request, chat, agent))
+        admitted = await self._intake.submit(_admission(request, chat, agent), at_once=not chat.stream)
         head = {
             "id": f"chatcmpl-{admitted.run.id}",
             "created": admitted.run.created_at // 1_000,

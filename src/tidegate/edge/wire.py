@@ -162,6 +162,7 @@ def run_out(run: Run, key: str) -> dict[str, object]:
         "lane": run.lane,
         "origin": run.origin,
         "state": run.state,
+        "parked": run.parked_at is not None,
         "outcome": run.outcome,
         "error": run.error,
         "steps": run.steps,

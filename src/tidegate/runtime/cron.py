@@ -37,6 +37,7 @@ class Cron:
         #: between two looks at the clock, if nothing else wakes it
         self.look_s = LOOK_S
         self._bell = asyncio.Event()
+        intake.guard.listen(self._bell.set)
         self._is_full = False
         #: since when somebody has been there, by the wall clock, and when that was last true
         self._attended_since = clock.now()
@@ -61,8 +62,14 @@ class Cron:
             self._bell.set()
 
     async def fire_due(self) -> int:
-        """Carry out what has come, page after page, as far as there is room; say how many jobs that were."""
+        """Carry out what has come, page after page, as far as there is room; say how many jobs that were.
+
+        While no job may be fired nothing is planned, so that what comes late is made up for or missed as the job wants.
+        """
         self._attend()
+        if self._intake.guard.stops_jobs:
+            self._is_full = True
+            return 0
         # after a full house there is room for a few at first, and what is planned in vain costs time
         size = 1 if self._is_full else PAGE
         self._is_full, with_isolated, done = False, True, 0

@@ -1,9 +1,10 @@
 """The one door: every piece of work becomes a run here, whoever asks for it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -22,11 +23,14 @@ from tidegate.errors import (
     Stopping,
     TooLarge,
     TooManySessions,
+    Unavailable,
 )
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
 from tidegate.runtime.command import Command, command
+from tidegate.runtime.guard import JOB_GROUP, Guard, Work, job_of
+from tidegate.runtime.lanes import Lane as Slots
 from tidegate.runtime.skills import Skills
 from tidegate.store.port import (
     Admission,
@@ -44,6 +48,7 @@ ROOM_TRIES = 3
 
 
 T = TypeVar("T")
+Admit = Callable[[Admission], Awaitable[Admitted]]
 
 
 class Seen(NamedTuple):
@@ -63,7 +68,7 @@ class Bounds(NamedTuple):
 class Intake:
     """Makes runs, and waits for their ends."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each but the first two is optional
         self,
         store: Store,
         bus: Bus,
@@ -71,7 +76,11 @@ class Intake:
         skills: Skills | None = None,
         bounds: Bounds = Bounds(),  # noqa: B008 - it never changes
         interrupted: Collection[str] = (),
+        lanes: Mapping[Lane, Slots] = MappingProxyType({}),
+        guard: Guard | None = None,
     ) -> None:
+        #: asked before anything is taken
+        self.guard = guard or Guard()
         self._store = store
         self._bus = bus
         self._skills = skills
@@ -79,6 +88,7 @@ class Intake:
         self._bounds = bounds._asdict()
         #: agents whose sessions a new message interrupts
         self._interrupted = frozenset(interrupted)
+        self._lanes = lanes
         self._is_closed = False
 
     def close(self) -> None:
@@ -113,9 +123,10 @@ class Intake:
             )
         )
 
-    async def submit(self, admission: Admission) -> Admitted:
-        """Accept a piece of work.
+    async def submit(self, admission: Admission, *, at_once: bool = True) -> Admitted:
+        """Accept a piece of work; where a slot is free it starts at once.
 
+        Whoever wants to hear each word of it has to listen first, and asks for it to start a commit later.
         At the bound of named api sessions the one that has been idle longest is archived to make room.
 
         Raises:
@@ -128,26 +139,62 @@ class Intake:
         for body in admission.bodies:
             check_text(body.text)
         admission = msgspec.structs.replace(admission, interrupts=self._interrupts(admission), **self._bounds)
+        admission = self._judged(admission)
+        admit = self._admit_at_once if at_once else self._store.admit
         if _begins_afresh(admission):
-            return await self._renewed(admission)
-        return await self._admitted(admission)
+            return await self._renewed(admission, admit)
+        return await self._with_room(admission, admit)
 
-    async def _renewed(self, admission: Admission) -> Admitted:
+    async def _renewed(self, admission: Admission, admit: Admit) -> Admitted:
         """Admit what begins a conversation afresh; the one that had its key is archived if nothing runs in it."""
         former = self._store.session(admission.key) if admission.key else None
-        admitted = await self._admitted(msgspec.structs.replace(admission, is_fresh=True))
+        admitted = await self._with_room(msgspec.structs.replace(admission, is_fresh=True), admit)
         if former is not None and former.id != admitted.session.id and not admitted.is_repeat:
             await mover.retire(self._store, former.id)
         return admitted
 
-    async def _admitted(self, admission: Admission) -> Admitted:
+    async def _with_room(self, admission: Admission, admit: Admit) -> Admitted:
+        """Admit; at the bound of named api sessions the one that has been idle longest makes room."""
         for _ in range(ROOM_TRIES):
             try:
-                return await self._with_skills(admission, self._store.admit)
+                return await self._admitted(admission, admit)
             except TooManySessions:
                 if admission.birth.policy is not PolicyName.API_NAMED or not await self._make_room():
                     raise
-        return await self._with_skills(admission, self._store.admit)
+        return await self._admitted(admission, admit)
+
+    def _judged(self, admission: Admission, job: str | None = None) -> Admission:
+        """Return a piece of work with the reason why it may not be taken now, if there is one.
+
+        Raises:
+            Short, DiskBudget: It may not, and it cannot be the repetition of what was taken before.
+        """
+        refusal = self.guard.refusal(self._work(admission, job))
+        if refusal is not None and admission.receipt is None and admission.order is None:
+            self.guard.count(refusal)
+            raise refusal
+        return msgspec.structs.replace(admission, refusal=refusal)
+
+    async def _admitted(self, admission: Admission, admit: Admit) -> Admitted:
+        try:
+            return await self._with_skills(admission, admit)
+        except Unavailable as error:
+            if error is admission.refusal:
+                self.guard.count(error)
+            raise
+
+    def _work(self, admission: Admission, job: str | None = None) -> Work:
+        """Return what the guard needs to know of a piece of work; *job* is the one that it is a run of."""
+        birth = admission.birth
+        head = self._store.session(admission.key) if admission.key else None
+        above = self._store.session_by_id(birth.parent) if birth.parent else head
+        return Work(
+            agent=head.agent if head else birth.agent,
+            lane=admission.lane,
+            policy=head.policy if head else birth.policy,
+            job=job or (job_of(self._store, above) if above else None),
+            is_birth=head is None,
+        )
 
     async def fire(self, due: Sequence[tuple[Job, Plan]]) -> list[Shot]:
         """Carry out what is planned for jobs whose instants have come.
@@ -158,7 +205,7 @@ class Intake:
         if self._is_closed:
             raise Stopping(retry_after_s=5)
         attempts = [
-            Attempt(job=job, plan=plan, admission=self._offered(self._admission(job))) for job, plan in due
+            Attempt(job=job, plan=plan, admission=self._offered(self._of_job(job))) for job, plan in due
         ]
         shots = await self._store.fire(attempts)
         return [
@@ -167,6 +214,14 @@ class Intake:
             else shot
             for attempt, shot in zip(attempts, shots, strict=True)
         ]
+
+    def _of_job(self, job: Job) -> Admission:
+        """Return the run of an instant; one that is refused is written down as that."""
+        admission = self._admission(job)
+        refusal = self.guard.refusal(self._work(admission, job.name))
+        if refusal is not None:
+            self.guard.count(refusal)
+        return msgspec.structs.replace(admission, refusal=refusal)
 
     async def _fire_one(self, attempt: Attempt, admission: Admission) -> Shot:
         (shot,) = await self._store.fire([msgspec.structs.replace(attempt, admission=admission)])
@@ -187,7 +242,8 @@ class Intake:
         if self._is_closed:
             raise Stopping(retry_after_s=5)
         job = self.job(name)
-        return await self._with_skills(self._admission(job), partial(self._store.ask_job, job))
+        admission = self._judged(self._admission(job), job.name)
+        return await self._with_skills(admission, partial(self._store.ask_job, job))
 
     def job(self, name: str) -> Job:
         """Return a job.
@@ -210,7 +266,7 @@ class Intake:
             birth=Birth(
                 policy=PolicyName.CRON if is_isolated else PolicyName.CHAT,
                 agent=definition.agent or "",
-                cap_group=f"job:{job.name}" if is_isolated else None,
+                cap_group=f"{JOB_GROUP}{job.name}" if is_isolated else None,
                 max_runtime_ms=definition.max_runtime_ms,
                 title=job.name,
             ),
@@ -308,6 +364,15 @@ class Intake:
                 return await act(msgspec.structs.replace(admission, skills=stocked))
             stocked = await self._skills.stocked(agent)
             return await act(msgspec.structs.replace(admission, skills=stocked))
+
+    async def _admit_at_once(self, admission: Admission) -> Admitted:
+        """Let the store admit it; where a slot is free it is claimed with it."""
+        lane = self._lanes.get(admission.lane)
+        if lane is None or self.guard.parks(self._work(admission)):
+            return await self._store.admit(admission)
+        head = self._store.session(admission.key) if admission.key else None
+        with lane.kept(head.kind if head else admission.birth.policy.kind) as claims:
+            return await self._store.admit(msgspec.structs.replace(admission, claims=claims))
 
     def _offered(self, admission: Admission) -> Admission:
         if self._skills is None:

@@ -32,6 +32,8 @@ class RunJournal:
 
     def __init__(self, store: Store, bus: Bus, compactor: Compactor, agent: Agent, run: Run) -> None:
         self.caller = Caller(session=run.session, run=run.id, agent=agent.name, fence=run.fence)
+        #: says whether the run has to wait for better times before the model is asked again
+        self.has_to_wait: Callable[[], bool] = _never
         self._store = store
         self._bus = bus
         self._compactor = compactor
@@ -68,6 +70,10 @@ class RunJournal:
         """Show a piece of the answer to whoever is there."""
         self._bus.publish(self._run.session, Piece(run=self._run.id, at=self._heard, text=delta.text))
         self._heard += len(delta.text)
+
+
+def _never() -> bool:
+    return False
 
 
 async def until_written(write: Callable[[], Awaitable[T]]) -> T:

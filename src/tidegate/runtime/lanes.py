@@ -1,5 +1,8 @@
 """How many runs are carried out at once, and of whom."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tidegate.domain.session import Kind
 
 
@@ -8,8 +11,12 @@ class Lane:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
+        #: somebody carries out its runs
+        self.is_open = False
         self._taken = 0
         self._taken_by_api = 0
+        self._kept = 0
+        self._kept_for_api = 0
 
     @property
     def taken(self) -> int:
@@ -19,17 +26,31 @@ class Lane:
     @property
     def has_room(self) -> bool:
         """Whether another run may start."""
-        return self._taken < self.slots
+        return self._taken + self._kept < self.slots
 
     @property
     def room_for_api(self) -> int:
         """How many runs of api sessions may start."""
-        return min(self.slots - self._taken, max(1, self.slots // 2) - self._taken_by_api)
+        free = self.slots - self._taken - self._kept
+        return min(free, max(1, self.slots // 2) - self._taken_by_api - self._kept_for_api)
 
     @property
     def has_room_for_api(self) -> bool:
         """Whether a run of an api session may start."""
         return self.room_for_api > 0
+
+    @contextmanager
+    def kept(self, kind: Kind) -> Iterator[bool]:
+        """Keep a slot free for a run at the door, if there is one for it now; say whether."""
+        is_kept = self.is_open and (self.has_room_for_api if kind is Kind.API else self.has_room)
+        for_api = is_kept and kind is Kind.API
+        self._kept += is_kept
+        self._kept_for_api += for_api
+        try:
+            yield is_kept
+        finally:
+            self._kept -= is_kept
+            self._kept_for_api -= for_api
 
     def take(self, kind: Kind) -> None:
         """Note that a run starts."""

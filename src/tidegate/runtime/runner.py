@@ -7,6 +7,7 @@ nothing here has to clean up.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from structlog.contextvars import bound_contextvars
 
@@ -28,6 +29,7 @@ from tidegate.runtime.bus import Bus
 from tidegate.runtime.command import Command, command_of
 from tidegate.runtime.compaction import Compactor
 from tidegate.runtime.context import history
+from tidegate.runtime.guard import Guard, Work, job_of
 from tidegate.runtime.journal import RunJournal, until_written
 from tidegate.runtime.lanes import Lane
 from tidegate.store.port import Claimed, Ending, Store
@@ -41,13 +43,14 @@ _log = log.get("runner")
 class Runner:
     """Carries out the runs of every lane, people's first."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts that a run needs
         self,
         store: Store,
         bus: Bus,
         agents: Agents,
         lanes: Mapping[LaneName, Lane],
         clock: Clock,
+        guard: Guard | None = None,
     ) -> None:
         #: how long it waits to be told of work before it looks by itself
         self.poll_s = POLL_S
@@ -58,23 +61,32 @@ class Runner:
         #: what compacts the transcripts of runs
         self.compactor = Compactor(store, Rules())
         self._clock = clock
+        self._guard = guard or Guard()
+        self._guard.listen(self._on_change)
         self._bell = asyncio.Event()
         self._is_stopping = False
+        #: there may be parked runs that nothing holds any more
+        self._frees = False
         #: by lane, how many runs are asked for at once; at most twice the slots
         self._crowds = dict.fromkeys(LaneName, 1)
         #: the deadlines of the runs under way, which is how they are stopped; bounded by the slots
         self._scopes: dict[RunId, asyncio.Timeout] = {}
+        self._tasks: asyncio.TaskGroup | None = None
 
     async def serve(self) -> None:
         """Carry out runs until `stop`; then return when those under way have ended."""
         async with asyncio.TaskGroup() as tasks:
-            while not self._is_stopping:
-                self._bell.clear()
-                while found := await self._claim():
-                    for claimed in found:
-                        self.lanes[claimed.run.lane].take(claimed.session.kind)
-                        tasks.create_task(self._carry_out(claimed))
-                await ring_or(self._bell, self.poll_s)
+            self._open(tasks)
+            try:
+                while not self._is_stopping:
+                    self._bell.clear()
+                    await self._free()
+                    while found := await self._claim():
+                        for claimed in found:
+                            self._start(claimed)
+                    await ring_or(self._bell, self.poll_s)
+            finally:
+                self._open(None)
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -83,6 +95,12 @@ class Runner:
 
     def on_commit(self, effects: Effects) -> None:
         """Look for work when there may be some; stop the runs that somebody else has closed."""
+        for run in effects.claimed:
+            session = self._store.session_by_id(run.session)
+            if session is not None:
+                # One turn of the loop later: whoever asked for it wakes first, and hears it from its first word on.
+                claimed = Claimed(run=run, session=session)
+                asyncio.get_running_loop().call_soon(self._start, claimed)
         if effects.queued or effects.closed:
             self._bell.set()
         for run in effects.closed:
@@ -90,10 +108,38 @@ class Runner:
             if scope is not None:
                 scope.reschedule(asyncio.get_running_loop().time())
 
+    def _on_change(self) -> None:
+        self._frees = True
+        self._bell.set()
+
+    async def _free(self) -> None:
+        """Queue parked runs again unless all of them have to wait still; whichever has to is parked once more."""
+        if not self._frees or self._guard.parks_all:
+            return
+        self._frees = False
+        try:
+            while await self._store.unpark():
+                pass
+        except Unavailable as error:
+            self._frees = True
+            _log.warning("unpark_failed", error=str(error))
+
     @property
     def running(self) -> int:
         """How many runs are being carried out."""
         return sum(lane.taken for lane in self.lanes.values())
+
+    def _open(self, tasks: asyncio.TaskGroup | None) -> None:
+        """Let runs be claimed at the door, or no more."""
+        self._tasks = tasks
+        for lane in self.lanes.values():
+            lane.is_open = tasks is not None and not self._is_stopping
+
+    def _start(self, claimed: Claimed) -> None:
+        """Carry out a run; once nothing is carried out any more, it is left to the next start."""
+        if self._tasks is not None:
+            self.lanes[claimed.run.lane].take(claimed.session.kind)
+            self._tasks.create_task(self._carry_out(claimed))
 
     async def _claim(self) -> list[Claimed]:
         """Take the next runs: people's, if there are any and slots for them.
@@ -104,13 +150,16 @@ class Runner:
         queued = self._store.queued()
         for name in LaneName:
             lane = self.lanes[name]
-            if name in queued and lane.has_room and not self._is_stopping:
+            if name in queued and lane.has_room and not self._is_closed(name):
                 asked = self._crowds[name]
                 found = await self._claim_in(name, max(1, min(asked, lane.room_for_api)))
                 self._crowds[name] = 2 * asked if len(found) == asked else 1
                 if found:
                     return found
         return []
+
+    def _is_closed(self, name: LaneName) -> bool:
+        return self._is_stopping or (name is not LaneName.INTERACTIVE and self._guard.parks_all)
 
     async def _claim_in(self, name: LaneName, count: int) -> list[Claimed]:
         with_api = self.lanes[name].has_room_for_api
@@ -147,7 +196,7 @@ class Runner:
             async with asyncio.timeout(self._seconds_left(claimed)) as self._scopes[run.id]:
                 step = await self._loop(claimed)
                 if isinstance(step, Paused):
-                    await until_written(lambda: self._store.wait(run.lease, step.questions))
+                    await self._pause(claimed, step)
                     return
                 ending = Ending(outcome=Outcome.OK, step=step)
         except TimeoutError:
@@ -167,12 +216,30 @@ class Runner:
             )
         )
 
+    async def _pause(self, claimed: Claimed, paused: Paused) -> None:
+        """Let a run wait, for what it has asked for or for better times."""
+        lease = claimed.run.lease
+        if not paused.is_parked:
+            await until_written(lambda: self._store.wait(lease, paused.questions))
+            return
+        await until_written(lambda: self._store.park(lease))
+        if not self._has_to_wait(claimed):  # times have become better while that was written
+            self._on_change()
+
+    def _has_to_wait(self, claimed: Claimed) -> bool:
+        session = claimed.session
+        work = Work(session.agent, claimed.run.lane, session.policy)
+        if not work.can_wait:
+            return False
+        return self._guard.parks(work._replace(job=job_of(self._store, session)))
+
     async def _loop(self, claimed: Claimed) -> Step | Paused | None:
         current = self._store.run(claimed.run.id)
         if current is None or current.fence != claimed.run.fence:
             raise FenceLost  # closed in the very commit that claimed it, before there was a task to stop
         agent, run = self._agents.of(claimed), claimed.run
         journal = RunJournal(self._store, self._bus, self.compactor, agent, run)
+        journal.has_to_wait = partial(self._has_to_wait, claimed)
         read = await history(self._store, run, agent.max_prompt_bytes)
         match command_of(claimed.session, run, read.bodies):
             case Command.COMPACT:

@@ -8,7 +8,16 @@ import msgspec
 
 from tidegate.domain import job as rules
 from tidegate.domain.job import FiringOutcome, Job
-from tidegate.errors import JobRunning, QueueFull, Refused, SessionBusy, TooManySessions, WrongState
+from tidegate.errors import (
+    DiskBudget,
+    JobRunning,
+    QueueFull,
+    Refused,
+    SessionBusy,
+    Short,
+    TooManySessions,
+    WrongState,
+)
 from tidegate.store import jobs, runs
 from tidegate.store.port import Admission, Admitted, Attempt, Shot, SnapshotMissing
 from tidegate.store.tx import Tx
@@ -81,7 +90,7 @@ def _admit(tx: Tx, job: Job, attempt: Attempt) -> _Row | None:
         return (
             None if rules.is_isolated(job.definition) else _Row(at, FiringOutcome.REFUSED, note=error.message)
         )
-    except (Refused, SessionBusy) as error:
+    except (Refused, SessionBusy, Short, DiskBudget) as error:
         return _Row(at, FiringOutcome.REFUSED, note=error.message)
 
 

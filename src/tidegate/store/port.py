@@ -24,6 +24,7 @@ from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.errors import Unavailable
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
@@ -120,6 +121,10 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     excerpt: Excerpt | None = None
     #: what a new session gets, and a conversation whose skills have changed since; None: they stay as they are
     skills: Offer | None = None
+    #: claim it in the same transaction if it is the next one of its lane; somebody waits to carry it out
+    claims: bool = False
+    #: why it may not be taken now; a repetition is found all the same
+    refusal: Unavailable | None = None
     #: how many runs may be queued in the lane, and open in the session
     max_queued: int = 1_000
     max_open: int = 100
@@ -298,6 +303,9 @@ class Store(Protocol):
         nothing is done and the earlier run comes back. A new session has the skills that are offered for its agent; a
         conversation gets them between two turns; any other session keeps those of its birth.
 
+        If it claims, a run that would be claimed next is claimed at once, which saves a commit; it stands in the
+        effects.
+
         Raises:
             SnapshotMissing: The offer lacks bytes that the store needs; nothing was written.
             SessionFinished: The session is ephemeral and completed or archived.
@@ -307,6 +315,7 @@ class Store(Protocol):
             TooLarge: A text has more than 16 MiB.
             SpawnRefused: A tree of sub-agents is as large as it may be, or has nothing left to spend.
             FenceLost: The run that asks for a child may not write any more.
+            Unavailable: What the work itself brings along as its refusal; nothing was written.
         """
 
     async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:
@@ -377,8 +386,20 @@ class Store(Protocol):
             TooManyApprovals: 1,000 calls are always allowed already.
         """
 
+    async def park(self, lease: Lease) -> Run:
+        """Let a running run wait until `unpark`: it has no slot and nobody may write to it.
+
+        Its own clock stands meanwhile; its session's deadline holds.
+
+        Raises:
+            FenceLost: The run has been taken over or closed; nothing was written.
+        """
+
+    async def unpark(self) -> int:
+        """Queue a slice of the parked runs again, the oldest first, and say how many that were."""
+
     async def recover(self) -> int:
-        """Queue every running run again, after a crash, and say how many there were."""
+        """Queue every running run and every parked one again, after a crash, and say how many there were."""
 
     # Jobs -----------------------------------------------------------------------------------------------------------
 

@@ -85,6 +85,7 @@ def run(row: Row) -> Run:
         waited_ms=row[17],
         max_tokens=row[18],
         children_tokens=row[19],
+        parked_at=row[20],
     )
 
 

@@ -16,7 +16,17 @@ from tidegate.errors import (
     SessionNotFound,
 )
 from tidegate.ids import RunId, SessionId
-from tidegate.store import conversations, queue, rows, sessions, snapshots, spawns, transcript, turns
+from tidegate.store import (
+    conversations,
+    queue,
+    rows,
+    sessions,
+    snapshots,
+    spawns,
+    transcript,
+    turns,
+    waits,
+)
 from tidegate.store.lease import held
 from tidegate.store.port import Admission, Admitted, Claimed, Ending
 from tidegate.store.tx import Tx
@@ -31,6 +41,8 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
     repeat = _repeat_of(tx, admission)
     if repeat is not None:
         return repeat
+    if admission.refusal is not None:
+        raise admission.refusal
     tokens = spawns.check(tx, admission.order) if admission.order else 0
     queued = tx.one("queued_in_lane", lane=admission.lane)
     if queued and queued[0] >= admission.max_queued:
@@ -40,13 +52,16 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
     if admission.order is not None:
         spawns.record(tx, admission.order, session, run, tokens)
     _keep_receipt(tx, admission, run)
+    if admission.claims and (claimed := claim(tx, admission.lane, with_api=True, only=run.id)):
+        tx.effects.claimed.append(claimed.run)
+        return Admitted(run=claimed.run, session=claimed.session)
     return Admitted(run=run, session=session)
 
 
-def claim(tx: Tx, lane: Lane, *, with_api: bool) -> Claimed | None:
-    """Start the oldest run that may run, and append its message."""
+def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> Claimed | None:
+    """Start the oldest run that may run, and append its message; with *only*, if it is this one."""
     row = tx.one("run_claimable", lane=lane, with_api=with_api)
-    if row is None:
+    if row is None or only not in (None, row[1]):
         return None
     claimed = tx.one("run_claimed", id=row[1], now=tx.now)
     if claimed is None:
@@ -109,11 +124,13 @@ def cancel_session(tx: Tx, session_id: SessionId) -> Session:
 
 
 def recover(tx: Tx) -> int:
-    """Queue every running run again."""
+    """Queue every running run again, and every parked one."""
     for row in tx.all("sessions_recovered"):
         session = rows.session(row)
         tx.effects.heads[session.key] = session
     count = tx.run("runs_recovered")
+    while parked := waits.unpark(tx):
+        count += parked
     tx.effects.queued.update(Lane)
     return count
 

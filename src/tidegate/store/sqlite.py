@@ -43,6 +43,7 @@ from tidegate.store import (
     sessions,
     snapshots,
     transcript,
+    waits,
 )
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
 from tidegate.store.migrate import check_version, migrate
@@ -178,6 +179,14 @@ class SqliteStore:
     async def decide(self, approval: ApprovalId, decision: Decision) -> Approval:
         """Write a person's word."""
         return await self.writer.write(partial(approvals.decide, approval_id=approval, decision=decision))
+
+    async def park(self, lease: Lease) -> Run:
+        """Let a running run wait until it is let go."""
+        return await self.writer.write(partial(waits.park, lease=lease))
+
+    async def unpark(self) -> int:
+        """Queue a slice of the parked runs again."""
+        return await self.writer.write(waits.unpark)
 
     async def recover(self) -> int:
         """Queue every running run again."""

@@ -29,6 +29,7 @@ class Effects:
     """What one committed transaction changed."""
 
     __slots__ = (
+        "claimed",
         "closed",
         "entries",
         "firings",
@@ -49,6 +50,8 @@ class Effects:
         #: sessions whose key has gone to another one
         self.renamed: list[SessionId] = []
         self.entries: list[Entry] = []
+        #: runs that were claimed as they were admitted; whoever asked for that carries them out
+        self.claimed: list[Run] = []
         self.closed: list[Run] = []
         #: runs that now wait for a person
         self.waiting: list[Run] = []

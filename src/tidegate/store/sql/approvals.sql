@@ -59,7 +59,19 @@ ORDER BY id DESC LIMIT :limit;
 UPDATE runs SET state = 'waiting', fence = fence + 1 WHERE id = :id AND state = 'running' RETURNING *;
 
 -- name: run_resumed
-UPDATE runs SET state = 'queued' WHERE id = :id AND state = 'waiting';
+UPDATE runs SET state = 'queued' WHERE id = :id AND state = 'waiting' AND parked_at IS NULL;
+
+-- The run waits for nobody: its lane is closed for a while.
+-- name: run_parked
+UPDATE runs SET state = 'waiting', fence = fence + 1, parked_at = :now WHERE id = :id AND state = 'running'
+RETURNING *;
+
+-- How long a run was parked does not count; its session's deadline holds all the same.
+-- name: runs_unparked
+UPDATE runs SET state = 'queued', waited_ms = waited_ms + max(0, :now - parked_at), parked_at = NULL
+WHERE number IN (
+    SELECT number FROM runs WHERE state = 'waiting' AND parked_at IS NOT NULL ORDER BY number LIMIT :limit
+);
 
 -- name: run_waited
 UPDATE runs SET waited_ms = waited_ms + :waited_ms WHERE id = :id;

@@ -78,7 +78,7 @@ DELETE FROM snapshot_skills WHERE (snapshot, name) IN (
 
 -- Of several runs of a session that are under way the oldest one stays so.
 -- name: runs_one_by_one
-UPDATE runs SET state = 'queued' WHERE state IN ('running', 'waiting') AND EXISTS (
+UPDATE runs SET state = 'queued', parked_at = NULL WHERE state IN ('running', 'waiting') AND EXISTS (
     SELECT 1 FROM runs o WHERE o.session = runs.session AND o.number < runs.number AND o.state IN ('running', 'waiting')
 );
 
@@ -91,7 +91,7 @@ DELETE FROM spawns WHERE child IN (
 ) RETURNING *;
 
 -- name: waits_for_nothing
-SELECT r.id FROM runs r WHERE r.state = 'waiting'
+SELECT r.id FROM runs r WHERE r.state = 'waiting' AND r.parked_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM approvals a WHERE a.run = r.id AND a.state = 'pending')
 AND NOT EXISTS (SELECT 1 FROM spawns p WHERE p.run = r.id AND p.waits);
 

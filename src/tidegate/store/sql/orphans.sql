@@ -77,7 +77,7 @@ WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = p.child AND s.state IN (
 
 -- A run that waits for nothing would wait for ever.
 -- name: orphans_wait
-SELECT count(*) FROM runs r WHERE r.state = 'waiting'
+SELECT count(*) FROM runs r WHERE r.state = 'waiting' AND r.parked_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM approvals a WHERE a.run = r.id AND a.state = 'pending')
 AND NOT EXISTS (SELECT 1 FROM spawns p WHERE p.run = r.id AND p.waits);
 

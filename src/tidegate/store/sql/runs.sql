@@ -51,7 +51,8 @@ WHERE id = :id AND state = 'running' AND fence = :fence;
 
 -- Closing raises the fence: whoever still writes is refused.
 -- name: run_closed
-UPDATE runs SET state = 'done', outcome = :outcome, error = :error, fence = fence + 1, finished_at = :now, prompt = NULL
+UPDATE runs SET state = 'done', outcome = :outcome, error = :error, fence = fence + 1, finished_at = :now, prompt = NULL,
+    parked_at = NULL
 WHERE id = :id AND state <> 'done' RETURNING *;
 
 -- The runs of a long chat are not kept for ever: the last hundred are, and those of the last day.

@@ -1,0 +1,48 @@
+import pytest
+
+from tidegate.domain.session import Kind
+from tidegate.runtime.lanes import Lane
+
+
+def lane(slots: int) -> Lane:
+    """Return a lane whose runs somebody carries out."""
+    found = Lane(slots)
+    found.is_open = True
+    return found
+
+
+def test_a_slot_is_kept_for_the_door() -> None:
+    """While a run is at the door its slot is taken; then it is given back, whatever became of the run."""
+    found = lane(1)
+    with found.kept(Kind.CHAT) as is_kept, found.kept(Kind.CHAT) as is_kept_twice:
+        assert (True, False) == (is_kept, is_kept_twice)
+    assert found.has_room
+    with pytest.raises(RuntimeError), found.kept(Kind.CHAT):
+        raise RuntimeError
+    assert found.has_room
+
+
+def test_what_is_kept_is_not_taken_yet() -> None:
+    """The run that starts takes a slot of its own while the kept one is still held: no more than there are."""
+    found = lane(1)
+    with found.kept(Kind.CHAT):
+        assert 0 == found.taken
+        found.take(Kind.CHAT)
+        assert not found.has_room
+    assert (1, False) == (found.taken, found.has_room)
+    found.give(Kind.CHAT)
+    assert found.has_room
+
+
+def test_nothing_is_kept_where_nobody_works() -> None:
+    """A lane whose runs nobody carries out keeps no slot: its runs would run for nobody."""
+    with Lane(4).kept(Kind.CHAT) as is_kept:
+        assert not is_kept
+
+
+def test_api_keeps_half_of_the_slots_at_most() -> None:
+    """Sessions of programs cannot keep the slots that people find free."""
+    found = lane(4)
+    with found.kept(Kind.API) as one, found.kept(Kind.API) as two, found.kept(Kind.API) as three:
+        assert (True, True, False) == (one, two, three)
+        assert found.has_room
