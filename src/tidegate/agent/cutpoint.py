@@ -23,7 +23,7 @@ def cuts(bodies: Sequence[Body]) -> list[int]:
             holds[paired.get(at, len(bodies))] -= 1
     held = list(accumulate(holds))
     found = [at for at in range(1, len(bodies)) if not held[at - 1] and not _is_inside_answer(bodies, at)]
-    return [*found, len(bodies)] if _is_answered(bodies) else found
+    return [*found, len(bodies)] if _is_answered(bodies) and not held[len(bodies) - 1] else found
 
 
 def choose(bodies: Sequence[Body], keep_bytes: int) -> int:

@@ -71,18 +71,21 @@ class Compactor:
             CompactionFailed: It failed or took too long; what it had not finished is as it was.
             FenceLost: The run has been taken over or closed; the same holds.
         """
-        count = 0
+        count, want = 0, _Want(agent, lease, reason)
         for _ in range(MAX_ROUNDS):
             try:
-                plan = await self._counted(self._round(agent, lease, reason))
+                plan = await self._counted(self._round(want))
             except CompactionFailed as error:
                 if not count:
                     raise
                 _log.warning("compaction_stopped", error=error.message)
                 break
-            count += len(plan.replaced) if plan else 0
-            if plan is None or not plan.has_more:
+            if plan is None:
                 break
+            count += len(plan.replaced)
+            if not plan.has_more:
+                break
+            want = want._replace(keep_bytes=plan.keep_bytes)
         return count
 
     async def _counted(self, work: "Awaitable[_Plan | None]") -> "_Plan | None":
@@ -104,48 +107,57 @@ class Compactor:
         self.counts[CompactionOutcome.OK if plan else CompactionOutcome.NOTHING] += 1
         return plan
 
-    async def _round(self, agent: Agent, lease: Lease, reason: Reason) -> "_Plan | None":
+    async def _round(self, want: "_Want") -> "_Plan | None":
         async with asyncio.timeout(self._rules.deadline_ms / 1_000):
-            plan = await self._plan(agent, lease, reason)
+            plan = await self._plan(want)
             if plan is None:
                 return None
             await self._tell("before", self.before, plan.told)
-            replacement = await self._summarised(agent, plan)
-        entry = await self._store.compact(lease, replacement)
+            replacement = await self._summarised(want.agent, plan)
+        entry = await self._store.compact(want.lease, replacement)
         told = plan.told
-        _log.info("compacted", session=told.key, entries=told.entries, through=told.last_seq, reason=reason)
-        await mover.trim(self._store, lease.session)
+        _log.info(
+            "compacted", session=told.key, entries=told.entries, through=told.last_seq, reason=told.reason
+        )
+        await mover.trim(self._store, told.session)
         await self._tell("after", self.after, _with(told, entry.seq))
         return plan
 
-    async def _plan(self, agent: Agent, lease: Lease, reason: Reason) -> "_Plan | None":
+    async def _plan(self, want: "_Want") -> "_Plan | None":
         """Look at what has been said since the last summary, and choose where to cut; None where it is not worth it."""
+        lease, max_bytes = want.lease, want.agent.max_prompt_bytes
         head = self._store.session_by_id(lease.session)
         if head is None:
             raise SessionNotFound
         context = await self._store.context(head.id, 1)
-        entries, is_whole = await self._since(context, lease, 2 * agent.max_prompt_bytes)
-        if reason is Reason.ASKED:  # the command itself stays, and what it has said
+        entries, is_whole = await self._since(context, lease, 2 * max_bytes)
+        if want.reason is Reason.ASKED:  # the command itself stays, and what it has said
             entries = [entry for entry in entries if entry.body.run != lease.run]
-        cut = _cut([entry.body for entry in entries], agent.max_prompt_bytes, reason)
-        if not cut.at or (cut.is_small and is_whole and reason is Reason.THRESHOLD):
+        bodies = [entry.body for entry in entries]
+        keep_bytes = want.keep_bytes or min(max_bytes, _size(bodies)) // 4
+        asked = want.reason is Reason.ASKED
+        goal = cutpoint.last_turn(bodies) if asked else cutpoint.choose(bodies, keep_bytes)
+        at = cutpoint.within(bodies, goal, max_bytes * 7 // 8)
+        is_small = _size(bodies[:at]) < max_bytes // 8
+        if not at or (is_small and is_whole and want.reason is Reason.THRESHOLD):
             return None
-        replaced = entries[: cut.at]
+        replaced = entries[:at]
         return _Plan(
             context=context,
             replaced=replaced,
-            tail=entries[cut.at :],
-            has_more=cut.is_short or not is_whole,
+            tail=entries[at:],
+            has_more=at < goal or not is_whole,
+            keep_bytes=keep_bytes,
             told=Compaction(
                 session=head.id,
                 key=head.key,
                 agent=head.agent,
                 run=lease.run,
-                reason=reason,
+                reason=want.reason,
                 first_seq=_through(context) + 1,
                 last_seq=replaced[-1].seq,
                 entries=len(replaced),
-                tokens=_size(replaced) // measure.BYTES_PER_TOKEN,
+                tokens=_size(bodies[:at]) // measure.BYTES_PER_TOKEN,
             ),
         )
 
@@ -159,7 +171,7 @@ class Compactor:
                 return found, True
             kept = [entry for entry in page if not isinstance(entry.body, Summary)]
             found += kept
-            size += _size(kept)
+            size += _size([entry.body for entry in kept])
             after = page[-1].seq
         return found, False
 
@@ -200,12 +212,13 @@ class Compactor:
                 _log.exception("compaction_part_failed", part=part.name, when=when, session=told.key)
 
 
-class _Cut(NamedTuple):
-    """Where to cut; `is_short`: more has to be cut off after it, `is_small`: it is hardly worth a summary."""
+class _Want(NamedTuple):
+    """What is asked for; *keep_bytes* is how much of the transcript stays, once that is known."""
 
-    at: int
-    is_short: bool = False
-    is_small: bool = False
+    agent: Agent
+    lease: Lease
+    reason: Reason
+    keep_bytes: int = 0
 
 
 class _Plan(NamedTuple):
@@ -215,6 +228,7 @@ class _Plan(NamedTuple):
     replaced: Sequence[Entry]
     tail: Sequence[Entry]
     has_more: bool
+    keep_bytes: int
     told: Compaction
 
     @property
@@ -223,23 +237,13 @@ class _Plan(NamedTuple):
         return bool(self.tail) and not any(isinstance(entry.body, User) for entry in self.tail)
 
 
-def _cut(bodies: Sequence[Body], max_bytes: int, reason: Reason) -> _Cut:
-    if not bodies:
-        return _Cut(0)
-    keep_bytes = min(max_bytes, sum(map(measure.size, bodies))) // 4
-    asked = reason is Reason.ASKED
-    goal = cutpoint.last_turn(bodies) if asked else cutpoint.choose(bodies, keep_bytes)
-    at = cutpoint.within(bodies, goal, max_bytes * 7 // 8)
-    return _Cut(at, at < goal, sum(map(measure.size, bodies[:at])) < max_bytes // 8)
-
-
 def _through(context: Context) -> int:
     body = context.summary.body if context.summary else None
     return body.through if isinstance(body, Summary) else 0
 
 
-def _size(entries: Sequence[Entry]) -> int:
-    return sum(measure.size(entry.body) for entry in entries)
+def _size(bodies: Sequence[Body]) -> int:
+    return sum(map(measure.size, bodies))
 
 
 def _with(told: Compaction, summary_seq: int) -> Compaction:
