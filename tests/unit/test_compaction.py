@@ -152,9 +152,10 @@ def test_a_compaction_is_asked_for_by_a_message(tmp_path: Path) -> None:
 
 def test_requests_at_once_are_one(tmp_path: Path) -> None:
     """Whoever asks while a compaction is waited for shares it; it has a turn of its own."""
-    gate = asyncio.Event()
+    begun, gate = asyncio.Event(), asyncio.Event()
 
     async def slow(prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+        begun.set()
         await gate.wait()
         yield Answer(text="they talked")
 
@@ -164,8 +165,7 @@ def test_requests_at_once_are_one(tmp_path: Path) -> None:
         await talk(here, 3)
         async with asyncio.TaskGroup() as group:
             asked = [group.create_task(here.conversations.compact(here.head("c"))) for _ in range(5)]
-            while not any(prompt.summary_bytes for prompt in model.prompts):
-                await asyncio.sleep(0)
+            await begun.wait()
             late = await here.send("c", "/echo late")
             gate.set()
         assert [task.result().is_done for task in asked] == [True] * 5
@@ -398,7 +398,7 @@ def test_what_runs_goes_on_under_another_key(tmp_path: Path) -> None:
 
 
 def test_a_chat_branches_off(tmp_path: Path) -> None:
-    """A fork shares what was said before an entry, summary included, and goes on by itself; the original is as it was."""
+    """A fork shares what was said before an entry, summary included; the original stays as it was."""
     model = Listening()
 
     async def work(here: Inside) -> None:
