@@ -121,6 +121,8 @@ async def gateway(
         growth = Growth(store, registry, clock, instance.boots)
         status.growth = growth
         metrics = Metrics(store, sweeper, status, registry, inside.guard)
+        metrics.compactions = inside.runner.compactor.counts
+        metrics.compaction_failures = inside.runner.compactor.failures
         store.listen(metrics.on_commit)
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
         sweeper.on_sweep = metrics.sweep_seconds.observe

@@ -172,7 +172,7 @@ class Compaction(Section, frozen=True, kw_only=True):
     #: the most that one may take
     deadline_ms: Annotated[int, Meta(ge=SECOND_MS, le=HOUR_MS)] = 2 * MINUTE_MS
     #: of a summary; never more than an eighth of what the model may read
-    summary_bytes: Annotated[int, Meta(ge=256, le=60_000)] = 8_000
+    summary_bytes: Annotated[int, Meta(ge=256, le=60_000)] = 8 << 10
     #: the first message of a user is read beside the summary for ever
     keep_first: bool = False
     #: the last turns whose results of tools are read whole

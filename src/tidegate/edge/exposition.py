@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from tidegate.domain.compaction import CompactionOutcome
 from tidegate.domain.job import FiringOutcome, JobOrigin
 from tidegate.domain.run import Lane, RunState
 from tidegate.edge.reading import Histogram, Reading
@@ -95,6 +96,7 @@ def _sessions(reading: Reading) -> Iterator[Metric]:
         runs.add_metric([lane, run_state], tallies.runs[lane, run_state])
     yield runs
     yield from _jobs(reading)
+    yield from _compactions(reading)
     moves = _counter(
         "session_transitions", "Transitions of sessions since the start.", "from", "to", "reason"
     )
@@ -123,6 +125,17 @@ def _jobs(reading: Reading) -> Iterator[Metric]:
         fired.add_metric([outcome], reading.firings[outcome])
     yield history
     yield fired
+
+
+def _compactions(reading: Reading) -> Iterator[Metric]:
+    made = _counter("compactions", "Attempts to put a summary in the place of older entries.", "outcome")
+    for outcome in CompactionOutcome:
+        made.add_metric([outcome], reading.compactions[outcome])
+    yield made
+    failures = _counter("compaction_part_failures", "Who takes part in compactions and failed.", "when")
+    for when, count in reading.compaction_failures.items():
+        failures.add_metric([when], count)
+    yield failures
 
 
 def _storage(reading: Reading) -> Iterator[Metric]:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidegate.bounded import Registry
+from tidegate.domain.compaction import CompactionOutcome
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
@@ -57,6 +58,9 @@ class Metrics:
         self.run_seconds = {pair: Histogram(RUN_SECONDS) for pair in product(Lane, Outcome)}
         self.refused = dict.fromkeys(REFUSALS, 0)
         self.firings = dict.fromkeys(FiringOutcome, 0)
+        #: kept by the compactor
+        self.compactions: Mapping[CompactionOutcome, int] = dict.fromkeys(CompactionOutcome, 0)
+        self.compaction_failures: Mapping[str, int] = {"before": 0, "after": 0}
         self._store = store
         self._sweeper = sweeper
         self._status = status
@@ -98,6 +102,8 @@ class Metrics:
             containers=list(self._containers),
             refused=self.refused | self._guard.refused,
             firings=self.firings,
+            compactions=self.compactions,
+            compaction_failures=self.compaction_failures,
             histograms={
                 "commit_seconds": self.commit_seconds,
                 "sweep_seconds": self.sweep_seconds,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from tidegate.bounded import Gauge
+from tidegate.domain.compaction import CompactionOutcome
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
@@ -46,6 +47,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     containers: Sequence[Gauge]
     refused: Mapping[str, int]
     firings: Mapping[FiringOutcome, int]
+    compactions: Mapping[CompactionOutcome, int]
+    #: of those who take part: ``before`` and ``after``
+    compaction_failures: Mapping[str, int]
     #: by name: seconds
     histograms: Mapping[str, Histogram]
     run_seconds: Mapping[tuple[Lane, Outcome], Histogram]

@@ -60,7 +60,7 @@ class Compactor:
         #: how often it came out how, since the start
         self.counts = dict.fromkeys(CompactionOutcome, 0)
         #: how often somebody who takes part failed or was too slow
-        self.failures: dict[Literal["before", "after"], int] = {"before": 0, "after": 0}
+        self.failures: dict[str, int] = {"before": 0, "after": 0}
         self._store = store
         self._rules = rules
 
