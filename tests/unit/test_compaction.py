@@ -9,6 +9,7 @@ from tidegate.agent.model import Answer, Delta, Prompt, ToolCall, ToolSpec
 from tidegate.agent.offline import OfflineModel
 from tidegate.agent.tools import Caller, Tool
 from tidegate.config import Compaction as Rules
+from tidegate.domain.approval import Decision
 from tidegate.domain.compaction import Compaction, CompactionOutcome, Reason
 from tidegate.domain.entry import Assistant, Call, Entry, Notice, Result, Summary, System, User
 from tidegate.domain.run import Lane, Origin, Usage
@@ -332,6 +333,87 @@ def test_what_is_pinned_stays(tmp_path: Path) -> None:
         assert isinstance(model.answered[-1].bodies[2], Summary)
 
     run(work, tmp_path, model, Rules(keep_first=True))
+
+
+def test_a_skill_that_was_read_stays(tmp_path: Path) -> None:
+    """A skill is read beside every later summary, the latest reading of it, with its call."""
+    model = Listening()
+
+    async def work(here: Inside) -> None:
+        readings = [
+            body
+            for number in range(2)
+            for body in (
+                Call(tool="skill", call_id=f"{number}", text="{}"),
+                Result(tool="skill", call_id=f"{number}", text=f"# Reading {number} {'s' * 300}"),
+            )
+        ]
+        await here.intake.submit(
+            Admission(
+                key="c",
+                birth=Birth(policy=PolicyName.API_NAMED, agent="main"),
+                lane=Lane.INTERACTIVE,
+                origin=Origin.MESSAGE,
+                bodies=[User(text="q"), *readings, Assistant(text="a"), User(text="/echo x")],
+            )
+        )
+        await talk(here, 30)
+        assert len(await summaries(here)) > 3
+        call, result, summary, *rest = model.answered[-1].bodies
+        assert (isinstance(call, Call), isinstance(summary, Summary)) == (True, True)
+        assert result.text.startswith("# Reading 1")
+        assert not any(isinstance(body, Call | Result) for body in rest)
+
+    run(work, tmp_path, model)
+
+
+def test_more_than_one_summary_can_take_in(tmp_path: Path) -> None:
+    """What has been said without a summary, however much, is summarised in parts, the oldest first."""
+    model = Listening()
+
+    async def work(here: Inside) -> None:
+        steps = [Assistant(text=f"{number} {LONG}") for number in range(60)]
+        run = await here.intake.submit(
+            Admission(
+                key="c",
+                birth=Birth(policy=PolicyName.API_NAMED, agent="main"),
+                lane=Lane.INTERACTIVE,
+                origin=Origin.MESSAGE,
+                bodies=[body for step in steps for body in (User(text="q"), step)] + [User(text="/echo x")],
+            )
+        )
+        assert (await here.intake.answer(run.run))[1] == "x"
+        found = await summaries(here)
+        counts = [int(entry.body.text.split()[3]) for entry in found]
+        assert counts == sorted(counts)
+        assert len(found) > 4
+        await here.say("c", "/echo y")
+        assert (await summaries(here))[-1].body.text.startswith("offline summary of 5")
+        assert here.head("c").hot_entries < 30
+        assert all(sum(len(body.text) for body in prompt.bodies) <= WINDOW * 2 for prompt in model.prompts)
+
+    run(work, tmp_path, model)
+
+
+def test_a_person_is_not_waited_for(tmp_path: Path) -> None:
+    """While a run waits for a person's word a request is kept, and answered at once that it is not done."""
+    tool = Tool(spec=ToolSpec(name="shell", description="", parameters={}), run=lambda *_: never(), asks=True)
+
+    async def never() -> str:
+        return "ran"
+
+    async def main() -> None:
+        async with inside(tmp_path, Listening(), tools=[tool]) as here:
+            await here.say("c", "/echo x")
+            await here.say("c", "/run ls")
+            found = await here.conversations.compact(here.head("c"))
+            assert not found.is_done
+            (approval,) = await here.store.approvals(state=None, session=None, before=None, limit=9)
+            await here.store.decide(approval.id, Decision.DENY)
+            assert (await here.conversations.compact(here.head("c"))).is_done
+            assert await summaries(here)
+
+    asyncio.run(main())
 
 
 def test_what_a_summary_takes_is_counted(tmp_path: Path) -> None:

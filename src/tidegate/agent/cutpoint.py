@@ -1,6 +1,6 @@
 """Where a transcript may be cut in two, so that a summary can take the place of what comes before.
 
-A call and its result are never split, nor is an answer of the model. A call that is still waiting for its result stays
+A call and its result are never split, nor is an answer of the model, nor a message and what first answers it. A call that is still waiting for its result stays
 behind the cut; one that nobody will answer any more, since a later message followed, holds nothing up.
 """
 
@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from tidegate.agent.measure import size
 from tidegate.agent.pairing import pairs
-from tidegate.domain.entry import Assistant, Body, Call, Notice, User
+from tidegate.domain.entry import Assistant, Body, Call, Notice, System, User
 
 
 def cuts(bodies: Sequence[Body]) -> list[int]:
@@ -22,7 +22,7 @@ def cuts(bodies: Sequence[Body]) -> list[int]:
             holds[at] += 1
             holds[paired.get(at, len(bodies))] -= 1
     held = list(accumulate(holds))
-    found = [at for at in range(1, len(bodies)) if not held[at - 1] and not _is_inside_answer(bodies, at)]
+    found = [at for at in range(1, len(bodies)) if not held[at - 1] and not _is_inside(bodies, at)]
     return [*found, len(bodies)] if _is_answered(bodies) and not held[len(bodies) - 1] else found
 
 
@@ -63,8 +63,12 @@ def _sizes_from(bodies: Sequence[Body]) -> list[int]:
     return [*accumulate(map(size, reversed(bodies)), initial=0)][::-1]
 
 
-def _is_inside_answer(bodies: Sequence[Body], at: int) -> bool:
-    return isinstance(bodies[at], Call) and isinstance(bodies[at - 1], Assistant | Call)
+def _is_inside(bodies: Sequence[Body], at: int) -> bool:
+    """Whether a place is in the middle of an answer, or between a message and its answer."""
+    before, behind = bodies[at - 1], bodies[at]
+    if isinstance(before, User):
+        return not isinstance(behind, User | System)
+    return isinstance(behind, Call) and isinstance(before, Assistant | Call)
 
 
 def _is_answered(bodies: Sequence[Body]) -> bool:

@@ -21,6 +21,7 @@ from tidegate.config import Compaction as Rules
 from tidegate.domain.compaction import Compaction, CompactionOutcome, Reason
 from tidegate.domain.entry import Body, Entry, Summary, User
 from tidegate.domain.run import Lease
+from tidegate.domain.session import Session
 from tidegate.errors import (
     CompactionFailed,
     Corrupt,
@@ -130,7 +131,7 @@ class Compactor:
         if head is None:
             raise SessionNotFound
         context = await self._store.context(head.id, 1)
-        entries, is_whole = await self._since(context, lease, 2 * max_bytes)
+        entries, is_whole = await self._since(head, context, 2 * max_bytes)
         if want.reason is Reason.ASKED:  # the command itself stays, and what it has said
             entries = [entry for entry in entries if entry.body.run != lease.run]
         bodies = [entry.body for entry in entries]
@@ -161,19 +162,17 @@ class Compactor:
             ),
         )
 
-    async def _since(self, context: Context, lease: Lease, max_bytes: int) -> tuple[list[Entry], bool]:
+    async def _since(self, head: Session, context: Context, max_bytes: int) -> tuple[list[Entry], bool]:
         """Return the entries after the last summary from the oldest on, and whether these are all."""
         found: list[Entry] = []
         after, size = _through(context), 0
-        while size <= max_bytes and len(found) < MAX_ROWS:
-            page = await self._store.entries(lease.session, after, PAGE_ROWS)
-            if not page:
-                return found, True
+        while after < head.entries and size <= max_bytes and len(found) < MAX_ROWS:
+            page = await self._store.entries(head.id, after, PAGE_ROWS)
             kept = [entry for entry in page if not isinstance(entry.body, Summary)]
             found += kept
             size += _size([entry.body for entry in kept])
             after = page[-1].seq
-        return found, False
+        return found, after >= head.entries
 
     async def _summarised(self, agent: Agent, plan: "_Plan") -> Replacement:
         """Have the model write the summary, and pack what it takes the place of."""
