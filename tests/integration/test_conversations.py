@@ -90,6 +90,7 @@ def test_new_once(gateway: GatewayProcess) -> None:
     """A repeated /new with the same key for doing it once begins afresh once."""
     gateway.say("once", "/echo old")
     first = gateway.send("once", "/new", once="n").json()
+    gateway.send("once", "/new", once="m")
     gateway.say("once", "/echo kept")
     assert gateway.send("once", "/new", once="n").json() == first
     assert [entry["text"] for entry in entries(gateway, "once")][-1] == "kept"

@@ -1,7 +1,8 @@
 """Where a transcript may be cut in two, so that a summary can take the place of what comes before.
 
-A call and its result are never split, nor is an answer of the model, nor a message and what first answers it. A call that is still waiting for its result stays
-behind the cut; one that nobody will answer any more, since a later message followed, holds nothing up.
+A call and its result are never split, nor is an answer of the model, nor a message and what first answers it. A call
+that is still waiting for its result stays behind the cut; one that nobody will answer any more, since a later message
+followed, holds nothing up.
 """
 
 from collections.abc import Sequence

@@ -138,7 +138,7 @@ class Compactor:
         keep_bytes = want.keep_bytes or min(max_bytes, _size(bodies)) // 4
         asked = want.reason is Reason.ASKED
         goal = cutpoint.last_turn(bodies) if asked else cutpoint.choose(bodies, keep_bytes)
-        at = cutpoint.within(bodies, goal, max_bytes * 7 // 8)
+        at = cutpoint.within(bodies, goal, max_bytes)
         is_small = _size(bodies[:at]) < max_bytes // 8
         if not at or (is_small and is_whole and want.reason is Reason.THRESHOLD):
             return None
