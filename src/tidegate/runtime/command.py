@@ -6,6 +6,7 @@ from enum import StrEnum
 from tidegate.domain.entry import Body, Notice, User
 from tidegate.domain.run import Origin, Run
 from tidegate.domain.session import Session
+from tidegate.store.port import Admission
 
 
 class Command(StrEnum):
@@ -18,6 +19,13 @@ class Command(StrEnum):
 def command(text: str) -> Command | None:
     """Return the command that a message is, if it is one."""
     return next((one for one in Command if text.strip() == one), None)
+
+
+def begins_afresh(admission: Admission) -> bool:
+    """Whether a piece of work is the message that asks for a new conversation."""
+    last = admission.bodies[-1] if admission.bodies else None
+    is_message = admission.origin is Origin.MESSAGE and isinstance(last, User)
+    return is_message and last is not None and command(last.text) is Command.NEW
 
 
 def command_of(session: Session, run: Run, bodies: Sequence[Body]) -> Command | None:

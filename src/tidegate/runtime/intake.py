@@ -28,7 +28,7 @@ from tidegate.errors import (
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
-from tidegate.runtime.command import Command, command
+from tidegate.runtime.command import begins_afresh
 from tidegate.runtime.guard import JOB_GROUP, Guard, Work, job_of
 from tidegate.runtime.lanes import Lane as Slots
 from tidegate.runtime.skills import Skills
@@ -141,7 +141,7 @@ class Intake:
         admission = msgspec.structs.replace(admission, interrupts=self._interrupts(admission), **self._bounds)
         admission = self._judged(admission)
         admit = self._admit_at_once if at_once else self._store.admit
-        if _begins_afresh(admission):
+        if begins_afresh(admission):
             return await self._renewed(admission, admit)
         return await self._with_room(admission, admit)
 
@@ -397,12 +397,6 @@ class Intake:
         except SessionRunning:
             return True
         return True
-
-
-def _begins_afresh(admission: Admission) -> bool:
-    last = admission.bodies[-1] if admission.bodies else None
-    is_message = admission.origin is Origin.MESSAGE and isinstance(last, User)
-    return is_message and last is not None and command(last.text) is Command.NEW
 
 
 def check_text(text: str) -> None:

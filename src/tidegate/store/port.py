@@ -599,9 +599,6 @@ class Store(Protocol):
     async def entries(self, session: SessionId, after: int, limit: int) -> list[Entry]:
         """Return entries after a seq in order, from segments and rows alike; a page ends early at 4 MiB."""
 
-    async def tail(self, session: SessionId, max_bytes: int) -> list[Entry]:
-        """Return the last entries in order, up to *max_bytes* of bodies."""
-
     async def context(self, session: SessionId, max_bytes: int) -> Context:
         """Return what a model reads: of the entries after the summary the newest, up to *max_bytes* of bodies."""
 

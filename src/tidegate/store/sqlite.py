@@ -383,12 +383,6 @@ class SqliteStore:
         found = self._short(operation, session)
         return await self._read(operation) if found is None else found
 
-    async def tail(self, session: SessionId, max_bytes: int) -> list[Entry]:
-        """Return the last entries."""
-        operation = partial(transcript.tail, session=session, max_bytes=max_bytes)
-        found = self._short(operation, session)
-        return await self._read(operation) if found is None else found
-
     async def context(self, session: SessionId, max_bytes: int) -> Context:
         """Return what a model reads."""
         operation = partial(transcript.context, session=session, max_bytes=max_bytes)

@@ -54,18 +54,6 @@ def page(reads: Reads, session: SessionId, after: int, limit: int) -> list[Entry
     return found
 
 
-def tail(reads: Reads, session: SessionId, max_bytes: int) -> list[Entry]:
-    """Return the last entries, in order, as long as their bodies have no more than *max_bytes* in all."""
-    found: list[Entry] = []
-    head = _head(reads, session)
-    for seq, body in _backwards(reads, head, head.entries + 1):
-        max_bytes -= len(body)
-        if max_bytes < 0 and found:
-            break
-        found.append(rows.entry(session, seq, body))
-    return found[::-1]
-
-
 def context(reads: Reads, session: SessionId, max_bytes: int) -> Context:
     """Return what a model reads now: the summary, what is pinned, and the newest entries that it leaves out."""
     head = _head(reads, session)
