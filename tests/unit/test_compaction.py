@@ -230,13 +230,16 @@ def test_others_take_part(tmp_path: Path) -> None:
     async def crash(_: Compaction) -> None:
         raise ZeroDivisionError
 
+    async def lapse(_: Compaction) -> None:
+        raise TimeoutError
+
     async def hang(_: Compaction) -> None:
         await asyncio.Event().wait()
 
     async def work(here: Inside) -> None:
         compactor = here.runner.compactor
         compactor.before += [Part("crash", crash), Part("hang", hang, 0.01), Part("note", note)]
-        compactor.after += [Part("crash", crash), Part("note", note)]
+        compactor.after += [Part("crash", crash), Part("lapse", lapse), Part("note", note)]
         for number in range(3):
             await here.say("c", f"/echo {number}")
         await here.conversations.compact(here.head("c"))
@@ -247,7 +250,7 @@ def test_others_take_part(tmp_path: Path) -> None:
         assert (before.key, before.agent, before.session) == ("c", "main", here.head("c").id)
         assert (after.summary_seq, after.last_seq) == (8, 4)
         assert before.tokens > 0
-        assert compactor.failures == {"before": 2, "after": 1}
+        assert compactor.failures == {"before": 2, "after": 2}
 
     run(work, tmp_path, Listening())
 

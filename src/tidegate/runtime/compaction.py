@@ -5,11 +5,12 @@ between. What it costs depends on what has been said since the last summary, nev
 transaction at the end nothing has changed, however it fails.
 
 Others may take part before and after: they are told ids, counts and cursors, have a deadline each, and do not hold it
-up when they fail.
+up when they fail. Before a summary that then fails they are told as well, and again at the next attempt.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -29,6 +30,7 @@ from tidegate.errors import (
     SessionNotFound,
     StorageFailed,
     TidegateError,
+    Unavailable,
 )
 from tidegate.runtime import mover
 from tidegate.store.port import Context, Replacement, Store
@@ -120,45 +122,41 @@ class Compactor:
         _log.info(
             "compacted", session=told.key, entries=told.entries, through=told.last_seq, reason=told.reason
         )
-        await mover.trim(self._store, told.session)
+        with suppress(Unavailable):  # it is done; the sweep removes the rows that are left
+            await mover.trim(self._store, told.session)
         await self._tell("after", self.after, _with(told, entry.seq))
         return plan
 
     async def _plan(self, want: "_Want") -> "_Plan | None":
         """Look at what has been said since the last summary, and choose where to cut; None where it is not worth it."""
-        lease, max_bytes = want.lease, want.agent.max_prompt_bytes
-        head = self._store.session_by_id(lease.session)
+        head = self._store.session_by_id(want.lease.session)
         if head is None:
             raise SessionNotFound
         context = await self._store.context(head.id, 1)
-        entries, is_whole = await self._since(head, context, 2 * max_bytes)
+        entries, is_whole = await self._since(head, context, 2 * want.agent.max_prompt_bytes)
         if want.reason is Reason.ASKED:  # the command itself stays, and what it has said
-            entries = [entry for entry in entries if entry.body.run != lease.run]
+            entries = [entry for entry in entries if entry.body.run != want.lease.run]
         bodies = [entry.body for entry in entries]
-        keep_bytes = want.keep_bytes or min(max_bytes, _size(bodies)) // 4
-        asked = want.reason is Reason.ASKED
-        goal = cutpoint.last_turn(bodies) if asked else cutpoint.choose(bodies, keep_bytes)
-        at = cutpoint.within(bodies, goal, max_bytes)
-        is_small = _size(bodies[:at]) < max_bytes // 8
-        if not at or (is_small and is_whole and want.reason is Reason.THRESHOLD):
+        cut = _cut(bodies, want, is_whole=is_whole)
+        if not cut.at:
             return None
-        replaced = entries[:at]
+        replaced = entries[: cut.at]
         return _Plan(
             context=context,
             replaced=replaced,
-            tail=entries[at:],
-            has_more=at < goal or not is_whole,
-            keep_bytes=keep_bytes,
+            tail=entries[cut.at :],
+            has_more=cut.is_short or not is_whole,
+            keep_bytes=cut.keep_bytes,
             told=Compaction(
                 session=head.id,
                 key=head.key,
                 agent=head.agent,
-                run=lease.run,
+                run=want.lease.run,
                 reason=want.reason,
                 first_seq=_through(context) + 1,
                 last_seq=replaced[-1].seq,
                 entries=len(replaced),
-                tokens=_size(bodies[:at]) // measure.BYTES_PER_TOKEN,
+                tokens=_size(bodies[: cut.at]) // measure.BYTES_PER_TOKEN,
             ),
         )
 
@@ -199,11 +197,9 @@ class Compactor:
         """Let everybody take part, one after the other; who fails or is too slow is passed over."""
         for part in parts:
             try:
-                async with asyncio.timeout(part.deadline_s) as deadline:
+                async with asyncio.timeout(part.deadline_s):
                     await part.act(told)
             except TimeoutError:
-                if not deadline.expired():
-                    raise
                 self.failures[when] += 1
                 _log.warning("compaction_part_slow", part=part.name, when=when, session=told.key)
             except Exception:  # noqa: BLE001 - a wall: who takes part must not hold up the conversation
@@ -220,6 +216,14 @@ class _Want(NamedTuple):
     keep_bytes: int = 0
 
 
+class _Cut(NamedTuple):
+    """Where to cut, 0 for nowhere; `is_short`: more is to be cut off after it."""
+
+    at: int
+    is_short: bool
+    keep_bytes: int
+
+
 class _Plan(NamedTuple):
     """What is to be summarised, with the summary before it and what comes after."""
 
@@ -234,6 +238,17 @@ class _Plan(NamedTuple):
     def needs_message(self) -> bool:
         """Whether the message that is being worked on would be lost: the cut goes through its turn."""
         return bool(self.tail) and not any(isinstance(entry.body, User) for entry in self.tail)
+
+
+def _cut(bodies: Sequence[Body], want: _Want, *, is_whole: bool) -> _Cut:
+    """Choose where to cut; what is hardly worth a summary is left until there is more of it."""
+    max_bytes = want.agent.max_prompt_bytes
+    keep_bytes = want.keep_bytes or min(max_bytes, _size(bodies)) // 4
+    asked = want.reason is Reason.ASKED
+    goal = cutpoint.last_turn(bodies) if asked else cutpoint.choose(bodies, keep_bytes)
+    at = cutpoint.within(bodies, goal, max_bytes)
+    is_small = want.reason is Reason.THRESHOLD and is_whole and _size(bodies[:at]) < max_bytes // 8
+    return _Cut(0 if is_small else at, at < goal, keep_bytes)
 
 
 def _through(context: Context) -> int:
