@@ -81,7 +81,7 @@ def test_a_choice_is_a_cut(bodies: list[Body], keep_bytes: int) -> None:
     assert last_turn(bodies) in possible
     assert choose(bodies, sum(map(size, bodies))) == 0
     for cut in cuts(bodies):
-        assert within(bodies, cut, keep_bytes) in cuts(bodies)
+        assert within(bodies, cut, keep_bytes) in possible
         assert within(bodies, cut, keep_bytes) <= cut
 
 
@@ -121,3 +121,14 @@ def test_the_last_turn_goes_if_it_is_the_only_one() -> None:
     """Somebody who asks for a summary gets one, of all but the last turn if there is more."""
     turn: list[Body] = [QUESTION, ANSWER]
     assert [last_turn([*turn, *turn]), last_turn(turn), last_turn([QUESTION])] == [2, 2, 0]
+
+
+def test_of_notices_alone_there_is_no_summary() -> None:
+    """Where nothing was said before the last turn that turn goes as well."""
+    notice = Notice(text="note")
+    assert [last_turn([notice, QUESTION, ANSWER]), last_turn([notice, notice]), last_turn([notice])] == [
+        3,
+        0,
+        0,
+    ]
+    assert choose([notice, QUESTION, ANSWER, QUESTION], size(QUESTION)) == 3

@@ -80,6 +80,15 @@ def test_nothing_is_no_summary() -> None:
         told(Writer("  \n"))
 
 
+def test_of_nothing_there_is_no_new_summary() -> None:
+    """Where nothing was said the summary before stands, and nobody is asked."""
+    writer = Writer()
+    assert asyncio.run(summarise(writer, "so far", [Notice(text="n")], 500)) == Told(
+        "so far", Usage(), "writer"
+    )
+    assert writer.prompts == []
+
+
 def test_what_is_too_long_is_halved() -> None:
     """Material that the model finds too long is summarised in parts, each with the summary of the part before."""
     writer = Writer(max_lines=2)

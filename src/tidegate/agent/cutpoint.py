@@ -35,7 +35,7 @@ def choose(bodies: Sequence[Body], keep_bytes: int) -> int:
     left = _sizes_from(bodies)
     if left[0] <= keep_bytes:
         return 0
-    possible = [at for at in cuts(bodies) if at < len(bodies)]
+    possible = [at for at in _telling(bodies) if at < len(bodies)]
     turns = [at for at in possible if isinstance(bodies[at], User)]
     fitting = next((at for at in turns if left[at] <= keep_bytes), None)
     if fitting is not None:
@@ -47,16 +47,22 @@ def choose(bodies: Sequence[Body], keep_bytes: int) -> int:
 
 def last_turn(bodies: Sequence[Body]) -> int:
     """Return where to cut so that the last turn stays; where there is no other, it goes as well."""
-    possible = cuts(bodies)
+    possible = _telling(bodies)
     turns = [at for at in possible if at < len(bodies) and isinstance(bodies[at], User)]
     return turns[-1] if turns else max(possible, default=0)
 
 
 def within(bodies: Sequence[Body], cut: int, max_bytes: int) -> int:
     """Return the last cut up to *cut* that has no more than *max_bytes* before it, or else the first one."""
-    possible = [at for at in cuts(bodies) if at <= cut]
+    possible = [at for at in _telling(bodies) if at <= cut]
     before = [0, *accumulate(map(size, bodies[:cut]))]
     return max((at for at in possible if before[at] <= max_bytes), default=min(possible, default=0))
+
+
+def _telling(bodies: Sequence[Body]) -> list[int]:
+    """Return the cuts before which something was said: of notices alone there is no summary."""
+    first = next((at for at, body in enumerate(bodies) if not isinstance(body, Notice)), len(bodies))
+    return [at for at in cuts(bodies) if at > first]
 
 
 def _sizes_from(bodies: Sequence[Body]) -> list[int]:

@@ -59,6 +59,8 @@ async def summarise(
 
 async def _asked(model: Model, before: str, bodies: Sequence[Body], max_bytes: int) -> Told:
     lines = "\n".join(line for body in bodies if (line := _line(body)))
+    if not lines:
+        return Told(before, Usage(), model.name)
     prompt = Prompt(
         instructions=INSTRUCTIONS.format(bytes=max_bytes),
         bodies=[*([Summary(text=before)] if before else []), User(text=lines)],
