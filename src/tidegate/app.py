@@ -22,6 +22,7 @@ from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.conversations import ConversationPage
+from tidegate.edge.explanation import Explanations
 from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
@@ -39,6 +40,7 @@ from tidegate.engine import Engine, engine
 from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
+from tidegate.runtime.explainer import Explainer
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
@@ -146,6 +148,7 @@ async def gateway(
             status,
             metrics,
             GrowthPage(growth, instance.boots),
+            Explanations(Explainer(growth, store, registry, store.writer.policies, clock)),
         )
         app = application(
             [endpoint for part in parts for endpoint in part.endpoints()],

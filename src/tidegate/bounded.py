@@ -12,27 +12,36 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
+#: what happens when an `LruCache` is full
+OLDEST_GOES = "what was used longest ago goes"
+
+
 class Gauge(NamedTuple):
     """How full one container is, in its own unit (entries or bytes)."""
 
     name: str
     entries: int
     limit: int
+    is_bytes: bool = False
+    #: what happens when it is full, in a few words
+    when_full: str = ""
 
 
 class Registry:
     """The bounded containers of one gateway; it is itself bounded by the code that builds them."""
 
     def __init__(self) -> None:
-        self._gauges: dict[str, tuple[Callable[[], int], int]] = {}
+        self._gauges: dict[str, tuple[Callable[[], int], Gauge]] = {}
 
-    def add(self, name: str, read: Callable[[], int], limit: int) -> None:
-        """Watch a container: *read* answers how full it is."""
-        self._gauges[name] = (read, limit)
+    def add(
+        self, name: str, read: Callable[[], int], limit: int, *, when_full: str = "", is_bytes: bool = False
+    ) -> None:
+        """Watch a container: *read* answers how full it is, *when_full* says what happens then."""
+        self._gauges[name] = read, Gauge(name, 0, limit, is_bytes, when_full)
 
     def __iter__(self) -> Iterator[Gauge]:
         """Read every gauge once."""
-        return (Gauge(name, read(), limit) for name, (read, limit) in self._gauges.items())
+        return (gauge._replace(entries=read()) for read, gauge in self._gauges.values())
 
 
 class LruCache(Generic[K, V]):

@@ -155,7 +155,7 @@ def _lanes(runs: Runs, registry: Registry) -> Mapping[LaneName, Lane]:
         LaneName.SUBAGENT: Lane(runs.subagent_slots),
     }
     for name, lane in lanes.items():
-        registry.add(f"running_{name}", partial(getattr, lane, "taken"), lane.slots)
+        registry.add(f"running_{name}", partial(getattr, lane, "taken"), lane.slots, when_full="runs wait")
     return lanes
 
 

@@ -11,7 +11,7 @@
     │   │                     │   ApprovalNotFound, HookNotFound, JobNotFound
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
     │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost,
-    │   │                         │   JobExists, JobInConfig, JobRunning, SessionExists
+    │   │                         │   JobExists, JobInConfig, JobRunning, TraceRunning, SessionExists
     │   ├── SpawnRefused, TooLarge (413)
     │   └── WrongHost        421
     ├── Unavailable          repeat later
@@ -221,6 +221,12 @@ class JobRunning(Conflict):
     """The job still runs and may not overlap."""
 
     code = "job_running"
+
+
+class TraceRunning(Conflict):
+    """Allocations are being traced already."""
+
+    code = "trace_running"
 
 
 class SessionExists(Conflict):

@@ -84,7 +84,9 @@ class Toolset:
 
 def _turns(name: str, at_once: int, registry: Registry) -> Turns:
     turns = Turns(at_once, MAX_WAITING)
-    registry.add(name, lambda: turns.taken, turns.limit)
+    registry.add(
+        name, lambda: turns.taken, turns.limit, when_full="a call of a tool fails, and may be repeated"
+    )
     return turns
 
 

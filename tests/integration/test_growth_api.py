@@ -1,4 +1,5 @@
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from command_line import CommandLine, limited
 from gateway_process import TOKEN, GatewayProcess, error_of, until
 from tidegate.units import print_size
 
+RESTART_S = 60  # two starts and two looks, ten seconds apart
 MEMORY = ("rss_bytes", "anonymous_bytes", "python_heap_bytes", "native_gap_bytes", "sqlite_bytes")
 
 
@@ -125,6 +127,33 @@ def test_watch(gateway: GatewayProcess) -> None:
         assert process.stdout is not None
         assert "series" in json.loads(process.stdout.readline())
         process.terminate()
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_watching_goes_on_across_a_restart(tmp_path: Path, form: tuple[str, ...]) -> None:
+    """A gateway that is killed is waited for; once it is there again it is shown, as another start, at its new port."""
+    gateway = GatewayProcess(tmp_path / "state")
+    with (
+        gateway,
+        command_line(gateway).start("growth", "--watch", *form) as process,
+        limited(process, RESTART_S),
+    ):
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = process.stdout.readline()
+        gateway.kill()
+        waiting = process.stderr.readline()
+        gateway.start()
+        told = process.stderr.readline() if form else process.stdout.readline()
+        again = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read() + process.stderr.read()
+
+    assert (0, b"") == (process.returncode, rest)
+    assert b"needs 6 h" in first
+    assert waiting.startswith(b"waiting: no gateway is running on ")
+    assert b"the gateway was started anew, start 2\n" == told
+    assert b"needs 6 h" in again
 
 
 def command_line(gateway: GatewayProcess) -> CommandLine:

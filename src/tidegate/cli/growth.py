@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -15,14 +16,16 @@ from click.core import ParameterSource
 from tidegate.cli import chart
 from tidegate.cli.chart import Column
 from tidegate.cli.client import Client
+from tidegate.cli.explain import explain
 from tidegate.cli.options import json_option, state_option
 from tidegate.cli.text import plain
 from tidegate.clock import SECOND_MS
-from tidegate.errors import Unavailable
+from tidegate.errors import TidegateError, Unavailable
 from tidegate.units import print_size, print_span
 
 SPANS = ("1h", "1d", "90d")
 EVERY_S = 10.0
+AGAIN_S = 1.0  # while no gateway answers
 WIDEST = 120
 LINE = 24  # of a chart in one line
 
@@ -70,6 +73,9 @@ def growth(ctx: click.Context, /, **options: object) -> None:
         ctx.invoke(show, **options)
     elif any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in options):
         raise click.UsageError(f"options stand after `growth {ctx.invoked_subcommand}`")
+
+
+growth.add_command(explain)
 
 
 @growth.command()
@@ -143,19 +149,32 @@ def _watch(read: Callable[[], Growth], large: str | None, *, as_json: bool) -> N
                 click.echo("\n".join([*drawn(found, large, _width()), "", "Ctrl-C ends"]))
             else:
                 click.echo(_brief(found))
-            found = _next(read)
+            before, found = found, _next(read)
+            if found["boots"] != before["boots"] and not is_screen:
+                click.echo(f"the gateway was started anew, start {found['boots']}", err=as_json)
     except KeyboardInterrupt:
         return
 
 
 def _next(read: Callable[[], Growth]) -> Growth:
-    """Wait, and read again as soon as a gateway answers."""
+    """Wait, and read again as soon as a gateway answers; that one does not is said once."""
+    time.sleep(EVERY_S)
+    is_told = False
     while True:
-        time.sleep(EVERY_S)
         try:
             return read()
-        except Unavailable as error:
-            click.echo(f"waiting: {error}", err=True)
+        except TidegateError as error:
+            if not _is_passing(error):
+                raise
+            if not is_told:
+                click.echo(f"waiting: {error}", err=True)
+            is_told = True
+            time.sleep(AGAIN_S)
+
+
+def _is_passing(error: TidegateError) -> bool:
+    """Whether a gateway that is stopped and started again can be behind an error."""
+    return isinstance(error, Unavailable) or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _brief(found: Growth) -> str:

@@ -21,7 +21,6 @@ from tidegate.runtime.nightly import OUTCOMES
 from tidegate.store.tx import Transition
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-CACHES = frozenset({"session_heads", "skill_catalogs"})  # containers that are counted in bytes
 MOVES = (
     ("none", "created"),
     ("created", "active"),
@@ -203,7 +202,7 @@ def _bounds(reading: Reading) -> Iterator[Metric]:
     yield limits
     caches = _gauge("cache_bytes", "Bytes held by each cache.", "cache")
     for gauge in reading.containers:
-        if gauge.name in CACHES:
+        if gauge.is_bytes:
             caches.add_metric([gauge.name], gauge.entries)
     yield caches
     refused = _counter("refused", "Requests refused for a bound.", "reason")

@@ -51,8 +51,10 @@ class HookDoor:
         in_all = sum(hook.rate for hook in hooks.hooks.values())
         self._rate = Bucket(max(MIN_RATE_IN_ALL, in_all), now)
         self._open = 0
-        registry.add("hook_calls", lambda: self._open, AT_ONCE)
-        registry.add("hook_rates", lambda: len(self._rates), len(self._rates))
+        registry.add("hook_calls", lambda: self._open, AT_ONCE, when_full="a call is refused")
+        registry.add(
+            "hook_rates", lambda: len(self._rates), len(self._rates), when_full="as it always is: one a hook"
+        )
 
     async def call(self, request: Request) -> Response:
         """Take a call."""

@@ -75,7 +75,7 @@ class Bus:
         self._subscribers: dict[SessionId, list[Subscription]] = {}
         self._is_closed = False
         self._count = 0
-        registry.add("subscribers", lambda: self._count, MAX_SUBSCRIBERS)
+        registry.add("subscribers", lambda: self._count, MAX_SUBSCRIBERS, when_full="a stream is refused")
 
     @contextmanager
     def subscribe(self, session: SessionId) -> Iterator[Subscription]:

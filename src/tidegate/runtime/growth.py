@@ -46,7 +46,12 @@ class Growth:
         self._folds: list[Fold] = []
         self._taken = 0
         self._is_well = True
-        registry.add("growth_pending", lambda: len(self._pending), MAX_PENDING)
+        registry.add(
+            "growth_pending",
+            lambda: len(self._pending),
+            MAX_PENDING,
+            when_full="the oldest samples are not kept",
+        )
 
     @property
     def uptime_ms(self) -> int:
@@ -100,7 +105,7 @@ class Growth:
 
         The ring is read page by page, so that no reader is held for long, and is never held whole.
         """
-        fresh = [slot for slot in [*self._pending, *self._open()] if slot.step_ms == ring.step_ms]
+        fresh = self._fresh(ring)
         count = min(ring.slots, 1 + max((slot.number for slot in fresh), default=ring.slots))
         thin = Thin(-(-count // limit))
         for first in range(0, count, kept.PAGE):
@@ -111,6 +116,26 @@ class Growth:
         since = self._clock.now() - ring.span_ms
         slots = [slot for slot in thin.in_order() if slot.at >= since]
         return {name: [Point(slot.at, slot.boot, slot.values.get(name)) for slot in slots] for name in names}
+
+    async def before(self, at: int) -> Slot | None:
+        """Return the newest slot up to an instant, of the finest ring that has one; before all of them the oldest."""
+        for ring in RINGS:
+            kept = await self._store.growth_until(ring, at)
+            found = [slot for slot in self._fresh(ring) if slot.at <= at]
+            newest = max([*found, *([kept] if kept else [])], key=lambda slot: slot.number, default=None)
+            if newest is not None:
+                return newest
+        return await self.oldest(of_this_life=False)
+
+    async def oldest(self, *, of_this_life: bool) -> Slot | None:
+        """Return the oldest slot of all rings."""
+        boot = self.boot if of_this_life else None
+        found = [slot for ring in RINGS for slot in self._fresh(ring)]
+        for ring in RINGS:
+            kept = await self._store.growth_first(ring, boot)
+            found += [kept] if kept else []
+        # of two that end together the shorter one says more of their beginning
+        return min(found, key=lambda slot: (slot.at, slot.step_ms), default=None)
 
     async def names(self) -> list[str]:
         """Return every series that there is, or was."""
@@ -148,6 +173,10 @@ class Growth:
         if self._is_well:
             _log.warning(event, error=str(error))
         self._is_well = False
+
+    def _fresh(self, ring: Ring) -> list[Slot]:
+        """Return the slots of a ring that are newer than what was written of them."""
+        return [slot for slot in [*self._pending, *self._open()] if slot.step_ms == ring.step_ms]
 
     def _open(self) -> list[Slot]:
         return [fold.open for fold in self._folds if fold.open is not None]

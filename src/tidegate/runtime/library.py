@@ -9,7 +9,7 @@ from tidegate import log
 from tidegate.agent.skills import catalog, document
 from tidegate.agent.skills.shelf import FILE
 from tidegate.agent.tools import ToolFailed
-from tidegate.bounded import LruCache, Registry
+from tidegate.bounded import OLDEST_GOES, LruCache, Registry
 from tidegate.domain.snapshot import SkillRef
 from tidegate.errors import BlobNotFound, Corrupt
 from tidegate.ids import SessionId
@@ -30,7 +30,9 @@ class Library:
         self._skills = skills
         #: by snapshot and by how many bytes there were for it
         self._catalogs: LruCache[tuple[str, int], str] = LruCache(CACHE_BYTES, _size)
-        registry.add("skill_catalogs", lambda: self._catalogs.bytes, CACHE_BYTES)
+        registry.add(
+            "skill_catalogs", lambda: self._catalogs.bytes, CACHE_BYTES, when_full=OLDEST_GOES, is_bytes=True
+        )
 
     async def catalog(self, session: SessionId, max_bytes: int) -> str:
         """Tell a model which skills its session has, in about so many bytes; nothing where it has none."""

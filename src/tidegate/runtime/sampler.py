@@ -34,11 +34,17 @@ class Sampler:
         if self._turn % RARELY == 0:
             self._rare = await self._read_rare()
         self._turn += 1
-        values = self._memory() | self._rare
+        values = self._cheap() | self._rare
         values["loop_lag_us"], self._lag_us = self._lag_us, 0
-        values |= counts(self._store.tallies())
-        values |= {f"container.{gauge.name}": gauge.entries for gauge in self._registry}
         return values
+
+    async def look(self) -> dict[str, int]:
+        """Return every series but the lag as it is this moment, whatever the next sample will tell."""
+        return self._cheap() | await self._read_rare()
+
+    def _cheap(self) -> dict[str, int]:
+        values = self._memory() | counts(self._store.tallies())
+        return values | {f"container.{gauge.name}": gauge.entries for gauge in self._registry}
 
     def _memory(self) -> dict[str, int]:
         memory = process.memory()
@@ -74,8 +80,12 @@ def counts(tallies: Tallies) -> dict[str, int]:
         "jobs": sum(tallies.jobs.values()),
     }
     for name, state in product(PolicyName, State):
-        series = f"sessions.{name.kind}.{state}"
-        values[series] = values.get(series, 0) + tallies.sessions[name, state][0]
+        count, size = tallies.sessions[name, state]
+        for series, value in (
+            (f"sessions.{name.kind}.{state}", count),
+            (f"sessions.{name.kind}_bytes", size),
+        ):
+            values[series] = values.get(series, 0) + value
     values |= {f"runs.{lane}.{state}": count for (lane, state), count in tallies.runs.items()}
     values |= {f"outbox.{state}": count for state, count in tallies.outbox.items()}
     return values | {f"approvals.{state}": count for state, count in tallies.approvals.items()}

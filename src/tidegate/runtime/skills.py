@@ -43,7 +43,12 @@ class Skills:
         self._shelf = Shelf([place for reach in reaches.values() for place in reach.places])
         self._choices: Mapping[str, Choice] = {}
         self._limiter = anyio.CapacityLimiter(1)
-        registry.add("skill_folders", lambda: len(self._shelf), self._shelf.limit)
+        registry.add(
+            "skill_folders",
+            lambda: len(self._shelf),
+            self._shelf.limit,
+            when_full="no more are read of that place, and a problem says so",
+        )
 
     async def load(self) -> None:
         """Read what is there."""

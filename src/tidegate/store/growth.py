@@ -52,6 +52,18 @@ def page(reads: Reads, ring: Ring, first: int, names: Collection[str]) -> list[S
     return [slot for row in rows if (slot := _slot(row, ring, places)) is not None]
 
 
+def until(reads: Reads, ring: Ring, at: int) -> Slot | None:
+    """Return the newest slot of a ring that is not later than an instant, with every series."""
+    row = reads.one("growth_until", step_ms=ring.step_ms, until=at)
+    return None if row is None else _slot(row, ring, known(reads))
+
+
+def first(reads: Reads, ring: Ring, boot: int | None) -> Slot | None:
+    """Return the oldest slot of a ring, of one life of the gateway or of any, with every series."""
+    row = reads.one("growth_first", step_ms=ring.step_ms, boot=boot)
+    return None if row is None else _slot(row, ring, known(reads))
+
+
 def known(reads: Reads) -> dict[str, int]:
     """Return every series that was ever kept, with its place."""
     return {str(row[0]): int(row[1]) for row in reads.all("growth_series")}

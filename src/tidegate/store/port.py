@@ -29,6 +29,7 @@ from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
+from tidegate.store.weight import Weight
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,6 +290,10 @@ class Store(Protocol):
     @property
     def outbox(self) -> Outbox:
         """What is to be sent to webhooks."""
+
+    @property
+    def weight(self) -> Weight:
+        """What weighs most."""
 
     def listen(self, listener: Listener) -> None:
         """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
@@ -661,6 +666,12 @@ class Store(Protocol):
 
     async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
         """Return up to 1,000 slots of a ring from a place on, with the series of these names, in no order."""
+
+    async def growth_until(self, ring: Ring, at: int) -> Slot | None:
+        """Return the newest slot of a ring that is not later than an instant, with every series."""
+
+    async def growth_first(self, ring: Ring, boot: int | None) -> Slot | None:
+        """Return the oldest slot of a ring, of one life of the gateway or of any, with every series."""
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner, by type; every count is 0 unless somebody wrote past the store."""

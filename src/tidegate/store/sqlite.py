@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 import apsw
 
-from tidegate.bounded import LruCache, Registry
+from tidegate.bounded import OLDEST_GOES, LruCache, Registry
 from tidegate.clock import Clock
 from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
@@ -68,6 +68,7 @@ from tidegate.store.port import (
 )
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Reads, Transition, Tx
+from tidegate.store.weight import Weight
 from tidegate.store.writer import MAX_JOBS, Writer, translate
 
 T = TypeVar("T")
@@ -91,11 +92,18 @@ class SqliteStore:
         self._inline = SqliteReads(open_reader(path))
         self._readers = ReaderSlots(path, READERS)
         self.outbox = Outbox(writer.write, self._read)
+        self.weight = Weight(self._read)
         self._limiter = anyio.CapacityLimiter(READERS)
         self._heads: LruCache[str, Session] = LruCache(CACHE_BYTES, _head_size)
-        registry.add("session_heads", lambda: self._heads.bytes, CACHE_BYTES)
-        registry.add("writes_foreground", lambda: len(writer.foreground.jobs), MAX_JOBS)
-        registry.add("writes_background", lambda: len(writer.background.jobs), MAX_JOBS)
+        registry.add(
+            "session_heads", lambda: self._heads.bytes, CACHE_BYTES, when_full=OLDEST_GOES, is_bytes=True
+        )
+        registry.add(
+            "writes_foreground", lambda: len(writer.foreground.jobs), MAX_JOBS, when_full="callers wait"
+        )
+        registry.add(
+            "writes_background", lambda: len(writer.background.jobs), MAX_JOBS, when_full="callers wait"
+        )
 
     @classmethod
     async def open(cls, folder: Path, clock: Clock, policies: Policies, registry: Registry) -> "SqliteStore":
@@ -463,6 +471,14 @@ class SqliteStore:
     async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
         """Return some slots of a ring."""
         return await self._read(partial(growth.page, ring=ring, first=first, names=names))
+
+    async def growth_until(self, ring: Ring, at: int) -> Slot | None:
+        """Return the newest slot up to an instant."""
+        return await self._read(partial(growth.until, ring=ring, at=at))
+
+    async def growth_first(self, ring: Ring, boot: int | None) -> Slot | None:
+        """Return the oldest slot."""
+        return await self._read(partial(growth.first, ring=ring, boot=boot))
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner."""

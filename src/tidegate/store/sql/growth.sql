@@ -17,3 +17,10 @@ SELECT step_ms, max(number) FROM growth GROUP BY step_ms;
 
 -- name: growth_slots
 SELECT number, at, boot, body FROM growth WHERE step_ms = :step_ms AND slot >= :first AND slot < :end;
+
+-- name: growth_until
+SELECT number, at, boot, body FROM growth WHERE step_ms = :step_ms AND at <= :until ORDER BY number DESC LIMIT 1;
+
+-- name: growth_first
+SELECT number, at, boot, body FROM growth WHERE step_ms = :step_ms AND (:boot IS NULL OR boot = :boot)
+ORDER BY number LIMIT 1;
