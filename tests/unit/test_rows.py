@@ -11,12 +11,12 @@ from tidegate.store import rows
 
 SESSION = (
     *("S", "k", "cron", "archived", "timed_out", "P", "job:x:failed", "main", "title"),
-    *(1, 2, 3, None, None, 6, "deleted", 7, 5, 99, 1, 12, 13, 14, 15, "R", 1, "snap"),
+    *(1, 2, 3, None, None, 6, "deleted", 7, 5, 99, 1, 12, 13, 14, 15, "R", 1, "snap", 6),
 )
 RUN = (
     *(4, "R", "S", "cron", "firing", "done", "failed", "why", 3, 2, 10, 20, 5, 100, 101, 102),
     b'[{"t":"user"}]',
-    *(15, 16, 17),
+    *(15, 16, 17, 18),
 )
 BODIES = st.binary(min_size=1, max_size=60)
 
@@ -51,6 +51,7 @@ def test_a_session() -> None:
         root=SessionId("R"),
         depth=1,
         snapshot="snap",
+        summary_seq=6,
     )
 
 
@@ -75,6 +76,7 @@ def test_a_run() -> None:
         waited_ms=15,
         max_tokens=16,
         children_tokens=17,
+        parked_at=18,
     )
     assert rows.prompt_of(RUN) == b'[{"t":"user"}]'
 
