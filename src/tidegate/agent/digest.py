@@ -57,4 +57,4 @@ def _counted(before: str) -> tuple[Counter[str], str]:
 
 def _quoted(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= LINE_CHARS else f"{line[:LINE_CHARS]}…"
+    return line if len(line) <= LINE_CHARS else f"{line[:LINE_CHARS]}..."
