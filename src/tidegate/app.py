@@ -84,6 +84,7 @@ async def serve(
                 tasks.create_task(built.inside.cron.serve()),
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
+                tasks.create_task(built.inside.dispatcher.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(built.growth.serve()),
                 tasks.create_task(_watch_lag(built.metrics, built.growth)),
@@ -125,6 +126,8 @@ async def gateway(
         metrics = Metrics(store, sweeper, status, registry, inside.guard)
         metrics.compactions = inside.runner.compactor.counts
         metrics.compaction_failures = inside.runner.compactor.failures
+        metrics.hook_calls = inside.dispatcher.counts
+        metrics.spans = inside.spans
         store.listen(metrics.on_commit)
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
         sweeper.on_sweep = metrics.sweep_seconds.observe

@@ -13,11 +13,14 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from tidegate.domain.compaction import CompactionOutcome
+from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome, JobOrigin
 from tidegate.domain.run import Lane, RunState
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import sessions_by_kind
+from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.nightly import OUTCOMES
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store.tx import Transition
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -124,6 +127,16 @@ def _jobs(reading: Reading) -> Iterator[Metric]:
         fired.add_metric([outcome], reading.firings[outcome])
     yield history
     yield fired
+    calls = _counter(
+        "hook_calls", "Events for plugins since the start, by what became of them.", "event", "outcome"
+    )
+    for name, call_outcome in product(EventName, CallOutcome):
+        calls.add_metric([name, call_outcome], reading.hook_calls.get((name, call_outcome), 0))
+    yield calls
+    spans = _counter("telemetry_spans", "Spans since the start, by what became of them.", "outcome")
+    for span_outcome in SpanOutcome:
+        spans.add_metric([span_outcome], reading.spans.get(span_outcome, 0))
+    yield spans
 
 
 def _compactions(reading: Reading) -> Iterator[Metric]:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from tidegate.bounded import Registry
 from tidegate.domain.compaction import CompactionOutcome
+from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
@@ -21,7 +22,9 @@ from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import Status
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.guard import Guard
+from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.sweeper import Sweeper
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects
 
@@ -61,6 +64,10 @@ class Metrics:
         #: kept by the compactor
         self.compactions: Mapping[CompactionOutcome, int] = dict.fromkeys(CompactionOutcome, 0)
         self.compaction_failures: Mapping[str, int] = {"before": 0, "after": 0}
+        #: of plugins; the dispatcher counts them
+        self.hook_calls: Mapping[tuple[EventName, CallOutcome], int] = {}
+        #: by what became of them; nothing where telemetry is off
+        self.spans: Mapping[SpanOutcome, int] = {}
         self._store = store
         self._sweeper = sweeper
         self._status = status
@@ -104,6 +111,8 @@ class Metrics:
             firings=self.firings,
             compactions=self.compactions,
             compaction_failures=self.compaction_failures,
+            hook_calls=self.hook_calls,
+            spans=self.spans,
             histograms={
                 "commit_seconds": self.commit_seconds,
                 "sweep_seconds": self.sweep_seconds,

@@ -7,10 +7,13 @@ import msgspec
 
 from tidegate.bounded import Gauge
 from tidegate.domain.compaction import CompactionOutcome
+from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
+from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.nightly import Last
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store.port import StorageBytes, Tallies
 from tidegate.store.tx import Transition
 
@@ -50,6 +53,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     compactions: Mapping[CompactionOutcome, int]
     #: of those who take part: ``before`` and ``after``
     compaction_failures: Mapping[str, int]
+    hook_calls: Mapping[tuple[EventName, CallOutcome], int]
+    spans: Mapping[SpanOutcome, int]
     #: by name: seconds
     histograms: Mapping[str, Histogram]
     run_seconds: Mapping[tuple[Lane, Outcome], Histogram]

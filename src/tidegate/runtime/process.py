@@ -1,4 +1,4 @@
-"""What the system tells of this process: memory now, not at its peak; threads and open files."""
+"""What the system tells of a process, mostly this one: memory now, not at its peak; threads and open files."""
 
 import os
 import threading
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 
-_STATUS = "/proc/self/status"
 _FILES = ("/proc/self/fd", "/dev/fd")
 
 
@@ -18,15 +17,15 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
 
 
-def memory() -> Memory:
-    """Read how much memory the process has, in 25 µs on Linux.
+def memory(pid: int | None = None) -> Memory:
+    """Read how much memory a process has, by default this one, in 25 µs on Linux.
 
     ``smaps_rollup`` would be exact to the page, but walks every page: 0.7 ms, and more the more there is.
     """
     try:
-        text = Path(_STATUS).read_bytes()
+        text = Path(f"/proc/{pid or 'self'}/status").read_bytes()
     except OSError:
-        return _elsewhere()
+        return _elsewhere(pid)
     fields = dict(line.split(b":", 1) for line in text.splitlines() if b":" in line)
     anonymous = _kib(fields, b"RssAnon")
     return Memory(
@@ -51,10 +50,14 @@ def _kib(fields: dict[bytes, bytes], name: bytes) -> int | None:
     return int(words[0]) << 10 if words else None
 
 
-def _elsewhere() -> Memory:
-    """Read what other systems tell: macOS has no figure for anonymous memory that is cheap and the same."""
+def _elsewhere(pid: int | None) -> Memory:
+    """Read what other systems tell: macOS has no figure for anonymous memory that is cheap and the same.
+
+    Raises:
+        psutil.Error: There is no such process.
+    """
     import psutil  # noqa: PLC0415 - 1 MB that Linux has no use for
 
-    return Memory(
-        rss=int(psutil.Process().memory_info().rss), anonymous=None, threads=threading.active_count()
-    )
+    one = psutil.Process(pid)
+    threads = threading.active_count() if pid is None else one.num_threads()
+    return Memory(rss=int(one.memory_info().rss), anonymous=None, threads=threads)

@@ -32,6 +32,7 @@ from tidegate.runtime.context import history
 from tidegate.runtime.guard import Guard, Work, job_of
 from tidegate.runtime.journal import RunJournal, until_written
 from tidegate.runtime.lanes import Lane
+from tidegate.runtime.watch import Watch, unwatched
 from tidegate.store.port import Claimed, Ending, Store
 from tidegate.store.tx import Effects
 
@@ -55,6 +56,8 @@ class Runner:
         #: how long it waits to be told of work before it looks by itself
         self.poll_s = POLL_S
         self.lanes = lanes
+        #: who looks on while a run is carried out
+        self.watch: Watch = unwatched
         self._store = store
         self._bus = bus
         self._agents = agents
@@ -238,17 +241,18 @@ class Runner:
         if current is None or current.fence != claimed.run.fence:
             raise FenceLost  # closed in the very commit that claimed it, before there was a task to stop
         agent, run = self._agents.of(claimed), claimed.run
-        journal = RunJournal(self._store, self._bus, self.compactor, agent, run)
-        journal.has_to_wait = partial(self._has_to_wait, claimed)
-        read = await history(self._store, run, agent.max_prompt_bytes)
-        match command_of(claimed.session, run, read.bodies):
-            case Command.COMPACT:
-                return await self._compact(agent, run, read.bodies)
-            case Command.NEW:
-                return Step(bodies=[Assistant(text=await self._welcome(run))])
-            case None:
-                bodies = read.bodies if read.is_whole else await journal.compact(Reason.THRESHOLD)
-                return await loop.run(agent, journal, bodies or read.bodies, run.steps, run.spent)
+        with self.watch(claimed, agent) as watched:
+            journal = RunJournal(self._store, self._bus, self.compactor, watched, run)
+            journal.has_to_wait = partial(self._has_to_wait, claimed)
+            read = await history(self._store, run, agent.max_prompt_bytes)
+            match command_of(claimed.session, run, read.bodies):
+                case Command.COMPACT:
+                    return await self._compact(watched, run, read.bodies)
+                case Command.NEW:
+                    return Step(bodies=[Assistant(text=await self._welcome(run))])
+                case None:
+                    bodies = read.bodies if read.is_whole else await journal.compact(Reason.THRESHOLD)
+                    return await loop.run(watched, journal, bodies or read.bodies, run.steps, run.spent)
 
     async def _compact(self, agent: Agent, run: Run, bodies: Sequence[Body]) -> Step | None:
         """Compact a conversation because somebody asked for it; a message is answered, a request is not."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import apsw
 
+from tidegate.domain.event import Audience
 from tidegate.domain.policy import Policies
 from tidegate.errors import Broken
 from tidegate.store.rows import Row, Value
@@ -109,13 +110,19 @@ class SqliteReads:
             self.connection.execute("COMMIT")
 
 
+NOBODY = Audience()
+
+
 class SqliteTx(SqliteReads):
     """A transaction under way on the writer's thread."""
 
-    def __init__(self, connection: apsw.Connection, now: int, policies: Policies) -> None:
+    def __init__(
+        self, connection: apsw.Connection, now: int, policies: Policies, audience: Audience | None = None
+    ) -> None:
         super().__init__(connection)
         self.now = now
         self.policies = policies
+        self.audience = audience or NOBODY
         self.effects = Effects()
 
     def run(self, query: str, **values: Value) -> int:

@@ -17,6 +17,7 @@ import msgspec
 from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry, Summary
+from tidegate.domain.event import Audience
 from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Plan, Rights
 from tidegate.domain.outbox import DeliveryState
 from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step, Usage
@@ -297,6 +298,13 @@ class Store(Protocol):
 
     def listen(self, listener: Listener) -> None:
         """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
+
+    def tell(self, audience: Audience) -> None:
+        """Tell *audience* what happens to sessions and runs from now on.
+
+        Plugins are told through the effects of the commit. What webhooks are told is in the outbox exactly if the thing
+        has happened and there was room; where there is none, that is counted and nothing is held up.
+        """
 
     # Work ---------------------------------------------------------------------------------------------------------
 

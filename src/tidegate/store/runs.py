@@ -18,6 +18,7 @@ from tidegate.errors import (
 from tidegate.ids import RunId, SessionId
 from tidegate.store import (
     conversations,
+    events,
     queue,
     rows,
     sessions,
@@ -79,7 +80,10 @@ def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> C
         waited_ms=0 if is_first and session.policy.is_conversation else session.waited_ms,
     )
     run = rows.run(claimed)
+    first_seq = session.entries + 1
     session = transcript.append(tx, session, run.id, turns.bodies_of(rows.prompt_of(row))).session
+    if is_first:
+        events.started(tx, session, run, first_seq)
     return Claimed(run=run, session=session)
 
 

@@ -15,6 +15,7 @@ from tidegate.clock import Clock
 from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry, opaque_of, text_bytes
+from tidegate.domain.event import Audience
 from tidegate.domain.job import Firing, Job, JobOrigin, Rights
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step
@@ -140,6 +141,10 @@ class SqliteStore:
     def listen(self, listener: Listener) -> None:
         """Call *listener* with the effects of each commit."""
         self._listeners.append(listener)
+
+    def tell(self, audience: Audience) -> None:
+        """Tell *audience* what happens to sessions and runs."""
+        self.writer.audience = audience
 
     # Work -----------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ import anyio
 import apsw
 
 from tidegate.clock import Clock
+from tidegate.domain.event import Audience
 from tidegate.domain.policy import Policies
 from tidegate.errors import Broken, Busy, Corrupt, DiskFull, DiskReadOnly, StorageFailed, TidegateError
 from tidegate.store.connection import SqliteTx
@@ -140,6 +141,8 @@ class Writer:
         publish: Callable[[Effects], None],
     ) -> None:
         self.policies = policies
+        #: who is told what happens to sessions and runs
+        self.audience = Audience()
         #: told in the loop about each group: seconds in the writer, operations
         self.on_commit: Callable[[float, int], None] = lambda _seconds, _count: None
         #: told in the loop when nothing more can be acknowledged
@@ -314,7 +317,7 @@ class Writer:
 
     def _run(self, job: Job[Any], *, is_guarded: bool) -> None:
         """Run one operation; a savepoint costs more than most reads, so a group gets them only once one fails."""
-        tx = SqliteTx(self._connection, self._clock.now(), self.policies)
+        tx = SqliteTx(self._connection, self._clock.now(), self.policies, self.audience)
         before = self._connection.total_changes()
         if is_guarded:
             self._connection.execute("SAVEPOINT job")
