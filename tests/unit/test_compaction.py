@@ -12,12 +12,12 @@ from tidegate.config import Compaction as Rules
 from tidegate.domain.approval import Decision
 from tidegate.domain.compaction import Compaction, CompactionOutcome, Reason
 from tidegate.domain.entry import Assistant, Call, Entry, Notice, Result, Summary, System, User
-from tidegate.domain.run import Lane, Origin, Usage
+from tidegate.domain.run import Lane, Origin, Step, Usage
 from tidegate.domain.session import Outcome, PolicyName, State
 from tidegate.errors import CompactionFailed, ContextOverflow, ModelFailed, SessionNotFound, WrongState
 from tidegate.runtime import mover
 from tidegate.runtime.compaction import Part
-from tidegate.store.port import Admission, Birth
+from tidegate.store.port import Admission, Birth, Replacement
 
 WINDOW = 4_000  # bytes of a prompt
 LONG = "x" * 400
@@ -149,6 +149,50 @@ def test_a_compaction_is_asked_for_by_a_message(tmp_path: Path) -> None:
         assert answer[1] == "There is nothing to compact."
 
     run(work, tmp_path, model)
+
+
+@pytest.mark.parametrize("prompt", [User(text="/compact"), Notice(text="n", command="/compact")])
+def test_a_crash_behind_a_summary_repeats_nothing(tmp_path: Path, prompt: User | Notice) -> None:
+    """A command whose summary was durable before a crash is done: no model is asked, and no second summary made."""
+    model = Listening()
+
+    async def begin(here: Inside) -> None:
+        here.runner.stop()
+        for number in range(3):
+            await here.send("c", f"/echo {number}")
+        admission = Admission(
+            key="c",
+            birth=Birth(policy=PolicyName.CHAT, agent="main"),
+            lane=Lane.INTERACTIVE,
+            origin=Origin.MESSAGE,
+            bodies=[prompt],
+        )
+        await here.store.admit(admission)
+        for _ in range(3):
+            claimed = await here.store.claim(Lane.INTERACTIVE)
+            assert claimed is not None
+            answer = Step(bodies=[Assistant(text="a")])
+            await here.store.finish(claimed.run.lease, Outcome.OK, step=answer)
+        claimed = await here.store.claim(Lane.INTERACTIVE)
+        assert claimed is not None
+        segments = await here.store.pack(claimed.session.id, 1 << 30, 4)
+        made = Replacement(
+            summary=Summary(text="so far", through=4),
+            before=None,
+            segments=segments,
+            usage=Usage(),
+            model="m",
+        )
+        await here.store.compact(claimed.run.lease, made)
+
+    async def go_on(here: Inside) -> None:
+        (run, *_) = await here.store.runs(state=None, session=None, before=1 << 60, limit=9)
+        assert (await here.intake.outcome(run)).outcome is Outcome.OK
+        assert len(await summaries(here)) == 1
+        assert model.prompts == []
+
+    run(begin, tmp_path, model)
+    run(go_on, tmp_path, model)
 
 
 def test_requests_at_once_are_one(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from tidegate.domain.entry import Body, Notice, User
+from tidegate.domain.entry import Body, Notice, Summary, User
 from tidegate.domain.run import Origin, Run
 from tidegate.domain.session import Session
 from tidegate.store.port import Admission
@@ -30,7 +30,10 @@ def begins_afresh(admission: Admission) -> bool:
 
 def command_of(session: Session, run: Run, bodies: Sequence[Body]) -> Command | None:
     """Return the command that a run of a conversation carries out; what strangers send is none."""
-    prompt = next((body for body in bodies if body.run == run.id), None)
+    own = (body for body in bodies if body.run == run.id)
+    prompt = next(
+        (body for body in own if not isinstance(body, Summary)), None
+    )  # it may have made one before a crash
     if not session.policy.is_conversation or run.origin is Origin.HOOK:
         return None
     match prompt:

@@ -259,7 +259,7 @@ class Runner:
         own = [body for body in bodies if body.run == run.id]
         is_done = any(isinstance(body, Summary) for body in own)  # before a crash
         count = 0 if is_done else await self.compactor.compact(agent, run.lease, Reason.ASKED)
-        if not isinstance(own[-1], User):
+        if not any(isinstance(body, User) for body in own):
             return None
         told = f"{count:,} entries are now a summary." if count or is_done else "There is nothing to compact."
         return Step(bodies=[Assistant(text=told)])
