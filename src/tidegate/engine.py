@@ -30,6 +30,7 @@ from tidegate.runtime.bus import Bus
 from tidegate.runtime.compaction import PART_DEADLINE_S, Compactor, Part
 from tidegate.runtime.conversation import Conversations
 from tidegate.runtime.cron import Cron
+from tidegate.runtime.disk import Disk
 from tidegate.runtime.dispatcher import Dispatcher
 from tidegate.runtime.guard import Guard
 from tidegate.runtime.hooks import Hook, Hooks
@@ -65,11 +66,13 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     bus: Bus
     guard: Guard
     skills: Skills
+    library: Library
     agents: Mapping[str, Agent]
     intake: Intake
     conversations: Conversations
     runner: Runner
     sweeper: Sweeper
+    disk: Disk
     jobs: Jobs
     cron: Cron
     hooks: Hooks
@@ -100,7 +103,12 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         audience = _audience(config, loaded)
         store.tell(audience)
         dispatcher = Dispatcher(store, loaded, audience, clock, deadline_ms=config.plugins.deadline_ms)
-        registry.add("hook_events", lambda: dispatcher.waiting, dispatcher.limit)
+        registry.add(
+            "hook_events",
+            lambda: dispatcher.waiting,
+            dispatcher.limit,
+            when_full="the event is dropped and counted",
+        )
         skills = Skills(reaches(config, folder.workspace(state)), registry)
         await skills.load()
         library = Library(store, skills, registry)
@@ -129,6 +137,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         toolset = Toolset(config, state, registry)
         agents |= await stack.enter_async_context(built(config, toolset, library, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
+        disk = Disk(store, sweeper, guard, clock, state)
+        await disk.begin(config.limits.disk_bytes)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
         runner = Runner(store, bus, cast, lanes, clock, guard)
         runner.compactor = Compactor(store, config.compaction)
@@ -140,7 +150,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         await store.reconcile_jobs(jobs.of_config(config))
         cron = Cron(store, intake, clock)
-        for part in (runner, sweeper, cron, bus, postman, dispatcher):
+        for part in (runner, sweeper, disk, cron, bus, postman, dispatcher):
             store.listen(part.on_commit)
         yield Engine(
             folder=state,
@@ -152,11 +162,13 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             bus=bus,
             guard=guard,
             skills=skills,
+            library=library,
             agents=agents,
             intake=intake,
             conversations=Conversations(store, intake, registry),
             runner=runner,
             sweeper=sweeper,
+            disk=disk,
             jobs=jobs,
             cron=cron,
             hooks=Hooks(store, intake, _hooks(config)),
@@ -209,7 +221,12 @@ async def _telemetry(
         hint = 'pip install "tidegate[otel]"'
         raise ConfigError(f"[telemetry] needs what is not installed: {error.name}", hint=hint) from error
     collector = Collector(config.telemetry.otlp_endpoint)
-    registry.add("telemetry_spans", lambda: collector.waiting, MAX_WAITING)
+    registry.add(
+        "telemetry_spans",
+        lambda: collector.waiting,
+        MAX_WAITING,
+        when_full="the span is dropped and counted",
+    )
     runner.watch = Telemetry(collector.tracer, asked(config)).run
     try:
         yield collector.counts

@@ -39,8 +39,11 @@ def serve(settings: "Config", folder: Path, path: Path | None, on_start: Callabl
     import uvloop  # noqa: PLC0415 - `tidegate --help` must not pay for the server
 
     from tidegate import app, log  # noqa: PLC0415
+    from tidegate.runtime.allocator import Allocator  # noqa: PLC0415
+    from tidegate.runtime.allowance import address_bytes  # noqa: PLC0415
 
     log.setup()
+    Allocator().spare(address_bytes())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(app.serve(settings, folder, path, on_start))

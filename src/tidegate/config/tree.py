@@ -256,7 +256,7 @@ class Limits(Section, frozen=True, kw_only=True):
     """What the gateway may take in all; None is what the machine suggests."""
 
     #: bytes of the store that are in use
-    disk_bytes: Annotated[int, Meta(ge=1 << 20)] | None = None
+    disk_bytes: Annotated[int, Meta(ge=16 << 20)] | None = None
     #: bytes of anonymous memory
     memory_bytes: Annotated[int, Meta(ge=1 << 20)] | None = None
 

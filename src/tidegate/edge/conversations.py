@@ -10,7 +10,7 @@ from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
 from tidegate.ids import session_key
 from tidegate.runtime.conversation import Conversations
-from tidegate.runtime.intake import check_text
+from tidegate.runtime.text import check_text
 from tidegate.store.port import Store
 
 PATH = "/api/sessions/{key}"

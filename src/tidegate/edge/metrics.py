@@ -21,7 +21,7 @@ from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import Status
 from tidegate.runtime.growth import Growth
-from tidegate.runtime.guard import Guard
+from tidegate.runtime.guard import Guard, Reason
 from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.watch import SpanOutcome
@@ -99,6 +99,7 @@ class Metrics:
             tallies=self._store.tallies(),
             transitions=self._store.transitions,
             storage=await self._store.storage(),
+            disk=self._status.disk,
             overdue=await self._sweeper.overdue(),
             orphans=await self._status.orphans(),
             rss_bytes=self._status.rss_bytes,
@@ -108,6 +109,9 @@ class Metrics:
             boots=self._status.instance.boots,
             containers=list(self._containers),
             refused=self.refused | self._guard.refused,
+            levels={reason: self._guard.level(reason) for reason in Reason},
+            level_changes=self._guard.changes,
+            memory_limit=self._status.pressure.limit_bytes if self._status.pressure else math.inf,
             firings=self.firings,
             compactions=self.compactions,
             compaction_failures=self.compaction_failures,

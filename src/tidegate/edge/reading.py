@@ -9,8 +9,11 @@ from tidegate.bounded import Gauge
 from tidegate.domain.compaction import CompactionOutcome
 from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome
+from tidegate.domain.level import Level
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
+from tidegate.runtime.disk import Disk
+from tidegate.runtime.guard import Reason
 from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.nightly import Last
 from tidegate.runtime.watch import SpanOutcome
@@ -38,6 +41,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     tallies: Tallies
     transitions: Mapping[Transition, int]
     storage: StorageBytes
+    disk: Disk | None
     overdue: int
     orphans: Mapping[str, int]
     rss_bytes: int
@@ -49,6 +53,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     boots: int
     containers: Sequence[Gauge]
     refused: Mapping[str, int]
+    levels: Mapping[Reason, Level]
+    level_changes: Mapping[tuple[Reason, Level], int]
+    memory_limit: float
     firings: Mapping[FiringOutcome, int]
     compactions: Mapping[CompactionOutcome, int]
     #: of those who take part: ``before`` and ``after``

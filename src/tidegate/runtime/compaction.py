@@ -123,7 +123,7 @@ class Compactor:
             "compacted", session=told.key, entries=told.entries, through=told.last_seq, reason=told.reason
         )
         with suppress(Unavailable):  # it is done; the sweep removes the rows that are left
-            await mover.trim(self._store, told.session)
+            await mover.trim(self._store, [told.session])
         await self._tell("after", self.after, _with(told, entry.seq))
         return plan
 

@@ -16,7 +16,7 @@ from tidegate.agent import loop
 from tidegate.agent.loop import Agent, Paused
 from tidegate.clock import Clock
 from tidegate.config import Compaction as Rules
-from tidegate.domain.compaction import Reason
+from tidegate.domain.compaction import Reason as Cause
 from tidegate.domain.entry import Assistant, Body, Notice, Summary, User
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.run import Run, Step, Usage
@@ -29,7 +29,7 @@ from tidegate.runtime.bus import Bus
 from tidegate.runtime.command import Command, command_of
 from tidegate.runtime.compaction import Compactor
 from tidegate.runtime.context import history
-from tidegate.runtime.guard import Guard, Work, job_of
+from tidegate.runtime.guard import Grip, Guard, Reason, Work, job_of
 from tidegate.runtime.journal import RunJournal, until_written
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.watch import Watch, unwatched
@@ -112,6 +112,10 @@ class Runner:
                 scope.reschedule(asyncio.get_running_loop().time())
 
     def _on_change(self) -> None:
+        """Open and close lanes as the guard wants it: while memory is short, fewer api sessions run too."""
+        for name, lane in self.lanes.items():
+            lane.is_parked = name is not LaneName.INTERACTIVE and self._guard.parks_all
+            lane.is_tight = Grip.BACKGROUND in self._guard.grip(Reason.MEMORY)
         self._frees = True
         self._bell.set()
 
@@ -153,16 +157,13 @@ class Runner:
         queued = self._store.queued()
         for name in LaneName:
             lane = self.lanes[name]
-            if name in queued and lane.has_room and not self._is_closed(name):
+            if name in queued and lane.has_room and not self._is_stopping:
                 asked = self._crowds[name]
                 found = await self._claim_in(name, max(1, min(asked, lane.room_for_api)))
                 self._crowds[name] = 2 * asked if len(found) == asked else 1
                 if found:
                     return found
         return []
-
-    def _is_closed(self, name: LaneName) -> bool:
-        return self._is_stopping or (name is not LaneName.INTERACTIVE and self._guard.parks_all)
 
     async def _claim_in(self, name: LaneName, count: int) -> list[Claimed]:
         with_api = self.lanes[name].has_room_for_api
@@ -251,14 +252,14 @@ class Runner:
                 case Command.NEW:
                     return Step(bodies=[Assistant(text=await self._welcome(run))])
                 case None:
-                    bodies = read.bodies if read.is_whole else await journal.compact(Reason.THRESHOLD)
+                    bodies = read.bodies if read.is_whole else await journal.compact(Cause.THRESHOLD)
                     return await loop.run(watched, journal, bodies or read.bodies, run.steps, run.spent)
 
     async def _compact(self, agent: Agent, run: Run, bodies: Sequence[Body]) -> Step | None:
         """Compact a conversation because somebody asked for it; a message is answered, a request is not."""
         own = [body for body in bodies if body.run == run.id]
         is_done = any(isinstance(body, Summary) for body in own)  # before a crash
-        count = 0 if is_done else await self.compactor.compact(agent, run.lease, Reason.ASKED)
+        count = 0 if is_done else await self.compactor.compact(agent, run.lease, Cause.ASKED)
         if not any(isinstance(body, User) for body in own):
             return None
         told = f"{count:,} entries are now a summary." if count or is_done else "There is nothing to compact."

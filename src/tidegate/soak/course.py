@@ -109,6 +109,7 @@ class Course:
         inside.sweeper.on_sweep = self._count_sweep
         inside.runner.poll_s = POLL_S
         inside.cron.look_s = POLL_S
+        inside.disk.look_s = POLL_S
 
     async def run(self) -> tuple[float, int]:
         """Let all sessions come; return how long that took, in real seconds and in virtual ms."""
@@ -200,7 +201,12 @@ async def soak(loop: VirtualLoop, folder: Path, plan: Plan, progress: Progress, 
             course = Course(inside, plan, progress, leaks=leaks)
             services = [
                 tasks.create_task(service)
-                for service in (inside.sweeper.serve(), inside.runner.serve(), _until_broken(inside))
+                for service in (
+                    inside.sweeper.serve(),
+                    inside.disk.serve(),
+                    inside.runner.serve(),
+                    _until_broken(inside),
+                )
             ]
             cron = tasks.create_task(inside.cron.serve())
             took = await course.run()

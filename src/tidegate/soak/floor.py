@@ -5,13 +5,12 @@ collection and after free pages have gone back to the system, and of the reading
 The beginning is left out, by default the first quarter: caches fill in it. The rest is ten blocks.
 """
 
-import ctypes
 import gc
-import sys
-from collections.abc import Callable
 from functools import cache
 
 import psutil
+
+from tidegate.runtime.allocator import Allocator
 
 BLOCKS = 10
 WARM_UP = 0.25
@@ -20,7 +19,7 @@ WARM_UP = 0.25
 def resident_bytes() -> int:
     """Return what is resident now, after a collection and a trim where the allocator has one."""
     gc.collect()
-    _trim()(0)
+    _allocator().trim()
     return psutil.Process().memory_info().rss
 
 
@@ -53,12 +52,5 @@ class Floors:
 
 
 @cache
-def _trim() -> Callable[[int], object]:
-    """Return what gives free pages back; elsewhere than on glibc there is nothing to call."""
-    if sys.platform != "linux":
-        return _keep
-    return getattr(ctypes.CDLL(None), "malloc_trim", _keep)
-
-
-def _keep(_: int) -> None:
-    """Keep free pages."""
+def _allocator() -> Allocator:
+    return Allocator()

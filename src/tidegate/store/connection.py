@@ -81,6 +81,11 @@ def pragma(connection: apsw.Connection, name: str) -> int:
     return value
 
 
+def shrink(connection: apsw.Connection) -> None:
+    """Let go of the cached pages of a connection."""
+    connection.execute("PRAGMA shrink_memory").fetchall()
+
+
 class SqliteReads:
     """Named queries on a connection; every answer is read to its end, so that no read transaction stays open."""
 
@@ -99,6 +104,10 @@ class SqliteReads:
     def pragma(self, name: str) -> int:
         """Return a number that SQLite tells of itself."""
         return pragma(self.connection, name)
+
+    def shrink(self) -> None:
+        """Let go of cached pages."""
+        shrink(self.connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -148,6 +157,12 @@ class ReaderSlots:
         """Hand a connection back."""
         with self._lock:
             self._free.append(reads)
+
+    def shrink(self) -> None:
+        """Let go of the cached pages of those that nobody uses."""
+        with self._lock:
+            for reads in self._free:
+                reads.shrink()
 
     def close(self) -> None:
         """Close every connection."""
