@@ -21,12 +21,15 @@ from tidegate.config.tree import Agent as AgentConfig
 from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
 from tidegate.runtime.library import Library
+from tidegate.runtime.memory import Memory
 from tidegate.toolset import Toolset
+
+RECALL_TOOL = "recall"
 
 
 @asynccontextmanager
 async def built(
-    config: Config, toolset: Toolset, library: Library, tools: Sequence[Tool]
+    config: Config, toolset: Toolset, library: Library, memory: Memory, tools: Sequence[Tool]
 ) -> AsyncIterator[Mapping[str, Agent]]:
     """Build every agent by its name, with *tools* beside its own; the clients of their models are closed in the end.
 
@@ -39,13 +42,18 @@ async def built(
         agents = {name: _agent(name, config, models, toolset, tools) for name in config.agents}
         for model in models.values():
             stack.push_async_callback(model.aclose)
-        yield {name: _told(agent, library) for name, agent in agents.items()}
+        yield {name: _reminded(_told(agent, library), memory) for name, agent in agents.items()}
 
 
 def _told(agent: Agent, library: Library) -> Agent:
     """Let an agent that can read skills be told of them."""
     can_read = any(spec.name == SKILL_TOOL for spec in agent.tools.specs)
     return msgspec.structs.replace(agent, catalog=library.catalog) if can_read else agent
+
+
+def _reminded(agent: Agent, memory: Memory) -> Agent:
+    """Let an agent that can recall be told what it remembers."""
+    return msgspec.structs.replace(agent, memory=memory.told) if RECALL_TOOL in agent.tools.names else agent
 
 
 def _agent(

@@ -19,15 +19,18 @@ from tidegate import folder, log
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
+from tidegate.domain.forecast import Limits
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.bodies import Bodies
 from tidegate.edge.conversations import ConversationPage
 from tidegate.edge.explanation import Explanations
+from tidegate.edge.forecast import ForecastPage
 from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
 from tidegate.edge.live import Live
+from tidegate.edge.memory import MemoryPage
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
 from tidegate.edge.outbox import OutboxPage
@@ -43,6 +46,7 @@ from tidegate.folder import Card
 from tidegate.ids import ulid
 from tidegate.runtime import allowance
 from tidegate.runtime.explainer import Explainer
+from tidegate.runtime.forecast import Forecaster
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.pressure import Pressure, Relief
@@ -89,6 +93,7 @@ async def serve(
                 tasks.create_task(built.inside.cron.serve()),
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
+                tasks.create_task(built.inside.memory.serve()),
                 tasks.create_task(built.inside.dispatcher.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(built.growth.serve()),
@@ -146,6 +151,7 @@ async def gateway(
         await store.recover()
         health = Health()
         token = folder.token(state)
+        limits = Limits(disk_bytes=inside.disk.marks.limit, memory_bytes=pressure.limit_bytes)
         parts = (
             health,
             Sessions(store, inside.intake, inside.agents),
@@ -155,6 +161,7 @@ async def gateway(
             Jobs(store, inside.intake, inside.jobs),
             HookDoor(inside.hooks, clock, registry),
             OutboxPage(store),
+            MemoryPage(store, inside.memory, inside.agents, clock),
             Blobs(store),
             Sweep(sweeper),
             SkillList(inside.skills, inside.agents),
@@ -163,6 +170,7 @@ async def gateway(
             status,
             metrics,
             GrowthPage(growth, instance.boots),
+            ForecastPage(Forecaster(store, growth, config, limits, clock)),
             Explanations(Explainer(growth, store, registry, store.writer.policies, clock)),
         )
         app = application(
@@ -225,9 +233,7 @@ async def _instance(inside: Engine, listener: socket.socket) -> Instance:
 
 
 def _pressure(inside: Engine) -> Pressure:
-    limit = inside.config.limits.memory_bytes
-    if limit is None:
-        limit = allowance.default_bytes(allowance.memory_bytes(), allowance.address_bytes())
+    limit = allowance.limit_bytes(inside.config.limits.memory_bytes)
     relief = Relief(shed=(inside.store.shed, inside.library.shed), cut=inside.bus.cut_slow)
     return Pressure(inside.guard, limit, relief, inside.clock)
 

@@ -8,10 +8,10 @@
     │   ├── NotAuthorized    401  ├── SignatureWrong
     │   ├── Forbidden        403
     │   ├── NotFound         404  ├── SessionNotFound, RunNotFound, BlobNotFound, AgentNotFound,
-    │   │                     │   ApprovalNotFound, HookNotFound, JobNotFound
+    │   │                     │   ApprovalNotFound, HookNotFound, JobNotFound, FactNotFound
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
     │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost,
-    │   │                         │   JobExists, JobInConfig, JobRunning, TraceRunning, SessionExists
+    │   │                         │   JobExists, JobInConfig, JobRunning, TraceRunning, SessionExists, FactRefused
     │   ├── SpawnRefused, TooLarge (413)
     │   └── WrongHost        421
     ├── Unavailable          repeat later
@@ -138,6 +138,12 @@ class JobNotFound(NotFound):
     code = "job_not_found"
 
 
+class FactNotFound(NotFound):
+    """There is no fact with this id."""
+
+    code = "fact_not_found"
+
+
 class HookNotFound(NotFound):
     """There is no hook with this name."""
 
@@ -233,6 +239,12 @@ class SessionExists(Conflict):
     """There is a session with this key already."""
 
     code = "session_exists"
+
+
+class FactRefused(Conflict):
+    """What comes from outside does not change what is remembered."""
+
+    code = "fact_refused"
 
 
 class SpawnRefused(Refused):

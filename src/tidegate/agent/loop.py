@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from tidegate.agent import measure
+from tidegate.agent import measure, reminder
 from tidegate.agent.model import Answer, Delta, Model, ToolCall
 from tidegate.agent.prompt import (
     WHOLE_RESULTS,
@@ -21,14 +21,14 @@ from tidegate.agent.prompt import (
     catalog_bytes,
     open_calls,
     shortened,
-    with_catalog,
+    with_section,
 )
 from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.tools import Caller, Later, ToolBox, failed, interrupted
 from tidegate.domain.approval import MAX_ARGUMENT_BYTES, Question, Verdict
 from tidegate.domain.budget import Budget
 from tidegate.domain.compaction import Reason
-from tidegate.domain.entry import Assistant, Body, Call, Notice, Result
+from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, User
 from tidegate.domain.run import Step, Usage
 from tidegate.errors import ContextOverflow, ModelFailed, Refused
 from tidegate.ids import SessionId
@@ -52,6 +52,11 @@ async def no_skills(_session: SessionId, _max_bytes: int) -> str:
     return ""
 
 
+async def no_memory(_session: SessionId, _question: str, _max_bytes: int) -> str:
+    """Tell of no memory."""
+    return ""
+
+
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """Who answers: a model, its instructions, its tools and what one run of it may spend."""
 
@@ -66,6 +71,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     whole_results: int = WHOLE_RESULTS
     #: tells which skills a session has, in about so many bytes; nothing where it has none
     catalog: Callable[[SessionId, int], Awaitable[str]] = no_skills
+    #: tells what it remembers that is of use for a message, within so many bytes; nothing where there is nothing
+    memory: Callable[[SessionId, str, int], Awaitable[str]] = no_memory
 
 
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +119,7 @@ async def run(
         ModelFailed: The provider failed.
     """
     agent = await _equipped(agent, journal.caller.session)
+    agent = await _reminded(agent, journal.caller.session, history)
     bodies = list(history)
     calls, are_new = open_calls(bodies), False
     while True:
@@ -142,7 +150,18 @@ async def _equipped(agent: Agent, session: SessionId) -> Agent:
     catalog = await agent.catalog(session, catalog_bytes(agent.max_prompt_bytes))
     if not catalog:
         return msgspec.structs.replace(agent, tools=agent.tools.without(SKILL_TOOL))
-    return msgspec.structs.replace(agent, instructions=with_catalog(agent.instructions, catalog))
+    return _told(agent, catalog)
+
+
+async def _reminded(agent: Agent, session: SessionId, history: Sequence[Body]) -> Agent:
+    """Return the agent with what it remembers that is of use for the latest message."""
+    question = next((body.text for body in reversed(history) if isinstance(body, User)), "")
+    memory = await agent.memory(session, question, reminder.room(agent.max_prompt_bytes))
+    return _told(agent, memory) if memory else agent
+
+
+def _told(agent: Agent, section: str) -> Agent:
+    return msgspec.structs.replace(agent, instructions=with_section(agent.instructions, section))
 
 
 class _Settled(NamedTuple):

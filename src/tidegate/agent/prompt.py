@@ -46,9 +46,9 @@ def catalog_bytes(max_prompt_bytes: int) -> int:
     return min(MAX_CATALOG_BYTES, max_prompt_bytes // CATALOG_SHARE)
 
 
-def with_catalog(instructions: str, catalog: str) -> str:
-    """Return instructions followed by what is told of skills."""
-    return f"{instructions}\n\n{catalog}" if instructions else catalog
+def with_section(instructions: str, section: str) -> str:
+    """Return instructions followed by what is told of skills, or of memory."""
+    return f"{instructions}\n\n{section}" if instructions else section
 
 
 def open_calls(bodies: Sequence[Body]) -> list[ToolCall]:

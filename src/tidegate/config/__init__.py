@@ -26,6 +26,7 @@ from tidegate.config.tree import (
     Hook,
     Lifecycle,
     Limits,
+    Memory,
     Model,
     Plugins,
     Provider,
@@ -52,6 +53,7 @@ __all__ = [
     "Job",
     "Lifecycle",
     "Limits",
+    "Memory",
     "Model",
     "Plugins",
     "Provider",
@@ -171,6 +173,7 @@ def effective(config: Config) -> dict[str, object]:
         "telemetry": written(config.telemetry),
         "backup": written(config.backup),
         "compaction": written(config.compaction),
+        "memory": written(config.memory),
     }
 
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from tidegate.config import hooks, plugins
+from tidegate.config import hooks, memory, plugins
 from tidegate.config import job as jobs
 from tidegate.config.job import Job
 from tidegate.config.place import Keys, item
@@ -32,6 +32,7 @@ from tidegate.config.tree import (
     Hook,
     Lifecycle,
     Limits,
+    Memory,
     Model,
     Plugins,
     Provider,
@@ -67,6 +68,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "limits": Limits,
         "backup": Backup,
         "compaction": Compaction,
+        "memory": Memory,
     }
 )
 
@@ -193,6 +195,7 @@ def check(config: Config) -> None:
     _check_egress(config.egress)
     _check_jobs(config)
     _check_night(config.backup)
+    memory.check(config)
     hooks.check(config)
     plugins.check(config)
     _check_telemetry(config.telemetry)

@@ -42,6 +42,9 @@ TOOLS = (
     "shell",
     "spawn_agent",
     "schedule_job",
+    "remember",
+    "recall",
+    "forget",
     "emit",
     "wait",
 )
@@ -235,6 +238,21 @@ class Approvals(Section, frozen=True, kw_only=True):
     expire_after_ms: Annotated[int, Meta(ge=SECOND_MS, le=365 * DAY_MS)] = DAY_MS
 
 
+class Memory(Section, frozen=True, kw_only=True):
+    """What agents remember beyond a conversation."""
+
+    #: facts of one agent; the least valuable makes room
+    max_facts: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    #: tokens of facts in a prompt, at most
+    prompt_tokens: Annotated[int, Meta(ge=0, le=100_000)] = 800
+    #: what becomes of what a session has said when it is deleted
+    on_session_delete: Literal["keep", "delete"] = "keep"
+    #: before older entries are packed away, the model is asked what of them to remember
+    flush: bool = True
+    #: ``PROVIDER/MODEL``, or a name at the provider of `Model`: what knows the meaning of texts; empty is none
+    embeddings: str = ""
+
+
 class Egress(Section, frozen=True, kw_only=True):
     """Where requests may go beyond the public network, and where never; addresses, networks and names."""
 
@@ -350,3 +368,4 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     telemetry: Telemetry = Telemetry()
     backup: Backup = Backup()
     compaction: Compaction = Compaction()
+    memory: Memory = Memory()

@@ -181,6 +181,10 @@ def _storage(reading: Reading) -> Iterator[Metric]:
     dropped = _counter("outbox_refused", "What was to be sent to webhooks and found no room.")
     dropped.add_metric([], tallies.outbox_refused)
     yield dropped
+    yield _single("facts", "What agents remember.", sum(count for count, _ in tallies.facts.values()))
+    yield _single(
+        "fact_bytes", "Bytes of what agents remember.", sum(size for _, size in tallies.facts.values())
+    )
     yield from _backups(reading)
     yield _single("receipts", "Idempotency keys of the last 24 hours.", tallies.receipts)
 

@@ -42,7 +42,9 @@ class Conversations:
         #: the run that compacts each conversation, as long as somebody waits for it
         self._asked: dict[SessionId, Run] = {}
         self._admitting = asyncio.Lock()
-        registry.add("compactions_asked", lambda: len(self._asked), MAX_ASKED, "a request is refused")
+        registry.add(
+            "compactions_asked", lambda: len(self._asked), MAX_ASKED, when_full="a request is refused"
+        )
 
     async def compact(self, session: Session) -> Compacted:
         """Compact a conversation in a turn of its own and wait for that; who asks meanwhile shares it.

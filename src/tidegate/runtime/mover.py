@@ -97,7 +97,7 @@ async def _trim(store: Store, session: SessionId) -> None:
 async def _finished(store: Store, move: Move | None, settled: Settled) -> Carried:
     """Go on with a move that takes several transactions."""
     steps = int(settled in {Settled.DONE, Settled.PROGRESS})
-    while move is not None and settled is Settled.PROGRESS:
+    while move is not None and settled in {Settled.PROGRESS, Settled.SLICE}:
         (settled,) = await store.settle([move])
         steps += settled in {Settled.DONE, Settled.PROGRESS}
     return Carried(settled, steps)

@@ -6,6 +6,7 @@ from itertools import product
 import apsw
 
 from tidegate.bounded import Registry
+from tidegate.domain.arrival import series_of
 from tidegate.domain.session import PolicyName, State
 from tidegate.runtime import process
 from tidegate.runtime.heap import Heap
@@ -36,6 +37,8 @@ class Sampler:
         self._turn += 1
         values = self._cheap() | self._rare
         values["loop_lag_us"], self._lag_us = self._lag_us, 0
+        # counts up for ever, so that it is no state of this moment
+        values |= {series_of(name): self._store.born.get(name, 0) for name in PolicyName}
         return values
 
     async def look(self) -> dict[str, int]:
@@ -79,6 +82,8 @@ def counts(tallies: Tallies) -> dict[str, int]:
         "receipts": tallies.receipts,
         "snapshots": tallies.snapshots,
         "jobs": sum(tallies.jobs.values()),
+        "facts": sum(count for count, _ in tallies.facts.values()),
+        "fact_bytes": sum(size for _, size in tallies.facts.values()),
     }
     for name, state in product(PolicyName, State):
         count, size = tallies.sessions[name, state]

@@ -26,8 +26,10 @@ from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, S
 from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.domain.storage import Group
+from tidegate.domain.survey import Survey
 from tidegate.errors import Unavailable
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
+from tidegate.store.facts import Facts
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
@@ -225,6 +227,8 @@ class Settled(StrEnum):
     DONE = "done"
     #: one session below it was deleted; ask again
     PROGRESS = "progress"
+    #: some of what hangs on it was dealt with, and more is left; ask again
+    SLICE = "slice"
     #: its date lies in the future after all
     POSTPONED = "postponed"
     #: something running or pinned holds it; it comes back in 30 s
@@ -267,6 +271,8 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     outbox: Mapping[DeliveryState, int]
     #: deliveries that there was no room for, ever
     outbox_refused: int
+    #: by agent: count and bytes
+    facts: Mapping[str, tuple[int, int]]
 
 
 class Evictable(NamedTuple):
@@ -298,12 +304,20 @@ class Store(Protocol):
         """How often each transition has happened since the start."""
 
     @property
+    def born(self) -> Mapping[PolicyName, int]:
+        """How many sessions of each policy have been created since the start."""
+
+    @property
     def outbox(self) -> Outbox:
         """What is to be sent to webhooks."""
 
     @property
     def weight(self) -> Weight:
         """What weighs most."""
+
+    @property
+    def facts(self) -> Facts:
+        """What agents remember."""
 
     def listen(self, listener: Listener) -> None:
         """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
@@ -571,7 +585,7 @@ class Store(Protocol):
         """Recompute dates and caps of the next slice of sessions of a policy; None after the last one."""
 
     async def tidy(self) -> int:
-        """Forget what has expired: receipts, daily usage older than 90 days, decided approvals, dead deliveries.
+        """Forget what has expired: receipts, daily usage older than 90 days, decided approvals, dead deliveries, facts.
 
         Deliveries older than 3 days are given up. Questions that nobody has answered in time are closed as expired.
         Say how many rows that were.
@@ -713,6 +727,9 @@ class Store(Protocol):
 
     async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
         """Return up to 1,000 slots of a ring from a place on, with the series of these names, in no order."""
+
+    async def survey(self, now: int) -> Survey:
+        """Return what a forecast needs to know; what that costs is bounded, whatever is stored."""
 
     async def growth_until(self, ring: Ring, at: int) -> Slot | None:
         """Return the newest slot of a ring that is not later than an instant, with every series."""

@@ -8,7 +8,8 @@ from tidegate.domain.policy import REFUSED_AGAIN_MS
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import SessionPinned, SessionRunning
 from tidegate.ids import SessionId
-from tidegate.store import approvals, jobs, outbox, rows, sessions, turns
+from tidegate.store import approvals, facts, jobs, outbox, rows, sessions, turns
+from tidegate.store.facts import FactRules
 from tidegate.store.port import Move, Settled
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Tx
@@ -17,8 +18,8 @@ SLICE_ROWS = 200
 FOLD_AFTER_MS = 90 * DAY_MS
 
 
-def settle(tx: Tx, move: Move) -> Settled:
-    """Carry out one move if its session is as it was read."""
+def settle(tx: Tx, move: Move, rules: FactRules) -> Settled:
+    """Carry out one move if its session is as it was read; *rules* say what becomes of the facts it has said."""
     row = tx.one("session_by_id", id=move.session.id)
     session = rows.session(row) if row else None
     if session is None or session.version != move.session.version:
@@ -31,7 +32,7 @@ def settle(tx: Tx, move: Move) -> Settled:
         case DueTo.ARCHIVED:
             return _archive(tx, session, move)
         case DueTo.DELETED:
-            return _delete(tx, session, move)
+            return _delete(tx, session, move, rules)
 
 
 def postpone(tx: Tx, session_id: SessionId) -> None:
@@ -94,13 +95,13 @@ def redate(tx: Tx, name: PolicyName, after: SessionId | None) -> SessionId | Non
     return page[-1].id if page else None
 
 
-def tidy(tx: Tx) -> int:
+def tidy(tx: Tx, rules: FactRules) -> int:
     """Forget a slice of what has expired; questions that nobody has answered in time count as answered."""
     before = day(tx.now - FOLD_AFTER_MS)
     tx.run("usage_folded", before=before)
     gone = tx.run("usage_unfolded", before=before) + tx.run("receipts_expired", now=tx.now)
     gone += jobs.tidy(tx)
-    gone += outbox.expire(tx)
+    gone += outbox.expire(tx) + facts.tidy(tx, rules)
     return gone + approvals.lapse(tx) + tx.run("approvals_forgotten", now=tx.now)
 
 
@@ -149,13 +150,15 @@ def _store(tx: Tx, session: Session, segments: list[Segment]) -> None:
         )
 
 
-def _delete(tx: Tx, session: Session, move: Move) -> Settled:
+def _delete(tx: Tx, session: Session, move: Move, rules: FactRules) -> Settled:
     holder = tx.one("holder_in_tree", id=session.id)
     if holder is not None:
         return _refuse(tx, session, move, rows.session(holder))
     leaf = session
     while (row := tx.one("first_child", id=leaf.id)) is not None:
         leaf = rows.session(row)
+    if facts.let_go(tx, leaf.id, rules):
+        return Settled.SLICE
     sessions.delete(tx, leaf, _reason(move))
     return Settled.DONE if leaf is session else Settled.PROGRESS
 

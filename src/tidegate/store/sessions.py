@@ -83,6 +83,7 @@ def create(tx: Tx, key: str | None, birth: Birth, title: str, snapshot: str | No
     tx.effects.heads[born.key] = born
     tx.effects.transitions[Transition(ABSENT, born.state, "created")] += 1
     events.born(tx, born)
+    tx.effects.born[born.policy] += 1
     return born
 
 

@@ -23,6 +23,7 @@ from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
+from tidegate.domain.survey import Survey
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store import (
@@ -45,7 +46,9 @@ from tidegate.store import (
     runs,
     sessions,
     snapshots,
+    survey,
     transcript,
+    vectors,
     waits,
 )
 from tidegate.store.connection import (
@@ -56,6 +59,7 @@ from tidegate.store.connection import (
     open_writer,
     shrink,
 )
+from tidegate.store.facts import Facts
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.outbox import Outbox
 from tidegate.store.port import (
@@ -102,10 +106,12 @@ class SqliteStore:
         self.path = path
         self.writer = writer
         self.transitions: Counter[Transition] = Counter()
+        self.born: Counter[PolicyName] = Counter()
         self._listeners: list[Listener] = []
         self._inline = SqliteReads(open_reader(path))
         self._readers = ReaderSlots(path, READERS)
         self.outbox = Outbox(writer.write, self._read)
+        self.facts = Facts(writer.write, self._read, self._inline)
         self.weight = Weight(self._read)
         self._limiter = anyio.CapacityLimiter(READERS)
         self._heads: LruCache[str, Session] = LruCache(CACHE_BYTES, _head_size)
@@ -160,6 +166,14 @@ class SqliteStore:
         self._inline.shrink()
         self._readers.shrink()
         await self.writer.maintain(shrink)
+
+    def load_vectors(self) -> None:
+        """Let reads compare vectors; called before anybody reads on a thread.
+
+        Raises:
+            ConfigError: What that takes is not installed.
+        """
+        self._readers.load(vectors.extension())
 
     def listen(self, listener: Listener) -> None:
         """Call *listener* with the effects of each commit."""
@@ -285,7 +299,7 @@ class SqliteStore:
 
     async def settle(self, moves: Sequence[Move]) -> list[Settled]:
         """Carry out moves; they share commits, and one that fails does not hold the others."""
-        operations = [partial(retention.settle, move=move) for move in moves]
+        operations = [partial(retention.settle, move=move, rules=self.facts.rules) for move in moves]
         return await self.writer.write_each(operations, is_background=True, is_relief=True)
 
     async def doom(self, sessions: Sequence[SessionId]) -> int:
@@ -311,7 +325,7 @@ class SqliteStore:
 
     async def tidy(self) -> int:
         """Forget what has expired."""
-        return await self._background(retention.tidy)
+        return await self._background(partial(retention.tidy, rules=self.facts.rules))
 
     async def compact_file(self) -> bool:
         """Give free pages back to the disk."""
@@ -530,6 +544,10 @@ class SqliteStore:
         """Return some slots of a ring."""
         return await self._read(partial(growth.page, ring=ring, first=first, names=names))
 
+    async def survey(self, now: int) -> Survey:
+        """Return what a forecast needs to know."""
+        return await self._read(partial(survey.take, policies=self.writer.policies, now=now))
+
     async def growth_until(self, ring: Ring, at: int) -> Slot | None:
         """Return the newest slot up to an instant."""
         return await self._read(partial(growth.until, ring=ring, at=at))
@@ -553,6 +571,8 @@ class SqliteStore:
                 self._heads.put(key, head)
         if effects.transitions:
             self.transitions.update(effects.transitions)
+        if effects.born:
+            self.born.update(effects.born)
         for listener in self._listeners:
             listener(effects)
 
