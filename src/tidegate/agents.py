@@ -8,9 +8,9 @@ import msgspec
 
 from tidegate.agent.fallback import FallbackModel
 from tidegate.agent.loop import Agent
+from tidegate.agent.measure import BYTES_PER_TOKEN
 from tidegate.agent.model import Model
 from tidegate.agent.offline import OfflineModel, offline_tools
-from tidegate.agent.prompt import BYTES_PER_TOKEN
 from tidegate.agent.remote import RemoteModel
 from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.target import Target
@@ -74,6 +74,7 @@ def _agent(
         budget=Budget(
             max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
         ),
+        whole_results=config.compaction.whole_results,
         # what is asked of one has to fit into all
         max_prompt_bytes=min(source.window - source.reserve for source in candidates) * BYTES_PER_TOKEN,
     )

@@ -23,6 +23,7 @@ from tidegate.domain.forecast import Limits
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.bodies import Bodies
+from tidegate.edge.conversations import ConversationPage
 from tidegate.edge.explanation import Explanations
 from tidegate.edge.forecast import ForecastPage
 from tidegate.edge.growth import GrowthPage
@@ -139,6 +140,8 @@ async def gateway(
         status.pressure = pressure
         growth.trends.limits[growth.limited] = pressure.limit_bytes
         metrics = Metrics(store, sweeper, status, registry, inside.guard)
+        metrics.compactions = inside.runner.compactor.counts
+        metrics.compaction_failures = inside.runner.compactor.failures
         metrics.hook_calls = inside.dispatcher.counts
         metrics.spans = inside.spans
         store.listen(metrics.on_commit)
@@ -152,6 +155,7 @@ async def gateway(
         parts = (
             health,
             Sessions(store, inside.intake, inside.agents),
+            ConversationPage(store, inside.conversations),
             Runs(store, inside.intake),
             Approvals(store),
             Jobs(store, inside.intake, inside.jobs),

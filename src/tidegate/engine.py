@@ -21,6 +21,7 @@ from tidegate.clock import Clock
 from tidegate.config import Config, Runs
 from tidegate.config.source import source
 from tidegate.domain import policy
+from tidegate.domain.compaction import Compaction
 from tidegate.domain.event import Audience, EventName
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
@@ -28,9 +29,12 @@ from tidegate.errors import ConfigError
 from tidegate.runtime import plugins
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
+from tidegate.runtime.compaction import PART_DEADLINE_S, Compactor, Part
+from tidegate.runtime.conversation import Conversations
 from tidegate.runtime.cron import Cron
 from tidegate.runtime.disk import Disk
 from tidegate.runtime.dispatcher import Dispatcher
+from tidegate.runtime.flush import DEADLINE_S as FLUSH_S
 from tidegate.runtime.flush import Flush
 from tidegate.runtime.guard import Guard
 from tidegate.runtime.hooks import Hook, Hooks
@@ -73,6 +77,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     library: Library
     agents: Mapping[str, Agent]
     intake: Intake
+    conversations: Conversations
     runner: Runner
     sweeper: Sweeper
     disk: Disk
@@ -148,6 +153,16 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         await disk.begin(config.limits.disk_bytes)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
         runner = Runner(store, bus, cast, lanes, clock, guard)
+        runner.compactor = Compactor(store, config.compaction)
+        patience_s = config.plugins.deadline_ms / 1_000 + PART_DEADLINE_S  # it has a deadline of its own
+        flush = Flush(store, memory, agents, is_on=config.memory.flush)
+
+        async def remember(told: Compaction) -> None:
+            await flush(told.session, told.agent, told.first_seq, told.last_seq)
+
+        runner.compactor.before.append(Part("memory", remember, 2 * FLUSH_S))  # it has a deadline of its own
+        runner.compactor.before.append(Part("hooks", dispatcher.before_compaction, patience_s))
+        runner.compactor.after.append(Part("hooks", dispatcher.after_compaction, patience_s))
         postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
@@ -168,6 +183,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             library=library,
             agents=agents,
             intake=intake,
+            conversations=Conversations(store, intake, registry),
             runner=runner,
             sweeper=sweeper,
             disk=disk,
@@ -176,7 +192,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             hooks=Hooks(store, intake, _hooks(config)),
             postman=postman,
             memory=memory,
-            flush=Flush(store, memory, agents, is_on=config.memory.flush),
+            flush=flush,
             dispatcher=dispatcher,
             spans=await stack.enter_async_context(_telemetry(config, runner, registry)),
             broken=broken,

@@ -67,7 +67,7 @@ async def say(here: Engine, key: str, text: str) -> str:
     """Send a message and return what the agent says to it."""
     admitted = await here.intake.message(key, text, "main", is_named=False, receipt=None)
     await here.intake.outcome(admitted.run)
-    return (await here.store.tail(admitted.session.id, 1_000_000))[-1].body.text
+    return (await here.store.context(admitted.session.id, 1_000_000)).entries[-1].body.text
 
 
 async def call(here: Engine, session: Session, tool: str, **arguments: object) -> Result:

@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 
 from tidegate.agent import distillation
+from tidegate.agent.digest import digest
 from tidegate.agent.model import Answer, Delta, Prompt, ToolCall
 from tidegate.agent.tools import MAX_RESULT_BYTES, Caller, Reach, Tool, decoded, spec
 from tidegate.domain.entry import Body, Result, User, text_bytes
@@ -72,8 +73,11 @@ class OfflineModel:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
         """Yield the answer in a few deltas, then whole."""
-        if prompt.instructions == distillation.INSTRUCTIONS:
-            reply: str | ToolCall | Sequence[ToolCall] = distillation.lines(prompt.bodies[-1].text)
+        reply: str | ToolCall | Sequence[ToolCall]
+        if prompt.summary_bytes:
+            reply = digest(prompt)
+        elif prompt.instructions == distillation.INSTRUCTIONS:
+            reply = distillation.lines(prompt.bodies[-1].text)
         else:
             reply = _reply(prompt.bodies)
         text = reply if isinstance(reply, str) else ""

@@ -19,6 +19,7 @@ from tidegate.config.tree import (
     Agent,
     Approvals,
     Backup,
+    Compaction,
     Config,
     Egress,
     Gateway,
@@ -44,6 +45,7 @@ __all__ = [
     "Agent",
     "Approvals",
     "Backup",
+    "Compaction",
     "Config",
     "Egress",
     "Gateway",
@@ -170,6 +172,7 @@ def effective(config: Config) -> dict[str, object]:
         "plugins": written(config.plugins),
         "telemetry": written(config.telemetry),
         "backup": written(config.backup),
+        "compaction": written(config.compaction),
         "memory": written(config.memory),
     }
 

@@ -25,6 +25,7 @@ from tidegate.config.tree import (
     Agent,
     Approvals,
     Backup,
+    Compaction,
     Config,
     Egress,
     Gateway,
@@ -66,6 +67,7 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "telemetry": Telemetry,
         "limits": Limits,
         "backup": Backup,
+        "compaction": Compaction,
         "memory": Memory,
     }
 )

@@ -181,6 +181,19 @@ class Lifecycle(Section, frozen=True, kw_only=True):
     max_running: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType = UNSET
 
 
+class Compaction(Section, frozen=True, kw_only=True):
+    """How a long conversation is made shorter."""
+
+    #: the most that one may take
+    deadline_ms: Annotated[int, Meta(ge=SECOND_MS, le=HOUR_MS)] = 2 * MINUTE_MS
+    #: of a summary; never more than an eighth of what the model may read
+    summary_bytes: Annotated[int, Meta(ge=256, le=60_000)] = 8 << 10
+    #: the first message of a user is read beside the summary for ever
+    keep_first: bool = False
+    #: the last turns whose results of tools are read whole
+    whole_results: Annotated[int, Meta(ge=1, le=1_000)] = 3
+
+
 class Sweep(Section, frozen=True, kw_only=True):
     """How often at least the sweeper wakes."""
 
@@ -354,4 +367,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     plugins: Plugins = Plugins()
     telemetry: Telemetry = Telemetry()
     backup: Backup = Backup()
+    compaction: Compaction = Compaction()
     memory: Memory = Memory()

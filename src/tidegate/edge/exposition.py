@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from tidegate.domain.compaction import CompactionOutcome
 from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome, JobOrigin
 from tidegate.domain.level import Level
@@ -52,6 +53,8 @@ REASONS = (
     "continued",
     "restored",
     "interrupted",
+    "renewed",
+    "forked",
 )
 #: gauges of the last sample, at most ten seconds old, some of them a minute; NaN where the system does not tell
 SAMPLED = {
@@ -99,6 +102,7 @@ def _sessions(reading: Reading) -> Iterator[Metric]:
         runs.add_metric([lane, run_state], tallies.runs[lane, run_state])
     yield runs
     yield from _jobs(reading)
+    yield from _compactions(reading)
     moves = _counter(
         "session_transitions", "Transitions of sessions since the start.", "from", "to", "reason"
     )
@@ -137,6 +141,17 @@ def _jobs(reading: Reading) -> Iterator[Metric]:
     for span_outcome in SpanOutcome:
         spans.add_metric([span_outcome], reading.spans.get(span_outcome, 0))
     yield spans
+
+
+def _compactions(reading: Reading) -> Iterator[Metric]:
+    made = _counter("compactions", "Attempts to put a summary in the place of older entries.", "outcome")
+    for outcome in CompactionOutcome:
+        made.add_metric([outcome], reading.compactions[outcome])
+    yield made
+    failures = _counter("compaction_part_failures", "Who takes part in compactions and failed.", "when")
+    for when, count in reading.compaction_failures.items():
+        failures.add_metric([when], count)
+    yield failures
 
 
 def _storage(reading: Reading) -> Iterator[Metric]:

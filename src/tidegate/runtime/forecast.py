@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from tidegate.agent.prompt import BYTES_PER_TOKEN
+from tidegate.agent.measure import BYTES_PER_TOKEN
 from tidegate.clock import Clock
 from tidegate.config import Config
 from tidegate.config.source import sources

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tidegate import log
 from tidegate.agent import reminder
-from tidegate.agent.prompt import BYTES_PER_TOKEN
+from tidegate.agent.measure import BYTES_PER_TOKEN
 from tidegate.clock import HOUR_MS, Clock
 from tidegate.domain import relevance
 from tidegate.domain.fact import Fact, FactOrigin, Note

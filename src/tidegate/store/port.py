@@ -16,11 +16,11 @@ import msgspec
 
 from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
-from tidegate.domain.entry import Body, Entry
+from tidegate.domain.entry import Body, Entry, Summary
 from tidegate.domain.event import Audience
 from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Plan, Rights
 from tidegate.domain.outbox import DeliveryState
-from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
+from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step, Usage
 from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef, Snapshot
@@ -90,6 +90,18 @@ class SnapshotMissing(Exception):
         self.blobs = blobs
 
 
+class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a transcript that a fork shares, packed; what came before stays with the original."""
+
+    source: SessionId
+    #: the first entry that is not shared
+    before: int
+    segments: Sequence[Segment]
+    blobs: Collection[BlobHash]
+    #: where the summary stands among the shared entries
+    summary_seq: int | None
+
+
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of work at the door."""
 
@@ -106,6 +118,12 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     interrupts: bool | None = None
     #: for a sub-agent: the call that asks for it
     order: Order | None = None
+    #: an existing conversation begins afresh with it
+    is_fresh: bool = False
+    #: the one session it is for; nothing else is accepted
+    only: SessionId | None = None
+    #: what a new session begins with
+    excerpt: Excerpt | None = None
     #: what a new session gets, and a conversation whose skills have changed since; None: they stay as they are
     skills: Offer | None = None
     #: claim it in the same transaction if it is the next one of its lane; somebody waits to carry it out
@@ -159,6 +177,37 @@ class Shot(StrEnum):
     FULL = "full"
     #: the offer of its run lacks bytes that the store needs; nothing was touched
     BARE = "bare"
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model reads of a transcript: the summary, what is read beside it, and the entries that it leaves out."""
+
+    pinned: Sequence[Entry] = ()
+    summary: Entry | None = None
+    #: the newest of them, without summaries
+    entries: Sequence[Entry] = ()
+    #: these are all of them
+    is_whole: bool = True
+
+
+class Replacement(msgspec.Struct, frozen=True, kw_only=True):
+    """A summary and what it takes the place of, which goes into segments in the same step."""
+
+    summary: Summary
+    #: the summary that it was made from
+    before: int | None
+    #: the hot entries up to `Summary.through`, packed
+    segments: Sequence[Segment]
+    usage: Usage
+    model: str
+
+
+class Renewed(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation that has begun afresh, and the one before it, under the key that it has now."""
+
+    session: Session
+    #: None where nothing had been said
+    former: Session | None
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -330,6 +379,14 @@ class Store(Protocol):
             FenceLost: The run has been taken over or closed; nothing was written.
         """
 
+    async def compact(self, lease: Lease, replacement: Replacement) -> Entry:
+        """Append a summary and put what it takes the place of into segments, in one step.
+
+        Raises:
+            FenceLost: The run has been taken over or closed; nothing was written.
+            WrongState: The summary or the segments do not follow what is there; nothing was written.
+        """
+
     async def cancel_run(self, run: RunId) -> Run:
         """Close an open run as cancelled; a message that was not claimed yet still enters the transcript.
 
@@ -478,6 +535,24 @@ class Store(Protocol):
             TooManySessions: A conversation would live again above `max_running`.
         """
 
+    async def renew(self, session: SessionId) -> Renewed:
+        """Let a conversation begin afresh under its key; what was said so far, and what runs there, gets another key.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            WrongState: It is no conversation.
+            TooManySessions: `max_running` is reached.
+        """
+
+    async def fork(self, key: str | None, excerpt: Excerpt) -> Session:
+        """Make a chat that begins with a part of another conversation, which stays as it is; None makes a key.
+
+        Raises:
+            SessionExists: The key is taken.
+            SessionNotFound: The original has gone meanwhile.
+            TooManySessions: `max_running` is reached.
+        """
+
     async def settle(self, moves: Sequence[Move]) -> list[Settled]:
         """Carry out moves, each conditional on its session being as it was read.
 
@@ -575,11 +650,19 @@ class Store(Protocol):
     async def entries(self, session: SessionId, after: int, limit: int) -> list[Entry]:
         """Return entries after a seq in order, from segments and rows alike; a page ends early at 4 MiB."""
 
-    async def tail(self, session: SessionId, max_bytes: int) -> list[Entry]:
-        """Return the last entries in order, up to *max_bytes* of bodies."""
+    async def context(self, session: SessionId, max_bytes: int) -> Context:
+        """Return what a model reads: of the entries after the summary the newest, up to *max_bytes* of bodies."""
 
-    async def pack(self, session: SessionId, max_bytes: int) -> list[Segment]:
-        """Compress the oldest hot entries, about *max_bytes* of them, into segments; nothing is written.
+    async def excerpt(self, session: SessionId, before: int, max_bytes: int) -> Excerpt:
+        """Pack what a model read before an entry, up to *max_bytes* of bodies from a user's message on.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            BadRequest: There is no such entry, nor is it the next one.
+        """
+
+    async def pack(self, session: SessionId, max_bytes: int, through: int | None = None) -> list[Segment]:
+        """Compress the oldest hot entries into segments, about *max_bytes* of them or up to a seq; nothing is written.
 
         Raises:
             Corrupt: A row does not match its checksum.

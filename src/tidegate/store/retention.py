@@ -1,5 +1,7 @@
 """What is due: the transactions that a sweep carries out, in slices that other writers can wait for."""
 
+import msgspec
+
 from tidegate.clock import DAY_MS, day
 from tidegate.domain import policy
 from tidegate.domain.policy import REFUSED_AGAIN_MS
@@ -45,8 +47,29 @@ def freeze(tx: Tx, session_id: SessionId, segments: list[Segment]) -> Settled:
     session = sessions.by_id(tx, session_id)
     if not segments or segments[0].first_seq != session.cold_through + 1:
         return Settled.LOST
-    _keep(tx, session, segments)
+    keep(tx, session, segments)
     return Settled.DONE
+
+
+def keep(tx: Tx, session: Session, segments: list[Segment]) -> Session:
+    """Store segments; the hot rows that they stand for go in slices, once they have been verified."""
+    if not segments:
+        return session
+    _store(tx, session, segments)
+    tx.run("trim_wanted", session=session.id)
+    raw = sum(segment.raw_bytes - (segment.last_seq - segment.first_seq) for segment in segments)
+    packed = sum(len(segment.body) for segment in segments)
+    return sessions.freeze(tx, session, cold_through=segments[-1].last_seq, size=session.bytes - raw + packed)
+
+
+def plant(tx: Tx, session: Session, segments: list[Segment]) -> Session:
+    """Let a session without entries begin with segments."""
+    if not segments:
+        return session
+    _store(tx, session, segments)
+    last, size = segments[-1].last_seq, sum(len(segment.body) for segment in segments)
+    planted = msgspec.structs.replace(session, entries=last)
+    return sessions.freeze(tx, planted, cold_through=last, size=size)
 
 
 def trim(tx: Tx, session_id: SessionId, through: int) -> bool:
@@ -109,15 +132,12 @@ def _archive(tx: Tx, session: Session, move: Move) -> Settled:
     through = move.segments[-1].last_seq if move.segments else session.cold_through
     if through != session.entries:
         return Settled.LOST
-    session = _keep(tx, session, list(move.segments))
+    session = keep(tx, session, list(move.segments))
     sessions.change(tx, session, _reason(move), state=State.ARCHIVED, since_at=tx.now)
     return Settled.DONE
 
 
-def _keep(tx: Tx, session: Session, segments: list[Segment]) -> Session:
-    """Store segments; the hot rows that they stand for go in slices, once they have been verified."""
-    if not segments:
-        return session
+def _store(tx: Tx, session: Session, segments: list[Segment]) -> None:
     for segment in segments:
         tx.run(
             "segment_born",
@@ -128,10 +148,6 @@ def _keep(tx: Tx, session: Session, segments: list[Segment]) -> Session:
             raw_bytes=segment.raw_bytes,
             body=segment.body,
         )
-    tx.run("trim_wanted", session=session.id)
-    raw = sum(segment.raw_bytes - (segment.last_seq - segment.first_seq) for segment in segments)
-    packed = sum(len(segment.body) for segment in segments)
-    return sessions.freeze(tx, session, cold_through=segments[-1].last_seq, size=session.bytes - raw + packed)
 
 
 def _delete(tx: Tx, session: Session, move: Move, rules: FactRules) -> Settled:

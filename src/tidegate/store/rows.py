@@ -61,6 +61,7 @@ def session(row: Row) -> Session:
         root=row[24],
         depth=row[25],
         snapshot=row[26],
+        summary_seq=row[27],
     )
 
 

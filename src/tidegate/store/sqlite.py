@@ -29,7 +29,10 @@ from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store import (
     approvals,
     blobs,
+    compactions,
+    conversations,
     eviction,
+    excerpts,
     file,
     firings,
     growth,
@@ -64,11 +67,15 @@ from tidegate.store.port import (
     Admitted,
     Attempt,
     Claimed,
+    Context,
     Ending,
     Evictable,
+    Excerpt,
     Listener,
     Move,
     Page,
+    Renewed,
+    Replacement,
     Settled,
     Shot,
     StorageBytes,
@@ -200,6 +207,12 @@ class SqliteStore:
         size = _size(step.bodies) if step else 0
         return await self.writer.write(partial(runs.finish, lease=lease, ending=ending), size=size)
 
+    async def compact(self, lease: Lease, replacement: Replacement) -> Entry:
+        """Let a summary take the place of older entries."""
+        size = text_bytes(replacement.summary) + sum(len(one.body) for one in replacement.segments)
+        operation = partial(compactions.compact, lease=lease, replacement=replacement)
+        return await self.writer.write(operation, size=size)
+
     async def cancel_run(self, run: RunId) -> Run:
         """Close an open run as cancelled."""
         return await self._relief(partial(runs.cancel_run, run_id=run))
@@ -274,6 +287,15 @@ class SqliteStore:
     async def restore(self, session: SessionId) -> Session:
         """Bring an archived session back."""
         return await self.writer.write(partial(sessions.restore, session_id=session))
+
+    async def renew(self, session: SessionId) -> Renewed:
+        """Let a conversation begin afresh."""
+        return await self.writer.write(partial(conversations.renew, session_id=session))
+
+    async def fork(self, key: str | None, excerpt: Excerpt) -> Session:
+        """Make a chat out of a part of another conversation."""
+        size = sum(len(one.body) for one in excerpt.segments)
+        return await self.writer.write(partial(conversations.fork, key=key, excerpt=excerpt), size=size)
 
     async def settle(self, moves: Sequence[Move]) -> list[Settled]:
         """Carry out moves; they share commits, and one that fails does not hold the others."""
@@ -421,15 +443,22 @@ class SqliteStore:
         found = self._short(operation, session)
         return await self._read(operation) if found is None else found
 
-    async def tail(self, session: SessionId, max_bytes: int) -> list[Entry]:
-        """Return the last entries."""
-        operation = partial(transcript.tail, session=session, max_bytes=max_bytes)
+    async def context(self, session: SessionId, max_bytes: int) -> Context:
+        """Return what a model reads."""
+        operation = partial(transcript.context, session=session, max_bytes=max_bytes)
         found = self._short(operation, session)
         return await self._read(operation) if found is None else found
 
-    async def pack(self, session: SessionId, max_bytes: int) -> list[Segment]:
+    async def excerpt(self, session: SessionId, before: int, max_bytes: int) -> Excerpt:
+        """Pack what a model read before an entry."""
+        return await self._read(
+            partial(excerpts.excerpt, session=session, before=before, max_bytes=max_bytes)
+        )
+
+    async def pack(self, session: SessionId, max_bytes: int, through: int | None = None) -> list[Segment]:
         """Compress the oldest hot entries."""
-        return await self._read(partial(transcript.pack, session=session, max_bytes=max_bytes))
+        operation = partial(transcript.pack, session=session, max_bytes=max_bytes, through=through)
+        return await self._read(operation)
 
     async def runs(
         self, *, state: RunState | None, session: SessionId | None, before: int, limit: int
@@ -557,7 +586,7 @@ class SqliteStore:
     async def _all(self, query: str, **values: rows.Value) -> list[rows.Row]:
         return await self._read(lambda reads: reads.all(query, **values))
 
-    def _short(self, operation: Callable[[Reads], list[Entry]], session: SessionId) -> list[Entry] | None:
+    def _short(self, operation: Callable[[Reads], T], session: SessionId) -> T | None:
         """Read a transcript inline if it is short and none of it is compressed; None if it is for a thread."""
         try:
             with self._inline.snapshot():

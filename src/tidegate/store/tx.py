@@ -44,6 +44,7 @@ class Effects:
         "is_about_jobs",
         "posted",
         "queued",
+        "renamed",
         "transitions",
         "waiting",
     )
@@ -52,6 +53,8 @@ class Effects:
         #: new heads of sessions by key, None for a deleted one
         self.heads: dict[str, Session | None] = {}
         self.gone: list[SessionId] = []
+        #: sessions whose key has gone to another one
+        self.renamed: list[SessionId] = []
         self.entries: list[Entry] = []
         #: runs that were claimed as they were admitted; whoever asked for that carries them out
         self.claimed: list[Run] = []
