@@ -1,6 +1,6 @@
 """Routes that are seldom asked for: what answers them is imported with the first request, not by an idle gateway."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,11 +15,11 @@ class Late:
         self._make = make
         self._handler: Handler | None = None
 
-    def __call__(self, request: Request) -> Awaitable[Response]:
+    async def answer(self, request: Request) -> Response:
         """Let it answer."""
         if self._handler is None:
             self._handler = self._make()
-        return self._handler(request)
+        return await self._handler(request)
 
 
 class Seldom:
@@ -35,7 +35,7 @@ class Seldom:
             Endpoint(
                 method="GET",
                 path="/api/growth/explain",
-                handler=self._explain,
+                handler=self._explain.answer,
                 summary="What grew since when, in words, with the setting that would change it",
                 query={
                     "since": "how far back, as `1h` (the default) or `7d`, 90d at most",
@@ -46,7 +46,7 @@ class Seldom:
             Endpoint(
                 method="GET",
                 path="/api/forecast",
-                handler=self._forecast,
+                handler=self._forecast.answer,
                 summary="What there will be: sessions, disk, memory, and which budget breaks first",
                 query={
                     "scale": "how many times as much comes, 1 by default",
