@@ -83,6 +83,7 @@ async def serve(
                 tasks.create_task(built.inside.cron.serve()),
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
+                tasks.create_task(built.inside.spend.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(built.growth.serve()),
                 tasks.create_task(_watch_lag(built.metrics, built.growth)),

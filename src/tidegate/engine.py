@@ -22,6 +22,7 @@ from tidegate.config import Config, Runs
 from tidegate.domain import policy
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.runtime import spend as money
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.cron import Cron
@@ -34,6 +35,7 @@ from tidegate.runtime.library import Library
 from tidegate.runtime.outbox import Postman, Target
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.skills import Skills
+from tidegate.runtime.spend import Spend
 from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.tools.jobs import schedule_tool
@@ -65,6 +67,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     cron: Cron
     hooks: Hooks
     postman: Postman
+    spend: Spend
     broken: "asyncio.Future[None]"
 
 
@@ -119,7 +122,9 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         await store.reconcile_jobs(jobs.of_config(config))
         cron = Cron(store, intake, clock)
-        for part in (runner, sweeper, cron, bus, postman):
+        spend = Spend(store, guard, _spend_limits(config), clock, registry)
+        await spend.look()
+        for part in (runner, sweeper, cron, bus, postman, spend):
             store.listen(part.on_commit)
         yield Engine(
             folder=state,
@@ -139,6 +144,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             cron=cron,
             hooks=Hooks(store, intake, _hooks(config)),
             postman=postman,
+            spend=spend,
             broken=broken,
         )
 
@@ -187,3 +193,10 @@ def _rights(config: Config) -> Mapping[str, Rights]:
 def _limits(config: Config) -> SpawnLimits:
     limits = config.subagents
     return SpawnLimits(depth=limits.depth, children=limits.children, descendants=limits.descendants)
+
+
+def _spend_limits(config: Config) -> money.Limits:
+    agents = {
+        name: agent.spend_micros for name, agent in config.agents.items() if agent.spend_micros is not None
+    }
+    return money.Limits(gateway=config.limits.spend_micros, agents=agents)

@@ -221,4 +221,6 @@ def _sum(one: Usage, other: Usage) -> Usage:
     return Usage(
         input_tokens=one.input_tokens + other.input_tokens,
         output_tokens=one.output_tokens + other.output_tokens,
+        micros=one.micros + other.micros,
+        unpriced=one.unpriced + other.unpriced,
     )

@@ -76,6 +76,7 @@ def counts(tallies: Tallies) -> dict[str, int]:
         "blob_bytes": tallies.blob_bytes,
         "segment_bytes": tallies.segment_bytes,
         "receipts": tallies.receipts,
+        "job_spends": tallies.job_spends,
         "snapshots": tallies.snapshots,
         "jobs": sum(tallies.jobs.values()),
     }

@@ -29,6 +29,7 @@ from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
+from tidegate.store.usage import DaySpend
 from tidegate.store.weight import Weight
 
 
@@ -216,6 +217,8 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     outbox: Mapping[DeliveryState, int]
     #: deliveries that there was no room for, ever
     outbox_refused: int
+    #: rows of what jobs have cost
+    job_spends: int
 
 
 class StorageBytes(msgspec.Struct, frozen=True, kw_only=True):
@@ -589,6 +592,12 @@ class Store(Protocol):
 
     async def growth_first(self, ring: Ring, boot: int | None) -> Slot | None:
         """Return the oldest slot of a ring, of one life of the gateway or of any, with every series."""
+
+    async def day_spend(self, day: str) -> DaySpend:
+        """Return what models have cost on a day, as in ``2026-11-21``, UTC."""
+
+    async def spend_since(self, day: str) -> tuple[int, int]:
+        """Return micro-dollars and answers without a price since a day, which is not more than 90 days ago."""
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner, by type; every count is 0 unless somebody wrote past the store."""

@@ -40,6 +40,7 @@ from tidegate.store import (
     sessions,
     snapshots,
     transcript,
+    usage,
     waits,
 )
 from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
@@ -61,6 +62,7 @@ from tidegate.store.port import (
 )
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Reads, Transition, Tx
+from tidegate.store.usage import DaySpend
 from tidegate.store.weight import Weight
 from tidegate.store.writer import MAX_JOBS, Writer, translate
 
@@ -450,6 +452,14 @@ class SqliteStore:
     async def growth_first(self, ring: Ring, boot: int | None) -> Slot | None:
         """Return the oldest slot."""
         return await self._read(partial(growth.first, ring=ring, boot=boot))
+
+    async def day_spend(self, day: str) -> DaySpend:
+        """Return what models have cost on a day."""
+        return await self._read(partial(usage.of_day, period=day))
+
+    async def spend_since(self, day: str) -> tuple[int, int]:
+        """Return what models have cost since a day."""
+        return await self._read(partial(usage.since, period=day))
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner."""

@@ -36,3 +36,6 @@ SELECT '', state, count(*), coalesce(sum(length(body)), 0) FROM outbox GROUP BY 
 -- name: tally_corrected
 INSERT INTO tallies (family, label, state, count, bytes) VALUES (:family, :label, :state, :number, :size)
 ON CONFLICT (family, label, state) DO UPDATE SET count = excluded.count, bytes = excluded.bytes;
+
+-- name: recount_job_spend
+SELECT '', '', count(*), 0 FROM job_spend;
