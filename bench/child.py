@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,9 +23,14 @@ PAUSE_S = 0.002
 
 
 class Child:
-    """A gateway that is ready; `ready_s` is how long that took from the start of its process."""
+    """A gateway that is ready; `ready_s` is how long that took from the start of its process.
 
-    def __init__(self, state: Path, config: Path | None = None) -> None:
+    *prepare* is called in that process before anything of the gateway.
+    """
+
+    def __init__(
+        self, state: Path, config: Path | None = None, prepare: Callable[[], None] | None = None
+    ) -> None:
         self.state = state
         self.token = secrets.token_urlsafe(24)
         self.port = _free_port()
@@ -39,6 +44,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
+            preexec_fn=prepare,  # noqa: PLW1509 - limits have to be there first, and no thread is here
         )
         self._watched = psutil.Process(self._process.pid)
         try:
@@ -52,6 +58,12 @@ class Child:
     def rss_bytes(self) -> int:
         """Resident memory now."""
         return int(self._watched.memory_info().rss)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most resident memory that it ever had."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) << 10
 
     @property
     def cpu_s(self) -> float:

@@ -5,6 +5,7 @@ SIGTERM, which has to end in exit code 0. Every wait in here is bounded by `WAIT
 """
 
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -27,14 +28,23 @@ Json = dict[str, Any]
 
 
 class GatewayProcess:
-    """A gateway, from `start` to `stop`; *config* is the text of its ``tidegate.toml``."""
+    """A gateway, from `start` to `stop`; *config* is the text of its ``tidegate.toml``.
+
+    *address_bytes* is how much address space it may have.
+    """
 
     def __init__(
-        self, state: Path, *, config: str = "", environment: Mapping[str, str] | None = None
+        self,
+        state: Path,
+        *,
+        config: str = "",
+        environment: Mapping[str, str] | None = None,
+        address_bytes: int | None = None,
     ) -> None:
         self.state = state
         self.url = ""
         self.log = state.with_name(f"{state.name}.log")
+        self._address_bytes = address_bytes
         self._environment = {"TIDEGATE_TOKEN": TOKEN, **(environment or {})}
         state.mkdir(exist_ok=True)
         (state / "tidegate.toml").write_text(config)
@@ -68,6 +78,7 @@ class GatewayProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment(self._environment),
+                preexec_fn=self._narrow if self._address_bytes else None,  # noqa: PLW1509 - no other thread is here
             )
         announced = self._announced()
         self.url = announced.split("Tidegate is up: ")[1].split("/\n")[0]
@@ -145,6 +156,11 @@ class GatewayProcess:
         while page["next"] is not None:
             page = self.get(path, **query, **{parameter: page["next"]})
             yield page[name]
+
+    def _narrow(self) -> None:
+        """Bound the address space; called in the new process before anything of the gateway."""
+        size = self._address_bytes or resource.RLIM_INFINITY
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
     def _announced(self) -> str:
         """Read standard output up to the last line of the greeting."""

@@ -21,6 +21,7 @@ from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
+from tidegate.edge.bodies import Bodies
 from tidegate.edge.explanation import Explanations
 from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
@@ -39,9 +40,11 @@ from tidegate.engine import Engine, engine
 from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
+from tidegate.runtime import allowance
 from tidegate.runtime.explainer import Explainer
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
+from tidegate.runtime.pressure import Pressure, Relief
 from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
 
 LAG_EVERY_S = 1.0
@@ -59,6 +62,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     inside: Engine
     nightly: Nightly
     growth: Growth
+    pressure: Pressure
     health: Health
     metrics: Metrics
     server: Server
@@ -80,12 +84,15 @@ async def serve(
             stop = _stop_signal()
             services = [
                 tasks.create_task(built.inside.sweeper.serve()),
+                tasks.create_task(built.inside.disk.serve()),
                 tasks.create_task(built.inside.cron.serve()),
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
                 tasks.create_task(built.inside.spend.serve()),
+                tasks.create_task(built.inside.dispatcher.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(built.growth.serve()),
+                tasks.create_task(built.pressure.serve()),
                 tasks.create_task(_watch_lag(built.metrics, built.growth)),
                 tasks.create_task(_until_broken(built.inside.broken)),
             ]
@@ -122,10 +129,18 @@ async def gateway(
         status.nightly = nightly
         growth = Growth(store, registry, clock, instance.boots)
         status.growth = growth
+        status.disk = inside.disk
+        growth.trends.limits["live_bytes"] = inside.disk.marks.limit
+        pressure = _pressure(inside)
+        status.pressure = pressure
+        growth.trends.limits[growth.limited] = pressure.limit_bytes
         metrics = Metrics(store, sweeper, status, registry, inside.guard)
+        metrics.hook_calls = inside.dispatcher.counts
+        metrics.spans = inside.spans
         store.listen(metrics.on_commit)
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
         sweeper.on_sweep = metrics.sweep_seconds.observe
+        sweeper.on_moves = pressure.swept
         await store.recover()
         health = Health()
         token = folder.token(state)
@@ -151,6 +166,7 @@ async def gateway(
             [endpoint for part in parts for endpoint in part.endpoints()],
             token=token,
             hosts=[*config.gateway.allowed_hosts, *({config.gateway.host} - NEARBY.keys())],
+            bodies=Bodies(pressure.limit_bytes, inside.guard, registry),
             count_refusal=metrics.count_refusal,
         )
         try:
@@ -160,6 +176,7 @@ async def gateway(
                 inside=inside,
                 nightly=nightly,
                 growth=growth,
+                pressure=pressure,
                 health=health,
                 metrics=metrics,
                 server=server(app, tls=_tls(config)),
@@ -202,6 +219,14 @@ async def _instance(inside: Engine, listener: socket.socket) -> Instance:
         started_at=clock.now(),
         boots=boots,
     )
+
+
+def _pressure(inside: Engine) -> Pressure:
+    limit = inside.config.limits.memory_bytes
+    if limit is None:
+        limit = allowance.default_bytes(allowance.memory_bytes(), allowance.address_bytes())
+    relief = Relief(shed=(inside.store.shed, inside.library.shed), cut=inside.bus.cut_slow)
+    return Pressure(inside.guard, limit, relief, inside.clock)
 
 
 def _tls(config: Config) -> tuple[str, str] | None:

@@ -4,7 +4,7 @@ The gateway serves it, the soak drives it; both run the same code. It holds the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,17 @@ from tidegate.bounded import Registry
 from tidegate.clock import Clock
 from tidegate.config import Config, Runs
 from tidegate.domain import policy
+from tidegate.domain.event import Audience, EventName
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.errors import ConfigError
+from tidegate.runtime import plugins
 from tidegate.runtime import spend as money
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.cron import Cron
+from tidegate.runtime.disk import Disk
+from tidegate.runtime.dispatcher import Dispatcher
 from tidegate.runtime.guard import Guard
 from tidegate.runtime.hooks import Hook, Hooks
 from tidegate.runtime.intake import Bounds, Intake
@@ -33,6 +38,7 @@ from tidegate.runtime.jobs import Jobs
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.library import Library
 from tidegate.runtime.outbox import Postman, Target
+from tidegate.runtime.plugins import Plugin
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.skills import Skills
 from tidegate.runtime.spend import Spend
@@ -41,6 +47,7 @@ from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.tools.jobs import schedule_tool
 from tidegate.runtime.tools.spawn import spawn_tool
 from tidegate.runtime.tools.status import status_tool
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store import lock
 from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
@@ -48,7 +55,7 @@ from tidegate.toolset import Toolset, who
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """The parts of an engine that is open; `serve` of runner, sweeper, cron, skills and postman make it go."""
+    """The parts of an engine that is open; it goes while `serve` of those runs that have one."""
 
     folder: Path
     clock: Clock
@@ -59,15 +66,20 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     bus: Bus
     guard: Guard
     skills: Skills
+    library: Library
     agents: Mapping[str, Agent]
     intake: Intake
     runner: Runner
     sweeper: Sweeper
+    disk: Disk
     jobs: Jobs
     cron: Cron
     hooks: Hooks
     postman: Postman
     spend: Spend
+    dispatcher: Dispatcher
+    #: of telemetry, by what became of them
+    spans: Mapping[SpanOutcome, int]
     broken: "asyncio.Future[None]"
 
 
@@ -83,10 +95,20 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         folder.prepare(state)
         held = lock.hold(state)
         stack.callback(held.release)
+        loaded = plugins.load(config.plugins.hooks)
         registry = Registry()
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
+        audience = _audience(config, loaded)
+        store.tell(audience)
+        dispatcher = Dispatcher(store, loaded, audience, clock, deadline_ms=config.plugins.deadline_ms)
+        registry.add(
+            "hook_events",
+            lambda: dispatcher.waiting,
+            dispatcher.limit,
+            when_full="the event is dropped and counted",
+        )
         skills = Skills(reaches(config, folder.workspace(state)), registry)
         await skills.load()
         library = Library(store, skills, registry)
@@ -115,6 +137,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         toolset = Toolset(config, state, registry)
         agents |= await stack.enter_async_context(built(config, toolset, library, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
+        disk = Disk(store, sweeper, guard, clock, state)
+        await disk.begin(config.limits.disk_bytes)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
         runner = Runner(store, bus, cast, lanes, clock, guard)
         postman = Postman(store, toolset.egress, _targets(config), clock)
@@ -124,7 +148,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         cron = Cron(store, intake, clock)
         spend = Spend(store, guard, _spend_limits(config), clock, registry)
         await spend.look()
-        for part in (runner, sweeper, cron, bus, postman, spend):
+        for part in (runner, sweeper, disk, cron, bus, postman, dispatcher, spend):
             store.listen(part.on_commit)
         yield Engine(
             folder=state,
@@ -136,15 +160,19 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             bus=bus,
             guard=guard,
             skills=skills,
+            library=library,
             agents=agents,
             intake=intake,
             runner=runner,
             sweeper=sweeper,
+            disk=disk,
             jobs=jobs,
             cron=cron,
             hooks=Hooks(store, intake, _hooks(config)),
             postman=postman,
             spend=spend,
+            dispatcher=dispatcher,
+            spans=await stack.enter_async_context(_telemetry(config, runner, registry)),
             broken=broken,
         )
 
@@ -174,6 +202,45 @@ def _hooks(config: Config) -> Mapping[str, Hook]:
         )
         for name, hook in config.hooks.items()
     }
+
+
+@asynccontextmanager
+async def _telemetry(
+    config: Config, runner: Runner, registry: Registry
+) -> AsyncIterator[Mapping[SpanOutcome, int]]:
+    """Let telemetry look on, if it is wanted, and return what becomes of its spans."""
+    if not config.telemetry.otlp_endpoint:
+        yield {}
+        return
+    try:
+        from tidegate.runtime.collector import MAX_WAITING, Collector  # noqa: PLC0415 - 12 MB that few need
+        from tidegate.runtime.telemetry import Telemetry, asked  # noqa: PLC0415 - the same
+    except ImportError as error:
+        hint = 'pip install "tidegate[otel]"'
+        raise ConfigError(f"[telemetry] needs what is not installed: {error.name}", hint=hint) from error
+    collector = Collector(config.telemetry.otlp_endpoint)
+    registry.add(
+        "telemetry_spans",
+        lambda: collector.waiting,
+        MAX_WAITING,
+        when_full="the span is dropped and counted",
+    )
+    runner.watch = Telemetry(collector.tracer, asked(config)).run
+    try:
+        yield collector.counts
+    finally:
+        await collector.close()
+
+
+def _audience(config: Config, loaded: Sequence[Plugin]) -> Audience:
+    told = {
+        event: [name for name, webhook in config.webhooks.items() if event in webhook.events]
+        for event in EventName
+    }
+    return Audience(
+        webhooks={event: names for event, names in told.items() if names},
+        plugins=frozenset(event for plugin in loaded for event in plugin.functions),
+    )
 
 
 def _targets(config: Config) -> Mapping[str, Target]:

@@ -7,6 +7,7 @@ characters are escaped by the renderers, and long values are cut, so that a log 
 import logging
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any, TextIO, cast
 
 # structlog imports rich wherever it is installed, for coloured tracebacks: 4 MB that a gateway has no use for. A module
@@ -52,15 +53,21 @@ def get(name: str) -> Logger:
 
 
 class _Stderr:
-    """Standard error as it is when a line is written: loggers outlive the stream that there was at first."""
+    """Standard error as it is when a line is written: loggers outlive the stream that there was at first.
+
+    A line that it does not take is lost: where it leads to a file on a full disk, a line less is the least of losses.
+    """
 
     def write(self, text: str) -> int:
         """Write a line."""
-        return sys.stderr.write(text)
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
 
     def flush(self) -> None:
         """Hand it on."""
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 def _cut_and_escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

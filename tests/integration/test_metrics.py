@@ -10,7 +10,7 @@ KINDS = ("chat", "subagent", "cron", "hook", "api")
 STATES = ("created", "active", "completed", "archived")
 LANES = ("interactive", "cron", "subagent")
 OUTCOMES = ("ok", "failed", "cancelled", "timed_out", "interrupted")
-PARTS = ("main", "wal", "free", "blobs", "segments")
+PARTS = ["live", "main", "wal", "free", "blobs", "segments"]
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -72,10 +72,12 @@ def test_every_series_is_there_from_the_start(gateway: GatewayProcess) -> None:
     )
 
 
-def test_an_unlimited_budget_is_infinite(gateway: GatewayProcess) -> None:
-    """A budget without a limit is +Inf, an unknown slope NaN."""
-    found = scrape(gateway)
-    assert found[series("storage_budget_bytes")] == float("inf")
+def test_the_budget_of_the_disk_is_a_number(gateway: GatewayProcess) -> None:
+    """What the state may take is known without being configured, and the same everywhere; an unknown slope is NaN."""
+    found, shown = scrape(gateway), gateway.get("/api/status")["disk"]
+    assert 0 < found[series("storage_budget_bytes")] == shown["limit"] <= 10 << 30
+    assert found[series("disk_reserve_bytes")] == shown["reserve"] == 24 << 20
+    assert 0 < found[series("storage_bytes", part="live")] < shown["high"]
     assert found[series("rss_slope_bytes_per_hour")] != found[series("rss_slope_bytes_per_hour")]
 
 

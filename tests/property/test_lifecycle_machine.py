@@ -1,6 +1,7 @@
 """Random lives of sessions in the real store under the real sweeper, against a small model."""
 
 import os
+from collections.abc import Iterable
 
 import msgspec
 from hypothesis import HealthCheck, settings
@@ -13,7 +14,8 @@ from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tidegate.domain.approval import Decision, Question
 from tidegate.domain.policy import DEFAULTS, Policies
 from tidegate.domain.run import Lane
-from tidegate.domain.session import DueTo, Outcome, PolicyName, State
+from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
+from tidegate.domain.storage import GRACE_MS, Marks
 from tidegate.errors import (
     AlreadyDone,
     KeyReused,
@@ -25,6 +27,8 @@ from tidegate.errors import (
     WrongState,
 )
 from tidegate.runtime import mover
+from tidegate.runtime.disk import Disk
+from tidegate.runtime.guard import Guard
 from tidegate.store.port import Admission
 from work import LANES, offer, offered, order, receipt, say
 
@@ -327,6 +331,28 @@ class Lives(Living):
         promises = self.ledger.promises.items()
         self.ledger.promises = {key: promise for key, promise in promises if promise.expires_at > now}
 
+    @rule(excess=st.sampled_from([1, 30_000, 1 << 30]))
+    def press(self, excess: int) -> None:
+        """Let the state be too large by so much: what may go does, in its order and no more of it than has to."""
+        self.wait(GRACE_MS)
+        self.sweep(confirm=False)
+        self.follow()
+        before, held, live = self.audit.heads(), self.audit.held(), self.store.live_bytes
+        disk = Disk(self.store, self.sweeper, Guard(), self.clock, self.house.folder)
+        disk.marks = Marks(limit=2 * live, last=2 * live, high=live, low=live - excess)
+        self.do(disk.look())
+        self.follow()
+        gone = before.keys() - self.audit.heads().keys()
+        since = self.clock.now() - GRACE_MS
+        order = [one.id for one in evictable(before.values()) if one.id not in held and one.since_at < since]
+        if self.held_until is not None:
+            assert not gone
+            return
+        chosen = [one for one in order if one in gone and before[one].parent not in gone]
+        assert all(one in chosen or before[one].parent in gone for one in gone)
+        assert gone.issuperset(order[: order.index(chosen[-1])] if chosen else ())
+        assert self.store.live_bytes <= disk.marks.low or gone.issuperset(order)
+
     @rule(name=st.sampled_from([None, *POLICIES]))
     def start_again(self, name: str | None) -> None:
         """Die and start again on what the disk holds, or stop and start with another configuration."""
@@ -349,6 +375,21 @@ class Lives(Living):
         for lease in self.ledger.lost[-1:]:
             assert not self.can_write(lease)
         self.do(self.ledger.check(self.store))
+
+
+def evictable(heads: Iterable[Session]) -> list[Session]:
+    """Return what has ended and is not pinned, in the order in which it gives way."""
+    places = {(PolicyName.API, True): 0, (PolicyName.API, False): 0, (PolicyName.HOOK, True): 1}
+    places |= {(PolicyName.HOOK, False): 1, (PolicyName.CRON, True): 2, (PolicyName.CRON, False): 4}
+    places |= {(PolicyName.SUBAGENT, True): 3, (PolicyName.SUBAGENT, False): 3}
+    ranked = [
+        (places[one.policy, one.outcome is Outcome.OK], one.id, one)
+        for one in heads
+        if one.state in {State.COMPLETED, State.ARCHIVED}
+        and not one.policy.is_conversation
+        and not one.pinned
+    ]
+    return [session for _, _, session in sorted(ranked, key=lambda item: item[:2])]
 
 
 TestLives = Lives.TestCase

@@ -3,7 +3,7 @@ import platform
 
 import pytest
 
-from tidegate.runtime import allocator
+from tidegate.runtime.allocator import Allocator
 
 BLOCKS = 2_000
 SIZE = 8_000  # below what the allocator asks the system for by itself
@@ -13,9 +13,9 @@ SIZE = 8_000  # below what the allocator asks the system for by itself
 def test_what_was_given_back_is_free() -> None:
     """Memory that was freed between pieces that stay is free, and not the system's."""
     pieces = [ctypes.create_string_buffer(SIZE) for _ in range(BLOCKS)]
-    before = allocator.free_bytes()
+    before = Allocator().free_bytes()
     del pieces[::2]
-    after = allocator.free_bytes()
+    after = Allocator().free_bytes()
 
     assert before is not None
     assert after is not None
@@ -26,4 +26,4 @@ def test_where_nobody_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another C library has no such function: then nothing is known."""
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
 
-    assert allocator.free_bytes() is None
+    assert Allocator().free_bytes() is None

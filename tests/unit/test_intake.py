@@ -11,7 +11,8 @@ from tidegate.domain.run import Lane, RunState
 from tidegate.domain.session import Outcome, PolicyName, State
 from tidegate.errors import BadText, QueueFull, RunNotFound, SessionBusy, Stopping, TooLarge, TooManySessions
 from tidegate.runtime import mover
-from tidegate.runtime.intake import MAX_MESSAGE_BYTES, Bounds, Intake
+from tidegate.runtime.intake import Bounds, Intake
+from tidegate.runtime.text import MAX_MESSAGE_BYTES
 
 TWO = {
     **DEFAULTS,

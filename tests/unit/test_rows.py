@@ -16,7 +16,7 @@ SESSION = (
 RUN = (
     *(4, "R", "S", "cron", "firing", "done", "failed", "why", 3, 2, 10, 20, 5, 100, 101, 102),
     b'[{"t":"user"}]',
-    *(15, 16, 17),
+    *(15, 16, 17, 18),
 )
 BODIES = st.binary(min_size=1, max_size=60)
 
@@ -75,6 +75,7 @@ def test_a_run() -> None:
         waited_ms=15,
         max_tokens=16,
         children_tokens=17,
+        parked_at=18,
     )
     assert rows.prompt_of(RUN) == b'[{"t":"user"}]'
 

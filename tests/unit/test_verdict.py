@@ -28,7 +28,7 @@ FLAT: dict[str, Any] = {
     "left": 0,
     "left_blobs": 0,
     "sweeps": 900,
-    "virtual_ms": 30 * 86_400_000,
+    "passed_ms": 30 * 86_400_000,
     "wall_s": 50.0,
     "cpu_s": 40.0,
 }
@@ -122,3 +122,57 @@ def test_a_run_of_one_session_has_words() -> None:
     facts = Facts(seen=seen(), **(FLAT | {"floors": []}))
 
     assert "memory: too few blocks for a slope" in list(report.words(SCENARIO, facts, []))
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "growth_bytes", "told"),
+    [
+        (180.0, MIB, []),
+        (
+            180.0,
+            3 * MIB // 2,
+            ["anonymous memory"],
+        ),  # a KiB of each session in the second half of three minutes
+        (30.0, 3 * MIB // 2, []),
+        (30.0, 9 * MIB, ["anonymous memory"]),
+    ],
+)
+def test_real_time_has_bounds_of_its_own(wall_s: float, growth_bytes: int, told: list[str]) -> None:
+    """Less is a leak where fewer sessions come, once the process had its minute to settle."""
+    changes = {"wall_s": wall_s, "passed_ms": round(1_000 * wall_s), "warm_up": 0.5, "memory": "anonymous"}
+
+    assert told == grew(**changes, is_virtual=False, growth_bytes=growth_bytes)
+
+
+def test_files_that_grow_under_load_are_told() -> None:
+    """In real time main file and log are judged together, beside what they were before the middle."""
+    real = {"is_virtual": False, "wall_s": 180.0, "warm_up": 0.5}
+
+    assert [] == grew(**real, seen=seen(files=Peak(warm_up=8 * MIB, after=24 * MIB)))
+    assert ["files at work"] == grew(**real, seen=seen(files=Peak(warm_up=8 * MIB, after=24 * MIB + 1)))
+
+
+def test_a_report_of_real_time_says_so() -> None:
+    """Its time, its model and what it does not cover are not those of virtual time."""
+    facts = Facts(
+        **(
+            {"seen": seen()}
+            | FLAT
+            | {
+                "entries": None,
+                "is_virtual": False,
+                "wall_s": 180.0,
+                "passed_ms": 180_000,
+                "memory": "anonymous",
+                "warm_up": 0.5,
+            }
+        )
+    )
+    checks = verdict.judge(SCENARIO, facts)
+    document = json.loads(json.dumps(report.document(SCENARIO, facts, checks)))
+    told = "\n".join(report.words(SCENARIO, facts, checks))
+
+    assert "20,000 sessions (api) in 3 min of real time, 111 a second" in told
+    assert "noticed: a leak of 97 B a session or more, over 13,500 of them" in told
+    assert "virtual" not in json.dumps(document)
+    assert 40 * MIB == document["memory"]["floors"][0]["anonymous_bytes"]

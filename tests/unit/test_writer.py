@@ -10,7 +10,8 @@ import pytest
 from desk import Desk, opened
 from tidegate.errors import Broken, Busy, Corrupt, DiskFull, DiskReadOnly, StorageFailed
 from tidegate.store import writer
-from tidegate.store.tx import Effects
+from tidegate.store.reserve import NAME, Reserve
+from tidegate.store.tx import Effects, Tx
 from tidegate.store.writer import translate
 
 pytestmark = pytest.mark.anyio
@@ -37,6 +38,13 @@ def fsync_failure() -> apsw.IOError:
     """Return what the driver raises when the disk does not confirm a write."""
     error = apsw.IOError("disk I/O error")
     error.extendedresult = apsw.SQLITE_IOERR_FSYNC  # type: ignore[attr-defined]  # its stub leaves it out
+    return error
+
+
+def no_room_for_the_index() -> apsw.IOError:
+    """Return what the driver raises when the index of the log cannot grow on a full disk."""
+    error = apsw.IOError("disk I/O error")
+    error.extendedresult = apsw.SQLITE_IOERR_SHMSIZE  # type: ignore[attr-defined]  # its stub leaves it out
     return error
 
 
@@ -261,6 +269,44 @@ async def test_closing_finishes_what_waits(tmp_path: Path) -> None:
         await desk.writer.write(desk.keep("e"))
 
 
+async def test_what_makes_room_takes_the_reserve(tmp_path: Path) -> None:
+    """On a full disk it gets the reserve and is tried again; until that is back nobody else brings anything of size."""
+    async with opened(tmp_path) as desk:
+        writer, reserve, path = desk.writer, Reserve(tmp_path / NAME), tmp_path / NAME
+        writer.reserve = reserve
+        assert reserve.take(64 << 10)
+
+        def once(tx: Tx) -> str:
+            if path.exists():
+                raise apsw.FullError("database or disk is full")
+            return desk.keep("room")(tx)
+
+        with pytest.raises(DiskFull):
+            await writer.write(once)
+        assert path.exists()
+        assert "room" == await writer.write(once, is_relief=True)
+        assert reserve.is_out
+        with pytest.raises(DiskFull):
+            await writer.write(desk.keep("large"), size=1)
+        await writer.write(desk.keep("small"))
+        assert await writer.maintain(lambda _: reserve.take(64 << 10))
+        await writer.write(desk.keep("late"), size=1)
+        assert ["late", "room", "small"] == desk.kept()
+
+
+async def test_it_knows_what_is_in_use(tmp_path: Path) -> None:
+    """Pages that were freed count no more at once, whatever the size of the file."""
+    async with opened(tmp_path) as desk:
+        before = desk.writer.live_bytes
+        await desk.writer.write(desk.keep("large", 1 << 20))
+        grown = desk.writer.live_bytes
+        size = desk.path.with_name(f"{desk.path.name}-wal").stat().st_size
+        await desk.writer.write(desk.keep("large", 1))
+        assert before + (1 << 20) <= grown <= before + (2 << 20)
+        assert desk.writer.live_bytes <= before + 8_192
+        assert desk.path.with_name(f"{desk.path.name}-wal").stat().st_size >= size
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -268,6 +314,7 @@ async def test_closing_finishes_what_waits(tmp_path: Path) -> None:
         (apsw.ReadOnlyError("x"), DiskReadOnly),
         (apsw.CantOpenError("x"), DiskReadOnly),
         (apsw.IOError("x"), StorageFailed),
+        (no_room_for_the_index(), DiskFull),
         (apsw.CorruptError("x"), Corrupt),
         (apsw.NotADBError("x"), Corrupt),
         (apsw.SQLError("x"), Broken),

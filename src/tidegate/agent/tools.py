@@ -132,6 +132,10 @@ class ToolBox:
         """Return a box with those of the tools that only read."""
         return ToolBox([tool for tool in self._tools.values() if tool.reach is Reach.READ])
 
+    def each(self, change: Callable[[Tool], Tool]) -> "ToolBox":
+        """Return a box with what *change* makes of each of the tools."""
+        return ToolBox([change(tool) for tool in self._tools.values()])
+
     @property
     def names(self) -> AbstractSet[str]:
         """What the tools are called."""

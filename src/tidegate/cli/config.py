@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -19,6 +19,7 @@ from tidegate.config import (
     places,
     read,
     state_folder,
+    toml,
 )
 from tidegate.config.source import sources
 from tidegate.domain.policy import Policy, policies
@@ -57,7 +58,7 @@ def path(config: Path | None, state: Path | None, *, as_json: bool) -> None:
 def show(config: Path | None, state: Path | None, *, as_json: bool) -> None:
     """Print the configuration in effect, defaults included."""
     tree = _in_effect(read(find(config, state_folder(state))))
-    click.echo(json.dumps(tree, indent=2) if as_json else "\n".join(_toml(tree)))
+    click.echo(json.dumps(tree, indent=2) if as_json else "\n".join(toml.lines(tree)))
 
 
 @config.command()
@@ -123,18 +124,3 @@ def _policy(kind: str, policy: Policy) -> dict[str, object]:
         elif kind == "chat":
             table[key] = "never"
     return table
-
-
-def _toml(tree: Mapping[str, object], above: str = "") -> Iterator[str]:
-    """Yield the lines of *tree* as TOML; its strings and lists are written as in JSON."""
-    for key, value in tree.items():
-        if isinstance(value, list) and not above:
-            for one in value:
-                yield f"[[{key}]]"
-                yield from _toml(one, f"{key}.")
-        elif isinstance(value, Mapping):
-            if not any(isinstance(one, Mapping) for one in value.values()):
-                yield f"[{above}{key}]"
-            yield from _toml(value, f"{above}{key}.")
-        else:
-            yield f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")

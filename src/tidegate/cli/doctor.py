@@ -123,4 +123,5 @@ def _living(folder: Path) -> "Living | None":
     except TidegateError:
         return None
     containers = {name: (gauge["entries"], gauge["limit"]) for name, gauge in status["containers"].items()}
-    return Living(containers, status["shares_reads"], status["holds_deletes"])
+    is_fair = status["pressure"]["people_first"]
+    return Living(containers, status["shares_reads"], status["holds_deletes"], is_fair)

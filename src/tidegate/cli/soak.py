@@ -20,11 +20,20 @@ from tidegate.errors import StorageFailed
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from tidegate.soak.course import Now
+    from tidegate.soak.course import Facts, Now
     from tidegate.soak.plan import Plan
 
 KINDS = ("api", "api_named", "chat")
 SESSIONS = 20_000
+LEAST_WALL_MS = 5_000
+EXCLUSIVE = (
+    ("wall", "sessions"),
+    ("wall", "days"),
+    ("wall", "kind"),
+    ("kind", "config"),
+    ("kind", "days"),
+    ("days", "sessions"),
+)
 TERMINAL_EVERY_S = 0.2
 PLAIN_EVERY_S = 5.0
 
@@ -34,6 +43,8 @@ class Asked(TypedDict):
 
     sessions: int | None
     days: int | None
+    #: ms
+    wall: int | None
     kind: str | None
     seed: int
     config: Path | None
@@ -42,6 +53,12 @@ class Asked(TypedDict):
 @click.command()
 @click.option("--sessions", type=click.IntRange(1, 100_000_000), help="How many come (default: 20,000).")
 @click.option("--days", type=click.IntRange(1, 36_500), help="Instead of a number: so many virtual days.")
+@click.option(
+    "--wall",
+    callback=lambda _context, _option, text: None if text is None else _duration(text),
+    metavar="T",
+    help="Instead: in real time, for so long (30m, 24h), over HTTP, with a scripted model.",
+)
 @click.option(
     "--kind", type=click.Choice(KINDS), help="Sessions of one kind instead of the built-in scenario."
 )
@@ -71,16 +88,16 @@ def soak(
 ) -> None:
     """Let sessions come and go for virtual months, in a folder of their own; exit 1 if anything grew."""
     from tidegate import log  # noqa: PLC0415 - `tidegate --help` must not pay for the gateway
-    from tidegate.soak import course, report, verdict, virtual  # noqa: PLC0415
     from tidegate.soak import plot as drawing  # noqa: PLC0415
+    from tidegate.soak import report, verdict  # noqa: PLC0415
 
     log.setup(logging.WARNING)
     plan = _plan(**asked)
     if plot is not None:
         drawing.check(plot)
-    with _folder(keep) as folder, _progress(plan.sessions) as progress:
+    with _folder(keep) as folder, _progress() as progress:
         try:
-            facts = virtual.run(lambda loop: course.soak(loop, folder, plan, progress, leaks=plant_leak))
+            facts = _carried_out(plan, folder, progress, leaks=plant_leak)
         except BaseExceptionGroup as group:
             raise next(ours(group), group) from group
     checks = verdict.judge(plan, facts)
@@ -95,6 +112,20 @@ def soak(
         sys.exit(1)
 
 
+def _carried_out(plan: "Plan", folder: Path, progress: "Bar | Lines", *, leaks: bool) -> "Facts":
+    """Carry a plan out, on the clock that it is for."""
+    from tidegate.soak.wall.plan import Wall  # noqa: PLC0415 - as above
+
+    if isinstance(plan, Wall):
+        from tidegate.soak.wall import course as real  # noqa: PLC0415
+
+        real.check()
+        return real.run(folder, plan, progress, leaks=leaks)
+    from tidegate.soak import course, virtual  # noqa: PLC0415
+
+    return virtual.run(lambda loop: course.soak(loop, folder, plan, progress, leaks=leaks))
+
+
 def _plan(**asked: Unpack[Asked]) -> "Plan":
     """Return what was asked for.
 
@@ -106,21 +137,44 @@ def _plan(**asked: Unpack[Asked]) -> "Plan":
     from tidegate.soak.everyday import Everyday  # noqa: PLC0415
     from tidegate.soak.own import Own  # noqa: PLC0415
     from tidegate.soak.scenario import Scenario  # noqa: PLC0415
+    from tidegate.soak.wall.plan import Wall, pauses  # noqa: PLC0415
 
     given = {name for name, value in asked.items() if value is not None}
-    for pair in (("kind", "config"), ("kind", "days"), ("days", "sessions")):
+    for pair in EXCLUSIVE:
         if given.issuperset(pair):
             raise click.UsageError(
                 "--{} and --{} exclude each other".format(*pair), click.get_current_context()
             )
-    days, seed = asked["days"], asked["seed"]
+    days, seed, wall = asked["days"], asked["seed"], asked["wall"]
     wanted = None if days else asked["sessions"] or SESSIONS
     if asked["kind"] is not None:
         return Scenario(kind=PolicyName(asked["kind"]), sessions=wanted or SESSIONS, seed=seed)
     if asked["config"] is not None:
         path = asked["config"].absolute()
-        return Own(path=path, given=configuration.read(path), wanted=wanted, days=days, seed=seed)
+        own = Own(path=path, given=configuration.read(path), wanted=wanted, days=days, seed=seed)
+        return own if wall is None else Wall(said=own, wall_ms=wall)
+    if wall is not None:
+        return Wall(said=Everyday(wanted=SESSIONS, seed=seed, pauses=pauses(wall)), wall_ms=wall)
     return Everyday(wanted=wanted, days=days, seed=seed)
+
+
+def _duration(text: str) -> int:
+    """Return a duration in ms.
+
+    Raises:
+        BadParameter: It is none, or too short to see anything come and go.
+    """
+    from tidegate.units import duration_ms  # noqa: PLC0415 - as above
+
+    try:
+        wall_ms = duration_ms(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--wall") from error
+    if wall_ms < LEAST_WALL_MS:
+        raise click.BadParameter(
+            f"{text} is too short for sessions to come and go; 5s is the least", param_hint="--wall"
+        )
+    return wall_ms
 
 
 class Lines:
@@ -144,9 +198,9 @@ class Lines:
 class Bar:
     """Progress as a bar on a terminal; it is drawn when shown, not by a thread of its own."""
 
-    def __init__(self, progress: "Progress", sessions: int) -> None:
+    def __init__(self, progress: "Progress") -> None:
         self._progress = progress
-        self._task = progress.add_task("", total=sessions)
+        self._task = progress.add_task("", total=1.0)
         self._shown_s = 0.0
 
     def wants(self) -> bool:
@@ -158,12 +212,12 @@ class Bar:
         from tidegate.soak import report  # noqa: PLC0415
 
         self._shown_s = time.monotonic()
-        self._progress.update(self._task, completed=now.done, description=report.status(now))
+        self._progress.update(self._task, completed=now.share, description=report.status(now))
         self._progress.refresh()
 
 
 @contextmanager
-def _progress(sessions: int) -> Iterator[Bar | Lines]:
+def _progress() -> Iterator[Bar | Lines]:
     """Lend what shows how far it is; always on standard error."""
     if not sys.stderr.isatty():
         yield Lines()
@@ -173,7 +227,7 @@ def _progress(sessions: int) -> Iterator[Bar | Lines]:
 
     columns = (BarColumn(bar_width=20), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
-        yield Bar(progress, sessions)
+        yield Bar(progress)
 
 
 @contextmanager

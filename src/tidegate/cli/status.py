@@ -24,6 +24,26 @@ class Backup(TypedDict):
     failure: str | None
 
 
+class Disk(TypedDict):
+    """How the budget on the disk stands, in bytes."""
+
+    level: str
+    limit: int
+    live: int
+    free: int
+    reserve: int | None
+    evicted: Mapping[str, int]
+    trend: str | None
+
+
+class Pressure(TypedDict):
+    """How near the gateway is to its bounds."""
+
+    memory_bytes: int
+    memory_limit_bytes: int
+    levels: Mapping[str, str]
+
+
 class Status(TypedDict):
     """The status, as far as people see it."""
 
@@ -34,9 +54,12 @@ class Status(TypedDict):
     model: str
     rss_bytes: int
     trend: str | None
+    level: str | None
+    pressure: Pressure
     sessions: Counts
     session_bytes: Counts
     storage: Mapping[str, int]
+    disk: Disk
     orphans: Mapping[str, int]
     overdue: int
     holds_deletes: bool
@@ -61,8 +84,10 @@ def _show(found: Status) -> None:
     _line("model", found["model"])
     starts = "1 start" if found["boots"] == 1 else f"{found['boots']} starts"
     _line("memory", print_size(found["rss_bytes"]))
+    _line("level", _level(found))
     _line("trend", f"{found['trend'] or 'not known'}; {starts}")
     _line("storage", ", ".join(f"{part} {print_size(size)}" for part, size in found["storage"].items()))
+    _line("disk", _disk(found["disk"]))
     _line("overdue", str(found["overdue"]))
     _line("orphans", ", ".join(f"{name} {count}" for name, count in found["orphans"].items() if count) or "0")
     _line("backup", _backup(found["backup"]))
@@ -71,6 +96,26 @@ def _show(found: Status) -> None:
         _line("", "`tidegate sweep --confirm` lets it go on")
     click.echo()
     count_table(found["sessions"])
+
+
+def _disk(found: Disk) -> str:
+    share = f"{found['live'] / found['limit']:.0%} of {print_size(found['limit'])}"
+    said = [
+        f"{found['level']}, {share} in use",
+        found["trend"] or "",
+        f"{print_size(found['free'])} left on it",
+    ]
+    said += ["the reserve is out"] if found["reserve"] is None else []
+    gone = [f"{count} {group}" for group, count in found["evicted"].items() if count]
+    said += [f"gone to make room: {', '.join(gone)}"] if gone else []
+    return "; ".join(filter(None, said))
+
+
+def _level(found: Status) -> str:
+    pressure = found["pressure"]
+    used, limit = print_size(pressure["memory_bytes"]), print_size(pressure["memory_limit_bytes"])
+    others = [f"{name} {word}" for name, word in pressure["levels"].items() if word != "normal"]
+    return ", ".join([f"{found['level']}: {used} of {limit}", *others])
 
 
 def _backup(found: Backup) -> str:

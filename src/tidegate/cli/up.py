@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from tidegate.errors import TidegateError
 
 if TYPE_CHECKING:
     from tidegate.app import Gateway
+    from tidegate.config import Config
 
 
 @click.command()
@@ -25,23 +26,32 @@ def up(
     host: str | None, port: int | None, store_url: str | None, state: Path | None, config: Path | None
 ) -> None:
     """Start the gateway in the foreground."""
-    import uvloop  # noqa: PLC0415 - `tidegate --help` must not pay for the server
-
-    from tidegate import app, log  # noqa: PLC0415
-    from tidegate import config as configuration  # noqa: PLC0415
+    from tidegate import config as configuration  # noqa: PLC0415 - `tidegate --help` must not pay for it
 
     folder = configuration.state_folder(state)
     path = configuration.find(config, folder)
     settings = configuration.override(configuration.read(path), host=host, port=port, store_url=store_url)
+    serve(settings, folder, path, lambda gateway: announce(gateway, folder))
+
+
+def serve(settings: "Config", folder: Path, path: Path | None, on_start: Callable[["Gateway"], None]) -> None:
+    """Serve a gateway in this process until a signal ends it; *on_start* is told once it is up."""
+    import uvloop  # noqa: PLC0415 - `tidegate --help` must not pay for the server
+
+    from tidegate import app, log  # noqa: PLC0415
+    from tidegate.runtime.allocator import Allocator  # noqa: PLC0415
+    from tidegate.runtime.allowance import address_bytes  # noqa: PLC0415
+
     log.setup()
+    Allocator().spare(address_bytes())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(app.serve(settings, folder, path, lambda gateway: _announce(gateway, folder)))
+            runner.run(app.serve(settings, folder, path, on_start))
     except BaseExceptionGroup as group:
         raise next(ours(group), group) from group
 
 
-def _announce(gateway: "Gateway", folder: Path) -> None:
+def announce(gateway: "Gateway", folder: Path) -> None:
     """Say in five lines what there is; the token only to a terminal, never into a log."""
     url = gateway.instance.url
     is_offline = gateway.inside.config.model.provider == "offline"

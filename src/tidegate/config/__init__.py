@@ -28,11 +28,13 @@ from tidegate.config.tree import (
     Limits,
     Model,
     ModelPrice,
+    Plugins,
     Provider,
     Runs,
     Store,
     Subagents,
     Sweep,
+    Telemetry,
     Webhook,
 )
 from tidegate.errors import ConfigError
@@ -53,11 +55,13 @@ __all__ = [
     "Limits",
     "Model",
     "ModelPrice",
+    "Plugins",
     "Provider",
     "Runs",
     "Store",
     "Subagents",
     "Sweep",
+    "Telemetry",
     "Webhook",
     "config_home",
     "effective",
@@ -167,6 +171,8 @@ def effective(config: Config) -> dict[str, object]:
         "jobs": [job_table(job) for job in config.jobs],
         "hooks": {name: written(hook) for name, hook in config.hooks.items()},
         "webhooks": {name: written(webhook) for name, webhook in config.webhooks.items()},
+        "plugins": written(config.plugins),
+        "telemetry": written(config.telemetry),
         "backup": written(config.backup),
     }
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from tidegate import template
 from tidegate.config.place import Keys
 from tidegate.config.section import Section, Table, WrongError, section, suggestion, table_of
-from tidegate.config.tree import OFFLINE, OFFLINE_TOOLS, TOOLS, Config, Hook, Webhook
+from tidegate.config.tree import EVENTS, OFFLINE, OFFLINE_TOOLS, TOOLS, Config, Hook, Webhook
 from tidegate.egress import url as urls
 from tidegate.egress.url import UrlRefused
 from tidegate.errors import BadRequest
@@ -61,6 +61,10 @@ def check(config: Config) -> None:
         except UrlRefused as error:
             hint = error.hint or 'write for example "https://example.com/hook"'
             raise WrongError(("webhooks", name), "url", error.message, hint) from None
+        for event in webhook.events:
+            if event not in EVENTS:
+                what = f"there is no event {event[:80]!r}"
+                raise WrongError(("webhooks", name), "events", what, suggestion(event, EVENTS))
 
 
 def _check_secrets(at: Keys, one: Hook | Webhook) -> None:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from tidegate.config import hooks, prices
+from tidegate.config import hooks, plugins, prices
 from tidegate.config import job as jobs
 from tidegate.config.job import Job
 from tidegate.config.place import Keys, item
@@ -33,11 +33,13 @@ from tidegate.config.tree import (
     Lifecycle,
     Limits,
     Model,
+    Plugins,
     Provider,
     Runs,
     Store,
     Subagents,
     Sweep,
+    Telemetry,
     Webhook,
 )
 from tidegate.egress.address import rule
@@ -60,6 +62,8 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "egress": Egress,
         "approvals": Approvals,
         "subagents": Subagents,
+        "plugins": Plugins,
+        "telemetry": Telemetry,
         "limits": Limits,
         "alerts": Alerts,
         "backup": Backup,
@@ -195,6 +199,8 @@ def check(config: Config) -> None:
     _check_night(config.backup)
     hooks.check(config)
     prices.check(config)
+    plugins.check(config)
+    _check_telemetry(config.telemetry)
 
 
 def _check_names(gateway: Gateway) -> None:
@@ -335,6 +341,12 @@ def _check_night(backup: Backup) -> None:
         raise WrongError(
             ("backup",), "at", f"{backup.at[:80]!r} is no time of day", 'write for example "03:30"'
         )
+
+
+def _check_telemetry(telemetry: Telemetry) -> None:
+    if telemetry.otlp_endpoint and not _URL.fullmatch(telemetry.otlp_endpoint):
+        hint = 'write for example "http://127.0.0.1:4318", without login, query or fragment'
+        raise WrongError(("telemetry",), "otlp_endpoint", "this is no address of a collector", hint)
 
 
 def _is_host(text: str) -> bool:

@@ -47,6 +47,18 @@ TOOLS = (
 )
 OFFLINE_TOOLS = frozenset({"emit", "wait"})
 
+#: what plugins and webhooks can be told of
+EVENTS = (
+    "session_created",
+    "run_started",
+    "run_finished",
+    "before_compaction",
+    "after_compaction",
+    "session_completed",
+    "session_archived",
+    "session_deleted",
+)
+
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 Duration = Annotated[int, Meta(ge=0)]
@@ -234,7 +246,7 @@ class Limits(Section, frozen=True, kw_only=True):
     """What the gateway may take in all; None is what the machine suggests."""
 
     #: bytes of the store that are in use
-    disk_bytes: Annotated[int, Meta(ge=1 << 20)] | None = None
+    disk_bytes: Annotated[int, Meta(ge=16 << 20)] | None = None
     #: bytes of anonymous memory
     memory_bytes: Annotated[int, Meta(ge=1 << 20)] | None = None
     #: micro-dollars a day; None is no limit
@@ -296,6 +308,8 @@ class Webhook(Section, frozen=True, kw_only=True):
     """Somebody outside who is told."""
 
     url: str = ""
+    #: names out of `EVENTS` that it is told of, beside what jobs deliver
+    events: tuple[str, ...] = ()
     #: as in `Hook`; every one of them signs
     secret_env: tuple[str, ...] = ()
     secret_file: tuple[Path, ...] = ()
@@ -307,6 +321,22 @@ class Webhook(Section, frozen=True, kw_only=True):
             ConfigError: One is missing, or is none.
         """
         return secret.read(f"[webhooks.{name}]", self.secret_env, self.secret_file)
+
+
+class Plugins(Section, frozen=True, kw_only=True):
+    """Whose code is told what happens to sessions and runs."""
+
+    #: names of installed entry points
+    hooks: tuple[str, ...] = ()
+    #: of one call
+    deadline_ms: Annotated[int, Meta(ge=1, le=5 * MINUTE_MS)] = 5 * SECOND_MS
+
+
+class Telemetry(Section, frozen=True, kw_only=True):
+    """Where spans of runs, model requests and tool calls go."""
+
+    #: empty is nowhere
+    otlp_endpoint: str = ""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -329,4 +359,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     webhooks: Mapping[str, Webhook] = MappingProxyType({})
     alerts: Alerts = Alerts()
     prices: Mapping[str, ModelPrice] = MappingProxyType({})
+    plugins: Plugins = Plugins()
+    telemetry: Telemetry = Telemetry()
     backup: Backup = Backup()

@@ -12,11 +12,18 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome, JobOrigin
+from tidegate.domain.level import Level
 from tidegate.domain.run import Lane, RunState
+from tidegate.domain.storage import Group
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import sessions_by_kind
+from tidegate.runtime.disk import Disk
+from tidegate.runtime.guard import Reason
+from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.nightly import OUTCOMES
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store.tx import Transition
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -120,16 +127,26 @@ def _jobs(reading: Reading) -> Iterator[Metric]:
         fired.add_metric([outcome], reading.firings[outcome])
     yield history
     yield fired
+    calls = _counter(
+        "hook_calls", "Events for plugins since the start, by what became of them.", "event", "outcome"
+    )
+    for name, call_outcome in product(EventName, CallOutcome):
+        calls.add_metric([name, call_outcome], reading.hook_calls.get((name, call_outcome), 0))
+    yield calls
+    spans = _counter("telemetry_spans", "Spans since the start, by what became of them.", "outcome")
+    for span_outcome in SpanOutcome:
+        spans.add_metric([span_outcome], reading.spans.get(span_outcome, 0))
+    yield spans
 
 
 def _storage(reading: Reading) -> Iterator[Metric]:
     tallies = reading.tallies
     storage = reading.storage
     parts = _gauge("storage_bytes", "Bytes on disk.", "part")
-    for part in ("main", "wal", "free", "blobs", "segments"):
+    for part in ("live", "main", "wal", "free", "blobs", "segments"):
         parts.add_metric([part], getattr(storage, part))
     yield parts
-    yield _single("storage_budget_bytes", "What the state may take on disk.", math.inf)
+    yield from _disk(reading.disk)
     yield _single("blobs", "Large texts and skills, each stored once.", tallies.blobs)
     yield _single("blob_bytes", "Bytes of large texts and skills.", tallies.blob_bytes)
     yield _single(
@@ -153,6 +170,21 @@ def _storage(reading: Reading) -> Iterator[Metric]:
     yield _single("receipts", "Idempotency keys of the last 24 hours.", tallies.receipts)
 
 
+def _disk(disk: Disk | None) -> Iterator[Metric]:
+    """Tell of the budget; without one it is infinite."""
+    limit = disk.marks.limit if disk else math.inf
+    yield _single("storage_budget_bytes", "What the state may take on disk, in live bytes.", limit)
+    yield _single("disk_free_bytes", "What is left on the disk.", disk.free_bytes if disk else math.nan)
+    held = disk.held_bytes if disk else 0
+    yield _single(
+        "disk_reserve_bytes", "What is kept back for deleting on a full disk; 0 while it is out.", held
+    )
+    evicted = _counter("sessions_evicted", "Sessions that have gone to make room since the start.", "group")
+    for group in Group:
+        evicted.add_metric([group.label], disk.evicted[group] if disk else 0)
+    yield evicted
+
+
 def _backups(reading: Reading) -> Iterator[Metric]:
     """Tell of the nightly ones; NaN where there was none yet."""
     family = _counter("backups", "Nightly backups since the start.", "outcome")
@@ -173,8 +205,26 @@ def _process(reading: Reading) -> Iterator[Metric]:
     )
     for name, text in SAMPLED.items():
         yield _single(name, text, reading.sampled.get(name, math.nan))
+    yield from _levels(reading)
     yield _single("uptime_seconds", "Time since the start.", reading.uptime_s)
     yield _single("boots", "Starts of the gateway on this state folder.", reading.boots)
+
+
+def _levels(reading: Reading) -> Iterator[Metric]:
+    ranks, words = (
+        {reason: level.rank for reason, level in reading.levels.items()},
+        "0 normal, 1 tight, 2 critical",
+    )
+    yield _single("memory_level", f"How short memory is: {words}.", ranks[Reason.MEMORY])
+    yield _single("disk_level", f"How short the disk budget is: {words}.", ranks[Reason.DISK])
+    yield _single("spend_level", f"How short the spend of the day is: {words}.", ranks[Reason.SPEND])
+    yield _single(
+        "memory_limit_bytes", "How much anonymous memory the gateway may have.", reading.memory_limit
+    )
+    changes = _counter("level_changes", "Changes of levels since the start.", "reason", "level")
+    for reason, level in product(Reason, Level):
+        changes.add_metric([reason, level], reading.level_changes.get((reason, level), 0))
+    yield changes
 
 
 def _bounds(reading: Reading) -> Iterator[Metric]:

@@ -26,6 +26,7 @@ USUAL = (
     "python_heap_bytes",
     "native_gap_bytes",
     "sqlite_bytes",
+    "live_bytes",
     "main_bytes",
     "wal_bytes",
     "sessions.chat.active",

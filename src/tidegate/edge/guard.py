@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidegate.edge import openai_errors, wire
+from tidegate.edge.bodies import Bodies
 from tidegate.errors import BadRequest, Forbidden, NotAuthorized, TidegateError, WrongHost
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
@@ -27,8 +28,9 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]+)]|([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?)(?::
 class Guard:
     """An ASGI layer that lets through what may come in."""
 
-    def __init__(self, app: ASGIApp, *, token: str, hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, *, token: str, hosts: Collection[str], bodies: Bodies) -> None:
         self._app = app
+        self._bodies = bodies
         self._token = token.encode()
         self._hosts = LOOPBACK | {host.lower().rstrip(".") for host in hosts}
 
@@ -44,7 +46,8 @@ class Guard:
             response = openai_errors.failed(error) if is_openai else wire.failed(error)
             await response(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            with self._bodies.counted(receive) as counted:
+                await self._app(scope, counted, send)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

@@ -25,7 +25,7 @@ from tidegate.runtime.bus import Bus, Ended, Event, Lagged, Piece, Subscription
 from tidegate.store.port import Store
 
 KEEP_ALIVE_S = 20.0
-PAGE = 200
+PAGE = 16  # entries of up to 64 KiB, held while the reader takes its time
 LATEST = 1 << 62
 
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidegate.bounded import Registry
+from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
@@ -19,8 +20,10 @@ from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import Status
 from tidegate.runtime.growth import Growth
-from tidegate.runtime.guard import Guard
+from tidegate.runtime.guard import Guard, Reason
+from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.sweeper import Sweeper
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects
 
@@ -57,6 +60,10 @@ class Metrics:
         self.run_seconds = {pair: Histogram(RUN_SECONDS) for pair in product(Lane, Outcome)}
         self.refused = dict.fromkeys(REFUSALS, 0)
         self.firings = dict.fromkeys(FiringOutcome, 0)
+        #: of plugins; the dispatcher counts them
+        self.hook_calls: Mapping[tuple[EventName, CallOutcome], int] = {}
+        #: by what became of them; nothing where telemetry is off
+        self.spans: Mapping[SpanOutcome, int] = {}
         self._store = store
         self._sweeper = sweeper
         self._status = status
@@ -88,6 +95,7 @@ class Metrics:
             tallies=self._store.tallies(),
             transitions=self._store.transitions,
             storage=await self._store.storage(),
+            disk=self._status.disk,
             overdue=await self._sweeper.overdue(),
             orphans=await self._status.orphans(),
             rss_bytes=self._status.rss_bytes,
@@ -97,7 +105,12 @@ class Metrics:
             boots=self._status.instance.boots,
             containers=list(self._containers),
             refused=self.refused | self._guard.refused,
+            levels={reason: self._guard.level(reason) for reason in Reason},
+            level_changes=self._guard.changes,
+            memory_limit=self._status.pressure.limit_bytes if self._status.pressure else math.inf,
             firings=self.firings,
+            hook_calls=self.hook_calls,
+            spans=self.spans,
             histograms={
                 "commit_seconds": self.commit_seconds,
                 "sweep_seconds": self.sweep_seconds,

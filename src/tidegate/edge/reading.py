@@ -6,10 +6,16 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from tidegate.bounded import Gauge
+from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome
+from tidegate.domain.level import Level
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
+from tidegate.runtime.disk import Disk
+from tidegate.runtime.guard import Reason
+from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.nightly import Last
+from tidegate.runtime.watch import SpanOutcome
 from tidegate.store.port import StorageBytes, Tallies
 from tidegate.store.tx import Transition
 
@@ -34,6 +40,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     tallies: Tallies
     transitions: Mapping[Transition, int]
     storage: StorageBytes
+    disk: Disk | None
     overdue: int
     orphans: Mapping[str, int]
     rss_bytes: int
@@ -45,7 +52,12 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     boots: int
     containers: Sequence[Gauge]
     refused: Mapping[str, int]
+    levels: Mapping[Reason, Level]
+    level_changes: Mapping[tuple[Reason, Level], int]
+    memory_limit: float
     firings: Mapping[FiringOutcome, int]
+    hook_calls: Mapping[tuple[EventName, CallOutcome], int]
+    spans: Mapping[SpanOutcome, int]
     #: by name: seconds
     histograms: Mapping[str, Histogram]
     run_seconds: Mapping[tuple[Lane, Outcome], Histogram]

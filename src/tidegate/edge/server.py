@@ -13,12 +13,13 @@ from starlette.routing import Match, Route
 
 from tidegate import log
 from tidegate.edge import openai_errors, openapi, wire
+from tidegate.edge.bodies import Bodies
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.guard import Guard
 from tidegate.edge.lean import uvicorn
 from tidegate.edge.protocol import Protocol
 from tidegate.edge.wire import Json
-from tidegate.errors import BadRequest, NotFound, TidegateError
+from tidegate.errors import BadRequest, MemoryShort, NotFound, TidegateError
 
 BACKLOG = 1_024
 KEEP_ALIVE_S = 75
@@ -91,7 +92,12 @@ class Health:
 
 
 def application(
-    endpoints: Sequence[Endpoint], *, token: str, hosts: Collection[str], count_refusal: Callable[[str], None]
+    endpoints: Sequence[Endpoint],
+    *,
+    token: str,
+    hosts: Collection[str],
+    bodies: Bodies,
+    count_refusal: Callable[[str], None],
 ) -> Guard:
     """Build the application from its endpoints."""
 
@@ -109,7 +115,7 @@ def application(
     handlers = {TidegateError: refuse, HTTPException: refuse, Exception: refuse}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Guard(app, token=token, hosts=hosts)
+    return Guard(app, token=token, hosts=hosts, bodies=bodies)
 
 
 def _answered(request: Request, error: Exception, count_refusal: Callable[[str], None]) -> Response:
@@ -124,6 +130,8 @@ def _answered(request: Request, error: Exception, count_refusal: Callable[[str],
             )
         case HTTPException():
             failure = BadRequest(str(error.detail))
+        case MemoryError():
+            failure = MemoryShort()
         case _:
             failure = TidegateError(f"internal error: {type(error).__name__}")
     if failure.status >= 500 and failure.code == TidegateError.code:

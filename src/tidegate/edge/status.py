@@ -14,8 +14,10 @@ from tidegate.domain.session import Kind, PolicyName, State
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
 from tidegate.runtime import process
+from tidegate.runtime.disk import Disk
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
+from tidegate.runtime.pressure import Pressure
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.store.port import Store, Tallies
 
@@ -43,6 +45,8 @@ class Status:
         #: where there is one
         self.nightly: Nightly | None = None
         self.growth: Growth | None = None
+        self.disk: Disk | None = None
+        self.pressure: Pressure | None = None
         self._store = store
         self._sweeper = sweeper
         self._registry = registry
@@ -80,6 +84,7 @@ class Status:
             "session_bytes": bytes_by_kind(self._store.tallies()),
             "jobs": jobs_by_state(self._store.tallies()),
             "storage": await self._store.storage(),
+            "disk": self._disk(),
             "orphans": await self.orphans(),
             "overdue": await self._sweeper.overdue(),
             "outbox": outbox(self._store.tallies()),
@@ -90,9 +95,13 @@ class Status:
             "shares_reads": self._shares_reads(),
             "backup": self.nightly.report() if self.nightly else None,
             "trend": self.growth.told(self.growth.overall) if self.growth else None,
-            # not measured yet
-            "level": None,
+            "pressure": self.pressure.report() if self.pressure else None,
+            "level": self.pressure.step.level if self.pressure else None,
         }
+
+    def _disk(self) -> dict[str, object] | None:
+        trend = {"trend": self.growth.told("live_bytes") if self.growth else None}
+        return {**self.disk.report(), **trend} if self.disk else None
 
     def _shares_reads(self) -> bool | None:
         """Whether two reads of a session give the very same object; None where there is no session."""

@@ -1,4 +1,4 @@
-"""The guard between a request and the network; the only file that knows the library which speaks HTTP.
+"""The guard between a request and the network; the only file of a gateway that knows the library which speaks HTTP.
 
 The library asks for a connection to a host by its name; it gets one to an address that was checked. It never resolves
 a name itself, so that no second answer of a name server can lead elsewhere.

@@ -21,6 +21,7 @@ from tidegate.store.tx import Effects
 
 MAX_EVENTS = 256  # a subscriber
 MAX_SUBSCRIBERS = 20_000
+SLOW_EVENTS = 32  # waiting for a subscriber: it does not keep up
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +38,7 @@ class Lagged(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """There will be no more events: the session was deleted, or the gateway stops."""
+    """There will be no more events: the session was deleted, the gateway stops, or the subscriber was too slow."""
 
     reason: str
 
@@ -59,6 +60,16 @@ class Subscription:
             self._events.append(Lagged())
         self._events.append(event)
         self._wake.set()
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether much waits for it."""
+        return len(self._events) >= SLOW_EVENTS
+
+    def cut(self) -> None:
+        """Let go of what waits for it, and tell it that there will be no more."""
+        self._events.clear()
+        self.put(Ended(reason="slow"))
 
     async def get(self) -> Event:
         """Wait for the next event."""
@@ -112,6 +123,14 @@ class Bus:
             self.publish(run.session, run)
         for session in effects.gone:
             self.publish(session, Ended(reason="deleted"))
+
+    def cut_slow(self) -> int:
+        """Cut off the subscribers that do not keep up, and say how many they are; they can come again."""
+        held = (one for subscriptions in self._subscribers.values() for one in subscriptions)
+        slow = [subscription for subscription in held if subscription.is_slow]
+        for subscription in slow:
+            subscription.cut()
+        return len(slow)
 
     def close(self) -> None:
         """Tell every subscriber, those to come included, that the gateway stops."""

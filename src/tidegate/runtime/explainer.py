@@ -18,7 +18,7 @@ from tidegate.domain.explanation import Bounds, Change, Readings, grown
 from tidegate.domain.policy import Policies
 from tidegate.domain.sample import Slot
 from tidegate.domain.weight import TOP, HeavyJob, HeavySession, Table, Weights
-from tidegate.runtime import allocator
+from tidegate.runtime.allocator import Allocator
 from tidegate.runtime.growth import Growth
 from tidegate.store import weight
 from tidegate.store.port import Store, Tallies
@@ -86,7 +86,7 @@ class Explainer:
             if slot is None
             else grown(readings, Bounds(self._policies, counts, list(self._registry))),
             weights=await self.weights(),
-            free_bytes=await anyio.to_thread.run_sync(allocator.free_bytes, limiter=self._limiter),
+            free_bytes=await anyio.to_thread.run_sync(Allocator().free_bytes, limiter=self._limiter),
             memory={name: now[name] for name in now if name in MEMORY},
         )
 

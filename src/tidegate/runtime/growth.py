@@ -17,6 +17,7 @@ from tidegate.domain import trend
 from tidegate.domain.sample import COARSE, FINE, RINGS, Fold, Point, Ring, Sample, Slot, Thin
 from tidegate.domain.trend import Verdict
 from tidegate.errors import TidegateError
+from tidegate.runtime import process
 from tidegate.runtime.sampler import Sampler
 from tidegate.runtime.trends import NEEDS_MS, Trends
 from tidegate.store import growth as kept
@@ -149,6 +150,11 @@ class Growth:
         """The series that the verdict on the whole gateway is about."""
         values = self.latest.values if self.latest else {}
         return next((name for name in OVERALL if name in values), OVERALL[-1])
+
+    @property
+    def limited(self) -> str:
+        """The series that the limit of memory is about."""
+        return OVERALL[0] if process.memory().anonymous is not None else OVERALL[1]
 
     @property
     def first_answer_at(self) -> int | None:

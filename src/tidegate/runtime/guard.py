@@ -11,6 +11,8 @@ hard (invariant I12).
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Flag, StrEnum, auto
+from functools import reduce
+from operator import or_
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ from tidegate.domain.level import Level
 from tidegate.domain.run import Lane
 from tidegate.domain.session import PolicyName, Session
 from tidegate.errors import DiskBudget, DiskShort, MemoryShort, Short, SpendShort, Unavailable
-from tidegate.store.port import Store
+from tidegate.store.port import Admission, Store
 
 #: how the cap group of a job's sessions begins; an outcome follows the name once they are completed
 JOB_GROUP = "job:"
@@ -78,6 +80,20 @@ def job_of(store: Store, session: Session) -> str | None:
     return name.removeprefix(JOB_GROUP) if name.startswith(JOB_GROUP) else None
 
 
+def work_of(store: Store, admission: Admission, job: str | None = None) -> Work:
+    """Return what matters here of a piece of work at the door; *job* is the one whose run it is, if that is known."""
+    birth = admission.birth
+    head = store.session(admission.key) if admission.key else None
+    above = store.session_by_id(birth.parent) if birth.parent else head
+    return Work(
+        agent=head.agent if head else birth.agent,
+        lane=admission.lane,
+        policy=head.policy if head else birth.policy,
+        job=job or (job_of(store, above) if above else None),
+        is_birth=head is None,
+    )
+
+
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """What an instrument holds back, and what those who are refused are told."""
 
@@ -106,6 +122,8 @@ class Guard:
     def __init__(self) -> None:
         #: refusals by their codes
         self.refused = dict.fromkeys(CODES, 0)
+        #: called before an answer, so that it rests on what is so now
+        self.look: Callable[[], None] = lambda: None
         #: how often each instrument has come to each level
         self.changes: Counter[tuple[Reason, Level]] = Counter()
         self._levels = dict.fromkeys(Reason, Level.NORMAL)
@@ -121,7 +139,7 @@ class Guard:
         if (level, tuple(holds)) == (self._levels[reason], self._holds[reason]):
             return
         if level is not self._levels[reason]:
-            _log.warning("level_changed", reason=reason, before=self._levels[reason], level=level)
+            _log.warning("level_changed", reason=reason, before=self._levels[reason], now=level)
             self.changes[reason, level] += 1
         self._levels[reason], self._holds[reason] = level, tuple(holds)
         for listener in self._listeners:
@@ -131,8 +149,19 @@ class Guard:
         """Return how short something is."""
         return self._levels[reason]
 
+    def grip(self, reason: Reason) -> Grip:
+        """Return what something that is short holds back of everybody."""
+        return reduce(or_, (hold.grip for hold in self._holds[reason] if not hold.concerns), Grip.NOTHING)
+
+    @property
+    def puts_people_first(self) -> bool:
+        """Whether background work is refused wherever a person is (invariant I12)."""
+        grips = [self.grip(reason) for reason in Reason]
+        return all(grip & Grip.BACKGROUND and grip & Grip.BIRTHS for grip in grips if grip & Grip.WRITES)
+
     def refusal(self, work: Work) -> Unavailable | None:
         """Return the error with which a piece of work is refused now, if it is."""
+        self.look()
         for _, hold in self._about(work, Grip.WRITES):
             return DiskBudget(hold.message, hint=hold.hint, retry_after_s=hold.retry_after_s)
         grip = Grip.NOTHING

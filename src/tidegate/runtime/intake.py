@@ -16,21 +16,20 @@ from tidegate.domain.job import Job, Plan
 from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import PolicyName
 from tidegate.errors import (
-    BadText,
     JobNotFound,
     RunNotFound,
     SessionRunning,
     Stopping,
-    TooLarge,
     TooManySessions,
     Unavailable,
 )
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
-from tidegate.runtime.guard import JOB_GROUP, Guard, Work, job_of
+from tidegate.runtime.guard import JOB_GROUP, Guard, work_of
 from tidegate.runtime.lanes import Lane as Slots
 from tidegate.runtime.skills import Skills
+from tidegate.runtime.text import check_text
 from tidegate.store.port import (
     Admission,
     Admitted,
@@ -42,7 +41,6 @@ from tidegate.store.port import (
     Store,
 )
 
-MAX_MESSAGE_BYTES = 1 << 20
 ROOM_TRIES = 3
 
 
@@ -124,8 +122,9 @@ class Intake:
     async def submit(self, admission: Admission, *, at_once: bool = True) -> Admitted:
         """Accept a piece of work; where a slot is free it starts at once.
 
-        Whoever wants to hear each word of it has to listen first, and asks for it to start a commit later.
-        At the bound of named api sessions the one that has been idle longest is archived to make room.
+        Whoever wants to hear each word of it has to listen first, and asks for it to start a commit later. Other work
+        than a chat's may fill three quarters of people's queue, so that a chat finds room in it. At the bound of named
+        api sessions the one that has been idle longest is archived to make room.
 
         Raises:
             TooLarge, BadText: A message is too large or cannot be stored.
@@ -137,6 +136,8 @@ class Intake:
         for body in admission.bodies:
             check_text(body.text)
         admission = msgspec.structs.replace(admission, interrupts=self._interrupts(admission), **self._bounds)
+        if admission.lane is Lane.INTERACTIVE and admission.birth.policy is not PolicyName.CHAT:
+            admission = msgspec.structs.replace(admission, max_queued=self._bounds["max_queued"] * 3 // 4)
         admission = self._judged(admission)
         admit = self._admit_at_once if at_once else self._store.admit
         for _ in range(ROOM_TRIES):
@@ -153,7 +154,7 @@ class Intake:
         Raises:
             Short, DiskBudget: It may not, and it cannot be the repetition of what was taken before.
         """
-        refusal = self.guard.refusal(self._work(admission, job))
+        refusal = self.guard.refusal(work_of(self._store, admission, job))
         if refusal is not None and admission.receipt is None and admission.order is None:
             self.guard.count(refusal)
             raise refusal
@@ -168,19 +169,6 @@ class Intake:
             if error is admission.refusal:
                 self.guard.count(error)
             raise
-
-    def _work(self, admission: Admission, job: str | None = None) -> Work:
-        """Return what the guard needs to know of a piece of work; *job* is the one that it is a run of."""
-        birth = admission.birth
-        head = self._store.session(admission.key) if admission.key else None
-        above = self._store.session_by_id(birth.parent) if birth.parent else head
-        return Work(
-            agent=head.agent if head else birth.agent,
-            lane=admission.lane,
-            policy=head.policy if head else birth.policy,
-            job=job or (job_of(self._store, above) if above else None),
-            is_birth=head is None,
-        )
 
     async def fire(self, due: Sequence[tuple[Job, Plan]]) -> list[Shot]:
         """Carry out what is planned for jobs whose instants have come.
@@ -204,7 +192,7 @@ class Intake:
     def _of_job(self, job: Job) -> Admission:
         """Return the run of an instant; one that is refused is written down as that."""
         admission = self._admission(job)
-        refusal = self.guard.refusal(self._work(admission, job.name))
+        refusal = self.guard.refusal(work_of(self._store, admission, job.name))
         if refusal is not None:
             self.guard.count(refusal)
         return msgspec.structs.replace(admission, refusal=refusal)
@@ -354,7 +342,7 @@ class Intake:
     async def _admit_at_once(self, admission: Admission) -> Admitted:
         """Let the store admit it; where a slot is free it is claimed with it."""
         lane = self._lanes.get(admission.lane)
-        if lane is None or self.guard.parks(self._work(admission)):
+        if lane is None or self.guard.parks(work_of(self._store, admission)):
             return await self._store.admit(admission)
         head = self._store.session(admission.key) if admission.key else None
         with lane.kept(head.kind if head else admission.birth.policy.kind) as claims:
@@ -383,20 +371,3 @@ class Intake:
         except SessionRunning:
             return True
         return True
-
-
-def check_text(text: str) -> None:
-    """Refuse a text that is too large or that cannot be stored everywhere.
-
-    Raises:
-        TooLarge: It has more than 1 MiB.
-        BadText: It holds NUL or half a surrogate pair.
-    """
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise BadText(f"character {error.start + 1} is half a surrogate pair") from None
-    if size > MAX_MESSAGE_BYTES:
-        raise TooLarge(f"a message of {size:,} bytes is above the limit of 1 MiB", hint="send it in parts")
-    if "\0" in text:
-        raise BadText(f"character {text.index(chr(0)) + 1} is NUL")

@@ -11,6 +11,10 @@ class Lane:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
+        #: nothing begins for now
+        self.is_parked = False
+        #: api sessions take an eighth for now
+        self.is_tight = False
         #: somebody carries out its runs
         self.is_open = False
         self._taken = 0
@@ -26,13 +30,14 @@ class Lane:
     @property
     def has_room(self) -> bool:
         """Whether another run may start."""
-        return self._taken + self._kept < self.slots
+        return not self.is_parked and self._taken + self._kept < self.slots
 
     @property
     def room_for_api(self) -> int:
         """How many runs of api sessions may start."""
-        free = self.slots - self._taken - self._kept
-        return min(free, max(1, self.slots // 2) - self._taken_by_api - self._kept_for_api)
+        free = 0 if self.is_parked else self.slots - self._taken - self._kept
+        share = max(1, self.slots // (8 if self.is_tight else 2))
+        return min(free, share - self._taken_by_api - self._kept_for_api)
 
     @property
     def has_room_for_api(self) -> bool:

@@ -47,6 +47,10 @@ class Library:
             self._catalogs.put((head.snapshot, max_bytes), told)
         return told
 
+    async def shed(self) -> None:
+        """Forget what can be told again."""
+        self._catalogs.clear()
+
     async def body(self, session: SessionId, name: str) -> str:
         """Return the body of a skill that a session has."""
         head = self._store.session_by_id(session)

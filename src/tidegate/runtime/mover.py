@@ -65,8 +65,13 @@ async def trim_all(store: Store) -> None:
     """Remove the rows that segments stand for; a session whose segments do not verify keeps its rows."""
     after = SessionId("")
     while found := await store.trims(after, 100):
-        await _side_by_side([partial(_trim, store, session) for session in found])
+        await trim(store, found)
         after = found[-1]
+
+
+async def trim(store: Store, sessions: Sequence[SessionId]) -> None:
+    """Do the same for some sessions."""
+    await _side_by_side([partial(_trim, store, session) for session in sessions])
 
 
 async def _trim(store: Store, session: SessionId) -> None:

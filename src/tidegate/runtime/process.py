@@ -1,4 +1,4 @@
-"""What the system tells of this process: memory now, not at its peak; threads and open files."""
+"""What the system tells of a process, mostly this one: memory now, not at its peak; threads and open files."""
 
 import os
 import threading
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-_STATUS = "/proc/self/status"
+_STATM = "/proc/self/statm"
 _FILES = ("/proc/self/fd", "/dev/fd")
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,15 +19,15 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
 
 
-def memory() -> Memory:
-    """Read how much memory the process has, in 25 µs on Linux.
+def memory(pid: int | None = None) -> Memory:
+    """Read how much memory a process has, by default this one, in 25 µs on Linux.
 
     ``smaps_rollup`` would be exact to the page, but walks every page: 0.7 ms, and more the more there is.
     """
     try:
-        text = Path(_STATUS).read_bytes()
+        text = Path(f"/proc/{pid or 'self'}/status").read_bytes()
     except OSError:
-        return _elsewhere()
+        return _elsewhere(pid)
     fields = dict(line.split(b":", 1) for line in text.splitlines() if b":" in line)
     anonymous = _kib(fields, b"RssAnon")
     return Memory(
@@ -34,6 +35,19 @@ def memory() -> Memory:
         anonymous=None if anonymous is None else anonymous + (_kib(fields, b"VmSwap") or 0),
         threads=int(fields.get(b"Threads", b"0")),
     )
+
+
+def anonymous_bytes() -> int:
+    """Read how much anonymous memory the process has in memory, in 5 µs on Linux; resident memory elsewhere."""
+    try:
+        file = os.open(_STATM, os.O_RDONLY)
+    except OSError:
+        return memory().rss
+    try:
+        fields = os.read(file, 128).split()
+    finally:
+        os.close(file)
+    return (int(fields[1]) - int(fields[2])) * _PAGE
 
 
 def open_files() -> int | None:
@@ -51,10 +65,14 @@ def _kib(fields: dict[bytes, bytes], name: bytes) -> int | None:
     return int(words[0]) << 10 if words else None
 
 
-def _elsewhere() -> Memory:
-    """Read what other systems tell: macOS has no figure for anonymous memory that is cheap and the same."""
+def _elsewhere(pid: int | None) -> Memory:
+    """Read what other systems tell: macOS has no figure for anonymous memory that is cheap and the same.
+
+    Raises:
+        psutil.Error: There is no such process.
+    """
     import psutil  # noqa: PLC0415 - 1 MB that Linux has no use for
 
-    return Memory(
-        rss=int(psutil.Process().memory_info().rss), anonymous=None, threads=threading.active_count()
-    )
+    one = psutil.Process(pid)
+    threads = threading.active_count() if pid is None else one.num_threads()
+    return Memory(rss=int(one.memory_info().rss), anonymous=None, threads=threads)

@@ -37,8 +37,9 @@ from tidegate.ids import RunId, SessionId
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.bus import Bus, Piece
-from tidegate.runtime.guard import Guard, Work, job_of
+from tidegate.runtime.guard import Grip, Guard, Reason, Work, job_of
 from tidegate.runtime.lanes import Lane
+from tidegate.runtime.watch import Watch, unwatched
 from tidegate.store.port import Claimed, Ending, Store
 from tidegate.store.tx import Effects
 
@@ -65,6 +66,8 @@ class Runner:
         #: how long it waits to be told of work before it looks by itself
         self.poll_s = POLL_S
         self.lanes = lanes
+        #: who looks on while a run is carried out
+        self.watch: Watch = unwatched
         self._store = store
         self._bus = bus
         self._agents = agents
@@ -117,6 +120,10 @@ class Runner:
                 scope.reschedule(asyncio.get_running_loop().time())
 
     def _on_change(self) -> None:
+        """Open and close lanes as the guard wants it: while memory is short, fewer api sessions run too."""
+        for name, lane in self.lanes.items():
+            lane.is_parked = name is not LaneName.INTERACTIVE and self._guard.parks_all
+            lane.is_tight = Grip.BACKGROUND in self._guard.grip(Reason.MEMORY)
         self._frees = True
         self._bell.set()
 
@@ -158,16 +165,13 @@ class Runner:
         queued = self._store.queued()
         for name in LaneName:
             lane = self.lanes[name]
-            if name in queued and lane.has_room and not self._is_closed(name):
+            if name in queued and lane.has_room and not self._is_stopping:
                 asked = self._crowds[name]
                 found = await self._claim_in(name, max(1, min(asked, lane.room_for_api)))
                 self._crowds[name] = 2 * asked if len(found) == asked else 1
                 if found:
                     return found
         return []
-
-    def _is_closed(self, name: LaneName) -> bool:
-        return self._is_stopping or (name is not LaneName.INTERACTIVE and self._guard.parks_all)
 
     async def _claim_in(self, name: LaneName, count: int) -> list[Claimed]:
         with_api = self.lanes[name].has_room_for_api
@@ -250,7 +254,8 @@ class Runner:
         history = _without_lost_calls(await self._history(run.session, agent.max_prompt_bytes), run)
         caller = Caller(session=run.session, run=run.id, agent=agent.name, fence=run.fence)
         journal = RunJournal(self._store, self._bus, run.lease, caller, partial(self._has_to_wait, claimed))
-        return await loop.run(agent, journal, history, run.steps, run.spent)
+        with self.watch(claimed, agent) as watched:
+            return await loop.run(watched, journal, history, run.steps, run.spent)
 
     async def _history(self, session: SessionId, max_bytes: int) -> Sequence[Body]:
         """Read the end of the transcript; what models and users said is read whole, what tools answered is not."""

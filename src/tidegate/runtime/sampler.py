@@ -62,6 +62,7 @@ class Sampler:
         storage = await self._store.storage()
         files = process.open_files()
         return {
+            "live_bytes": storage.live,
             "main_bytes": storage.main,
             "wal_bytes": storage.wal,
             "free_bytes": storage.free,

@@ -6,7 +6,7 @@ waits for it and then runs its own.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -24,6 +24,7 @@ from tidegate.store.restore import RESTORED_AT
 from tidegate.store.tx import Effects
 
 PAGE = 100
+BATCH_BYTES = 4 << 20  # archived at a time: for a moment both rows and segments take room
 REST_S = 1.0  # between two sweeps
 SIGN_MS = 30_000  # between two signs of life in the store
 
@@ -45,6 +46,8 @@ class Sweeper:
     def __init__(self, store: Store, clock: Clock, policies: Policies, interval_ms: int) -> None:
         #: told how many seconds each sweep took
         self.on_sweep: Callable[[float], None] = lambda _seconds: None
+        #: told how many moves each sweep has carried out
+        self.on_moves: Callable[[int], None] = lambda _moves: None
         #: how many moves were refused since the start
         self.refused = 0
         self._store = store
@@ -96,6 +99,7 @@ class Sweeper:
             await self._sign()
             await self._settle_in()
         self.on_sweep((self._clock.monotonic() - started) / 1_000)
+        self.on_moves(sum(counts[to] for to in DueTo))
         swept = Swept(
             completed=counts[DueTo.COMPLETED],
             archived=counts[DueTo.ARCHIVED],
@@ -151,12 +155,21 @@ class Sweeper:
         while page := await self._store.due(
             min(until, self._clock.now()), PAGE, with_deletes=not self.holds_deletes
         ):
-            settled = await mover.carry_out(self._store, _moves_of(page))
-            for session, carried in zip(page, settled, strict=True):
-                counts[session.due_to or ""] += carried.steps
-                counts["left"] += carried.settled is Settled.REFUSED
+            for batch in _batches(page):
+                await self._carry_out(batch, counts)
         self.refused += counts["left"]
         return counts
+
+    async def _carry_out(self, batch: Sequence[Session], counts: Counter[str]) -> None:
+        archived: list[SessionId] = []
+        settled = await mover.carry_out(self._store, _moves_of(batch))
+        for session, carried in zip(batch, settled, strict=True):
+            counts[session.due_to or ""] += carried.steps
+            counts["left"] += carried.settled is Settled.REFUSED
+            if session.due_to is DueTo.ARCHIVED and carried.settled is Settled.DONE:
+                archived.append(session.id)
+        # at once, so that a long sweep has both the rows and the segments of one batch alone
+        await mover.trim(self._store, archived)
 
     async def _until_due(self) -> None:
         """Sleep until the earliest date, an earlier one that comes up, or the end of the interval."""
@@ -166,6 +179,20 @@ class Sweeper:
         while (left := self._wakes_at - self._clock.now()) > 0:
             self._wake.clear()
             await ring_or(self._wake, left / 1_000)
+
+
+def _batches(page: Sequence[Session]) -> Iterator[Sequence[Session]]:
+    """Cut a page into parts that do not bring more than so much into the archive."""
+    batch: list[Session] = []
+    size = 0
+    for session in page:
+        size += session.bytes if session.due_to is DueTo.ARCHIVED else 0
+        if batch and size > BATCH_BYTES:
+            yield batch
+            batch, size = [], session.bytes
+        batch.append(session)
+    if batch:
+        yield batch
 
 
 def _moves_of(page: Sequence[Session]) -> list[Move]:

@@ -1,4 +1,4 @@
-"""Who was born in a soak, counted from what the store tells after each commit; the planted leak sits here."""
+"""Who was born in a soak, counted from what the store tells after each commit."""
 
 import heapq
 from collections import Counter
@@ -9,13 +9,11 @@ from tidegate.domain.session import Outcome, PolicyName, Session
 from tidegate.store.sessions import ABSENT
 from tidegate.store.tx import Effects
 
-LEAK_BYTES = 1_024
-
 
 class Census:
     """Counts; each is kept by a closed set."""
 
-    def __init__(self, strays: Callable[[str], bool], *, leaks: bool) -> None:
+    def __init__(self, strays: Callable[[str], bool]) -> None:
         #: sessions by kind
         self.born: Counter[PolicyName] = Counter()
         #: the most of each kind that were born between two calls of `turn`
@@ -28,9 +26,6 @@ class Census:
         self.first_astray = ""
         self._strays = strays
         self._before: Counter[PolicyName] = Counter()
-        self._leaks = leaks
-        #: grows without a bound, on purpose and only if asked to
-        self._planted: list[bytearray] = []
 
     @property
     def total(self) -> int:
@@ -40,10 +35,8 @@ class Census:
     def on_commit(self, effects: Effects) -> None:
         """Take in what has changed."""
         self.entries += len(effects.entries)
-        for head in _newborn(effects):
+        for head in newborn(effects):
             self.born[head.policy] += 1
-            if self._leaks:
-                self._planted.append(bytearray(LEAK_BYTES))
         agents = {head.id: head.agent for head in effects.heads.values() if head is not None}
         for run in effects.closed:
             self._take_end(run, agents.get(run.session, ""))
@@ -63,7 +56,7 @@ class Census:
             self.first_astray = self.first_astray or f"firing with {agent}: {run.outcome} {run.error}"
 
 
-def _newborn(effects: Effects) -> list[Session]:
+def newborn(effects: Effects) -> list[Session]:
     """Return the sessions that a transaction has created: those that have changed least often."""
     count = sum(many for move, many in effects.transitions.items() if move.before == ABSENT)
     heads = (head for head in effects.heads.values() if head is not None)

@@ -14,6 +14,8 @@ from tidegate.domain.session import PolicyName
 from tidegate.engine import Engine, engine
 from tidegate.folder import prepare
 from tidegate.soak.census import Census
+from tidegate.soak.floor import WARM_UP
+from tidegate.soak.leak import Leak
 from tidegate.soak.load import Load
 from tidegate.soak.plan import Plan
 from tidegate.soak.virtual import VirtualClock, VirtualLoop
@@ -31,8 +33,12 @@ class Now(msgspec.Struct, frozen=True, kw_only=True):
     stored: int
     rss_bytes: int
     disk_bytes: int
-    virtual_ms: int
+    #: on the clock that the gateway lives by
+    passed_ms: int
     per_second: float
+    is_virtual: bool = True
+    #: how much of the whole is over
+    share: float = 0.0
 
 
 class Progress(Protocol):
@@ -50,7 +56,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     born: Mapping[PolicyName, int]
     most_a_wave: Mapping[PolicyName, int]
-    entries: int
+    #: None where only the gateway could count them
+    entries: int | None
     #: what was said, by its shape
     shapes: dict[str, int]
     #: runs by lane and outcome
@@ -60,14 +67,20 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     seen: Seen
     readings: Sequence[Reading]
     floors: list[tuple[int, int]]
+    #: of which memory they are
+    memory: str = "resident"
+    #: which share of the whole they leave out
+    warm_up: float = WARM_UP
     growth_bytes: int
     #: sessions that should go, and blobs, that were left once everything was due
     left: int
     left_blobs: int
     sweeps: int
-    virtual_ms: int
+    #: on the clock that the gateway lives by
+    passed_ms: int
     wall_s: float
     cpu_s: float
+    is_virtual: bool = True
 
     @property
     def done(self) -> int:
@@ -82,17 +95,21 @@ class Course:
         self._inside = inside
         self._plan = plan
         self._progress = progress
-        self._census = Census(plan.strays, leaks=leaks)
+        self._census = Census(plan.strays)
         self._watch = Watch(inside)
         self._load = Load(inside, plan, self._watch.glance)
         self._started_s = time.monotonic()
         self._started_cpu_s = time.process_time()
         self._started_ms = inside.clock.monotonic()
         self._sweeps = 0
+        self._share = 0.0
         inside.store.listen(self._census.on_commit)
+        if leaks:
+            inside.store.listen(Leak().on_commit)
         inside.sweeper.on_sweep = self._count_sweep
         inside.runner.poll_s = POLL_S
         inside.cron.look_s = POLL_S
+        inside.disk.look_s = POLL_S
 
     async def run(self) -> tuple[float, int]:
         """Let all sessions come; return how long that took, in real seconds and in virtual ms."""
@@ -105,7 +122,7 @@ class Course:
             await self._until(number * plan.gap_ms + plan.gap_ms // 2)
             census.turn()
             self._watch.count()
-            share = plan.share(number + 1, census.total)
+            self._share = share = plan.share(number + 1, census.total)
             if number % every == 0 or share >= 1:
                 await self._watch.look(census.total, share)
             if self._progress.wants():
@@ -138,11 +155,12 @@ class Course:
             stored=self._watch.stored.total(),
             rss_bytes=psutil.Process().memory_info().rss,
             disk_bytes=sum(file.stat().st_size for file in files if file.exists()),
-            virtual_ms=self._passed_ms(),
+            passed_ms=self._passed_ms(),
             per_second=self._census.total / (time.monotonic() - self._started_s),
+            share=self._share,
         )
 
-    def facts(self, wall_s: float, virtual_ms: int) -> Facts:
+    def facts(self, wall_s: float, passed_ms: int) -> Facts:
         """Return what was found, once all is over."""
         load, watch, census = self._load, self._watch, self._census
         goes = [name for name in census.born if self._plan.residence_ms(name) is not None]
@@ -162,7 +180,7 @@ class Course:
             left=sum(watch.stored[name] for name in goes),
             left_blobs=0 if keeps else self._inside.store.tallies().blobs,
             sweeps=self._sweeps,
-            virtual_ms=virtual_ms,
+            passed_ms=passed_ms,
             wall_s=wall_s,
             cpu_s=time.process_time() - self._started_cpu_s,
         )
@@ -183,7 +201,12 @@ async def soak(loop: VirtualLoop, folder: Path, plan: Plan, progress: Progress, 
             course = Course(inside, plan, progress, leaks=leaks)
             services = [
                 tasks.create_task(service)
-                for service in (inside.sweeper.serve(), inside.runner.serve(), _until_broken(inside))
+                for service in (
+                    inside.sweeper.serve(),
+                    inside.disk.serve(),
+                    inside.runner.serve(),
+                    _until_broken(inside),
+                )
             ]
             cron = tasks.create_task(inside.cron.serve())
             took = await course.run()

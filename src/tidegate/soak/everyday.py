@@ -25,7 +25,7 @@ SESSIONS_A_WAVE = 51  # about: talks, firings, and the sub-agents of both
 API_TURNS = 12
 CLIENTS = 32  # a whole wave
 NEW_CHATS = 2
-PAUSES = (1, 4)  # waves after which a chat goes on: while it is active, and once it is archived
+PAUSES = (1, 4)
 NAMED_AGAIN = 1  # wave after which a named session is used again
 
 MAX_ARCHIVE_MS = HOUR_MS
@@ -56,6 +56,8 @@ class Everyday(msgspec.Struct, frozen=True, kw_only=True):
     wanted: int | None = None
     days: int | None = None
     seed: int = 0
+    #: after how many waves a chat goes on: while it is active, and once it is archived
+    pauses: tuple[int, int] = PAUSES
 
     @property
     def name(self) -> str:
@@ -112,7 +114,7 @@ class Everyday(msgspec.Struct, frozen=True, kw_only=True):
         """Return what is said in a wave; it depends on the seed and the wave alone."""
         chance = random.Random(self.seed << 64 | wave)  # noqa: S311 - a load that can be had again, no secret
         turns = [talk(self.seed, wave * API_TURNS + at) for at in range(API_TURNS)]
-        return [*turns, *_trees(), *_named(wave), *_chats(wave, chance)]
+        return [*turns, *_trees(), *_named(wave), *_chats(wave, self.pauses, chance)]
 
     def strays(self, agent: str) -> bool:
         """Whether the firings of jobs of this agent fail on purpose."""
@@ -120,7 +122,7 @@ class Everyday(msgspec.Struct, frozen=True, kw_only=True):
 
     def residence_ms(self, name: PolicyName) -> int | None:
         """Return the longest that a session is kept: a conversation goes on for some waves first."""
-        more = {PolicyName.CHAT: sum(PAUSES), PolicyName.API_NAMED: NAMED_AGAIN}.get(name, 0)
+        more = {PolicyName.CHAT: sum(self.pauses), PolicyName.API_NAMED: NAMED_AGAIN}.get(name, 0)
         kept = kept_ms(self.config, name)
         return None if kept is None else kept + more * GAP_MS
 
@@ -156,10 +158,10 @@ def _named(wave: int) -> list[Talk]:
     return [Talk("named", f"/echo turn {at}", kind=PolicyName.API_NAMED, key=f"api:{at}") for at in waves]
 
 
-def _chats(wave: int, chance: random.Random) -> list[Talk]:
+def _chats(wave: int, pauses: tuple[int, int], chance: random.Random) -> list[Talk]:
     """Return the first messages of new chats, and later ones of chats of earlier waves."""
     found: list[Talk] = []
-    for pause, shape in zip((0, *PAUSES), ("chat", "chat_goes_on", "chat_from_archive"), strict=True):
+    for pause, shape in zip((0, *pauses), ("chat", "chat_goes_on", "chat_from_archive"), strict=True):
         if wave < pause:
             continue
         for number in range(NEW_CHATS):

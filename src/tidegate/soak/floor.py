@@ -2,16 +2,15 @@
 
 What is resident at one moment holds garbage and free pages of the allocator. A reading therefore comes after a
 collection and after free pages have gone back to the system, and of the readings of a block only the least counts.
-The first quarter is left out: caches fill in it. The rest is ten blocks.
+The beginning is left out, by default the first quarter: caches fill in it. The rest is ten blocks.
 """
 
-import ctypes
 import gc
-import sys
-from collections.abc import Callable
 from functools import cache
 
 import psutil
+
+from tidegate.runtime.allocator import Allocator
 
 BLOCKS = 10
 WARM_UP = 0.25
@@ -20,21 +19,23 @@ WARM_UP = 0.25
 def resident_bytes() -> int:
     """Return what is resident now, after a collection and a trim where the allocator has one."""
     gc.collect()
-    _trim()(0)
+    _allocator().trim()
     return psutil.Process().memory_info().rss
 
 
 class Floors:
     """The least resident memory of each block of sessions."""
 
-    def __init__(self) -> None:
+    def __init__(self, warm_up: float = WARM_UP) -> None:
+        #: which share of the whole is left out
+        self.warm_up = warm_up
         self._blocks: dict[int, tuple[int, int]] = {}  # by number: done, bytes
 
     def add(self, done: int, rss_bytes: int, share: float) -> None:
         """Take in a reading; *done* sessions have come, which is this share of the whole."""
-        if share < WARM_UP:
+        if share < self.warm_up:
             return
-        block = min(BLOCKS - 1, int((share - WARM_UP) / (1 - WARM_UP) * BLOCKS))
+        block = min(BLOCKS - 1, int((share - self.warm_up) / (1 - self.warm_up) * BLOCKS))
         if block not in self._blocks or rss_bytes < self._blocks[block][1]:
             self._blocks[block] = (done, rss_bytes)
 
@@ -51,12 +52,5 @@ class Floors:
 
 
 @cache
-def _trim() -> Callable[[int], object]:
-    """Return what gives free pages back; elsewhere than on glibc there is nothing to call."""
-    if sys.platform != "linux":
-        return _keep
-    return getattr(ctypes.CDLL(None), "malloc_trim", _keep)
-
-
-def _keep(_: int) -> None:
-    """Keep free pages."""
+def _allocator() -> Allocator:
+    return Allocator()

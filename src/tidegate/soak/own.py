@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
-from tidegate.config import Agent, Config, Job, Model, Store, Sweep
+from tidegate.config import Agent, Config, Job, Model, Plugins, Store, Sweep, Telemetry
 from tidegate.domain.session import PolicyName
 from tidegate.folder import SKILLS
 from tidegate.soak.plan import Arrivals, all_policies, kept_ms, littles_law
@@ -34,6 +34,8 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
     wanted: int | None = None
     days: int | None = None
     seed: int = 0
+    #: what stands in for its models
+    stand_in: str = "the offline model"
 
     @property
     def name(self) -> str:
@@ -75,6 +77,8 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
             sweep=Sweep(interval_ms=HOUR_MS),  # it wakes for each date anyway
             hooks={},
             webhooks={},
+            plugins=Plugins(),
+            telemetry=Telemetry(),
             jobs=[_told(job) for job in self.given.jobs],
         )
 
@@ -126,15 +130,17 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
 
     def _replaced(self) -> Iterator[str]:
         given = self.given
-        yield f"models of {', '.join(given.agents)}: replaced by the offline model"
+        yield f"models of {', '.join(given.agents)}: replaced by {self.stand_in}"
         yield "workspaces: replaced by an empty one in the folder of the soak"
         if given.jobs:
-            yield f"jobs ({len(given.jobs)}): their prompts are answered by the offline model, which obeys none of them"
+            yield f"jobs ({len(given.jobs)}): their prompts are answered by {self.stand_in}, which obeys none of them"
         silent = [job.name for job in given.jobs if job.deliver.startswith(WEBHOOK)]
         if silent:
             yield f"webhooks: not sent; answers of {', '.join(silent)} go nowhere"
         if given.hooks:
             yield f"hooks ({', '.join(given.hooks)}): not called"
+        if given.plugins.hooks:
+            yield f"plugins ({', '.join(given.plugins.hooks)}): not loaded"
         for kind in (PolicyName.CHAT, PolicyName.API_NAMED):
             if kept_ms(given, kind) is None:
                 yield f"sessions of kind {kind}: kept for ever, as configured, so that their number grows"

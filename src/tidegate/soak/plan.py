@@ -25,7 +25,8 @@ class Arrivals(NamedTuple):
 
     born: int
     most_a_wave: int
-    virtual_ms: int
+    #: on the clock that the gateway lives by
+    passed_ms: int
 
 
 class Plan(Protocol):
@@ -100,7 +101,7 @@ def littles_law(residence_ms: int | None, arrivals: Arrivals) -> int:
 
     Their rate times their residence, with slack, and two waves that the sweep is about to take; never more than came.
     """
-    born, most_a_wave, virtual_ms = arrivals
-    if residence_ms is None or not virtual_ms:
+    born, most_a_wave, passed_ms = arrivals
+    if residence_ms is None or not passed_ms:
         return born
-    return min(born, math.ceil(SLACK * born * residence_ms / virtual_ms) + 2 * most_a_wave)
+    return min(born, math.ceil(SLACK * born * residence_ms / passed_ms) + 2 * most_a_wave)

@@ -5,8 +5,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidegate.clock import DAY_MS
+from tidegate.clock import DAY_MS, MINUTE_MS
 from tidegate.errors import ConfigError, StorageFailed
+from tidegate.soak import report
 from tidegate.soak.course import Facts
 from tidegate.soak.plan import Plan
 
@@ -51,9 +52,7 @@ def draw(file: Path, plan: Plan, facts: Facts, verdict: str) -> Sequence[Path]:
     _published(theirs)
     _line(sessions, facts, [float(reading.stored) for reading in facts.readings], "sessions stored")
     _line(disk, facts, [reading.disk_bytes / MB for reading in facts.readings], "main file, MB")
-    figure.suptitle(
-        f"{facts.done:,} sessions ({plan.name}) in {facts.virtual_ms / DAY_MS:.1f} virtual days: {verdict}"
-    )
+    figure.suptitle(f"{facts.done:,} sessions ({plan.name}) in {report.span(facts)}: {verdict}")
     return _written(figure, file)
 
 
@@ -77,10 +76,11 @@ def _published(axes: "Axes") -> None:
 
 
 def _line(axes: "Axes", facts: Facts, values: Sequence[float], label: str) -> None:
-    days = [reading.virtual_ms / DAY_MS for reading in facts.readings]
-    axes.plot(days, values, color=_OURS, marker="." if len(values) == 1 else None)
+    unit_ms = DAY_MS if facts.is_virtual else MINUTE_MS
+    times = [reading.passed_ms / unit_ms for reading in facts.readings]
+    axes.plot(times, values, color=_OURS, marker="." if len(values) == 1 else None)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("virtual days")
+    axes.set_xlabel("virtual days" if facts.is_virtual else "minutes")
     axes.set_ylabel(label)
     axes.tick_params(colors=_FAINT)
     axes.grid(alpha=0.3)

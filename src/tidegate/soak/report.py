@@ -10,17 +10,25 @@ from tidegate import __version__
 from tidegate.clock import DAY_MS
 from tidegate.domain.session import PolicyName
 from tidegate.soak.course import Facts, Now
-from tidegate.soak.floor import BLOCKS, WARM_UP
+from tidegate.soak.floor import BLOCKS
 from tidegate.soak.plan import Plan, all_policies
 from tidegate.soak.slope import slope
 from tidegate.soak.verdict import Check, what_grew
-from tidegate.units import print_duration, print_size
+from tidegate.soak.watch import Reading
+from tidegate.units import print_duration, print_size, print_span
 
 NOT_COVERED = (
     "sockets and HTTP: sessions come through the intake, as the HTTP API hands them on",
     "real models and tools: the offline model answers, so that no client library is loaded",
     "real time: dates are virtual, and a run that waits costs nothing",
     "uvloop: virtual time needs asyncio's own loop",
+    "hooks, the outbox, people's approvals, and changes of skills",
+    "other machines, file systems and allocators than this one",
+)
+REAL_NOT_COVERED = (
+    "a real model and its faults: a scripted one on loopback answers, in OpenAI's dialect",
+    "months: what takes longer than the wall time is not seen, and sessions are kept for less than they would be",
+    "leaks below what is told above as noticed, and what grows by something else than sessions and time",
     "hooks, the outbox, people's approvals, and changes of skills",
     "other machines, file systems and allocators than this one",
 )
@@ -51,10 +59,10 @@ def document(plan: Plan, facts: Facts, checks: Sequence[Check]) -> dict[str, obj
             "live_bytes": facts.seen.disk.live,
             "log_bytes": facts.seen.log_bytes,
         },
-        "readings": [reading._asdict() for reading in facts.readings],
+        "readings": [_reading(reading, facts) for reading in facts.readings],
         "took": _took(facts),
         "machine": _machine(),
-        "not_covered": list(NOT_COVERED),
+        "not_covered": list(_not_covered(facts)),
     }
 
 
@@ -64,17 +72,20 @@ def words(plan: Plan, facts: Facts, checks: Sequence[Check]) -> Iterator[str]:
         figure = f"{_value(check, check.measured)} of {_value(check, check.bound)}"
         yield f"{_MARKS[check.is_ok]} {check.name}: {figure}, {check.says}"
     yield ""
-    conditions = _conditions(plan, facts)
+    entries = f" {_entries(facts)} entries each," if facts.entries is not None else ""
     yield (
-        f"{facts.done:,} sessions ({plan.name}) in {facts.virtual_ms / DAY_MS:.1f} virtual days,"
-        f" {facts.wall_s:.0f} s, {facts.done / facts.wall_s:.0f} a second; {conditions['entries_per_session']} entries"
-        f" each, {plan.clients} side by side, durability FULL, seed {plan.seed}"
+        f"{facts.done:,} sessions ({plan.name}) in {span(facts)}, {facts.done / facts.wall_s:.0f} a second;{entries}"
+        f" {plan.clients} side by side, durability FULL, seed {plan.seed}"
     )
     yield ", ".join(f"{name} {count:,}" for name, count in facts.born.items())
     yield _told_slope(facts)
+    yield from _noticed(facts, checks)
+    if not facts.is_virtual:
+        load, *_ = os.getloadavg()
+        yield f"machine: load {load:.1f} on {os.cpu_count()} cores; dates are kept late where it has too much to do"
     yield from plan.replaced
     yield "not covered:"
-    yield from (f"  {line}" for line in NOT_COVERED)
+    yield from (f"  {line}" for line in _not_covered(facts))
     yield ""
     yield sentence(checks)
 
@@ -87,10 +98,42 @@ def sentence(checks: Sequence[Check]) -> str:
 
 def status(now: Now) -> str:
     """Say in one line how far a soak is."""
+    if now.is_virtual:
+        done, time = f"{now.done:,} of {now.sessions:,}", f"{now.passed_ms / DAY_MS:.1f} virtual days"
+    else:
+        done, time = f"{now.done:,}", f"{now.share:.0%} of the time"
     return (
-        f"{now.done:,} of {now.sessions:,} sessions, {now.stored:,} stored, RSS {print_size(now.rss_bytes)},"
-        f" disk {print_size(now.disk_bytes)}, {now.virtual_ms / DAY_MS:.1f} virtual days, {now.per_second:.0f} a second"
+        f"{done} sessions, {now.stored:,} stored, RSS {print_size(now.rss_bytes)},"
+        f" disk {print_size(now.disk_bytes)}, {time}, {now.per_second:.0f} a second"
     )
+
+
+def span(facts: Facts) -> str:
+    """Say how long a soak took, on the clock that its gateway lived by and by the wall."""
+    if facts.is_virtual:
+        return f"{facts.passed_ms / DAY_MS:.1f} virtual days, {facts.wall_s:.0f} s"
+    return f"{print_span(facts.passed_ms)} of real time"
+
+
+def _not_covered(facts: Facts) -> Sequence[str]:
+    return NOT_COVERED if facts.is_virtual else REAL_NOT_COVERED
+
+
+def _entries(facts: Facts) -> float | None:
+    return None if facts.entries is None else round(facts.entries / max(1, facts.done), 2)
+
+
+def _reading(reading: Reading, facts: Facts) -> dict[str, float]:
+    fields = reading._asdict()
+    passed_ms = fields.pop("passed_ms")
+    return {"virtual_ms": passed_ms, **fields} if facts.is_virtual else fields
+
+
+def _noticed(facts: Facts, checks: Sequence[Check]) -> Iterator[str]:
+    """Say what a leak must have been to be noticed."""
+    bound = next((check.bound for check in checks if check.name == f"{facts.memory} memory"), None)
+    if bound is not None and (sessions := facts.floors[-1][0] - facts.floors[0][0] if facts.floors else 0):
+        yield f"noticed: a leak of {print_size(bound / sessions)} a session or more, over {sessions:,} of them"
 
 
 def _value(check: Check, number: float) -> str:
@@ -104,7 +147,7 @@ def _told_slope(facts: Facts) -> str:
     kib = [f"{1_000 * value / 1024:+.2f}" for value in found]
     first, last = (print_size(facts.floors[at][1]) for at in (0, -1))
     return (
-        f"memory: floors {first} to {last}; slope {kib[0]} KiB a thousand sessions"
+        f"{facts.memory} memory: floors {first} to {last}; slope {kib[0]} KiB a thousand sessions"
         f" (19 times out of 20 between {kib[1]} and {kib[2]}), told and not judged"
     )
 
@@ -118,15 +161,22 @@ def _conditions(plan: Plan, facts: Facts) -> dict[str, object]:
         "seed": plan.seed,
         "concurrency": plan.clients,
         "every_s": plan.gap_ms / 1_000,
-        "virtual_days": round(facts.virtual_ms / DAY_MS, 2),
+        **_clock(facts),
         "policies": {name.value: _policy(plan, name) for name in facts.born},
         "durability": "FULL",
-        "entries_per_session": round(facts.entries / max(1, facts.done), 2),
+        "entries_per_session": _entries(facts),
         "talks": facts.shapes,
         "runs": facts.ends,
         "sweeps": facts.sweeps,
-        "loop": "asyncio on virtual time",
     }
+
+
+def _clock(facts: Facts) -> dict[str, object]:
+    """Return what time it was."""
+    if facts.is_virtual:
+        return {"virtual_days": round(facts.passed_ms / DAY_MS, 2), "loop": "asyncio on virtual time"}
+    model = "a scripted one over HTTP, in OpenAI's dialect"
+    return {"wall_s": round(facts.wall_s, 1), "loop": "uvloop, in a process of its own", "model": model}
 
 
 def _policy(plan: Plan, name: PolicyName) -> dict[str, str]:
@@ -142,12 +192,13 @@ def _policy(plan: Plan, name: PolicyName) -> dict[str, str]:
 
 def _memory(facts: Facts) -> dict[str, object]:
     found = slope(facts.floors)
+    name = "rss_bytes" if facts.memory == "resident" else f"{facts.memory}_bytes"
     return {
         "growth_bytes": facts.growth_bytes,
         "peak_rss_bytes": facts.seen.rss_bytes,
-        "warm_up": WARM_UP,
+        "warm_up": facts.warm_up,
         "blocks": BLOCKS,
-        "floors": [{"sessions": done, "rss_bytes": rss_bytes} for done, rss_bytes in facts.floors],
+        "floors": [{"sessions": done, name: size} for done, size in facts.floors],
         "slope_bytes_per_session": found
         and {
             "median": round(found.median, 3),

@@ -10,7 +10,6 @@ uvloop keeps time in C and cannot be taught this, so a soak runs on asyncio's ow
 
 import asyncio
 import selectors
-import signal
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
@@ -20,6 +19,7 @@ import anyio
 from anyio._backends._asyncio import _threadpool_idle_workers, _threadpool_workers
 
 from tidegate.errors import Broken
+from tidegate.soak import interrupt
 
 T = TypeVar("T")
 
@@ -100,18 +100,11 @@ def run(main: Callable[[VirtualLoop], Coroutine[object, object, T]]) -> T:
     """
     loop = VirtualLoop()
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        try:
-            return runner.run(_prepared(loop, main))
-        except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
+        return interrupt.run(runner, lambda: _prepared(loop, main))
 
 
 async def _prepared(loop: VirtualLoop, main: Callable[[VirtualLoop], Coroutine[object, object, T]]) -> T:
-    """Run *main* in a loop that knows of the signals and of the worker threads."""
-    task = asyncio.current_task()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if task is not None and signal.getsignal(number) is signal.SIG_DFL:
-            loop.add_signal_handler(number, task.cancel)
+    """Run *main* in a loop that knows of the worker threads."""
     # the lists of worker threads exist once there is one
     await anyio.to_thread.run_sync(_nothing)
     workers, idle = _threadpool_workers.get(), _threadpool_idle_workers.get()

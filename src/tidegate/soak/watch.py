@@ -13,6 +13,7 @@ from tidegate.domain.session import PolicyName
 from tidegate.engine import Engine
 from tidegate.soak.floor import WARM_UP, Floors, resident_bytes
 from tidegate.store.port import StorageBytes
+from tidegate.store.sqlite import READERS
 
 MIB = 1 << 20
 
@@ -22,6 +23,15 @@ class Peak(msgspec.Struct):
 
     warm_up: int = 0
     after: int = 0
+    #: how much more it may be
+    slack: int = 0
+
+    def take(self, figure: int, *, is_warm_up: bool) -> None:
+        """Take in another figure."""
+        if is_warm_up:
+            self.warm_up = max(self.warm_up, figure)
+        else:
+            self.after = max(self.after, figure)
 
 
 class Disk(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +54,8 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True):
 class Reading(NamedTuple):
     """One full reading, as it is drawn."""
 
-    virtual_ms: int
+    #: on the clock that the gateway lives by
+    passed_ms: int
     wall_s: float
     born: int
     rss_bytes: int
@@ -70,6 +81,8 @@ class Seen(msgspec.Struct, kw_only=True):
     handles: dict[str, Peak] = msgspec.field(default_factory=dict)
     disk: Disk = Disk()
     log_bytes: int = 0
+    #: main file and log together, where they are looked at under load
+    files: Peak = msgspec.field(default_factory=Peak)
     rss_bytes: int = 0
 
 
@@ -110,11 +123,9 @@ class Watch:
         seen = self.seen
         is_warm_up = share < WARM_UP or not seen.handles
         for name, count in _handles().items():
-            peak = seen.handles.setdefault(name, Peak())
-            if is_warm_up:
-                peak.warm_up = max(peak.warm_up, count)
-            else:
-                peak.after = max(peak.after, count)
+            # a reader's thread that has had nothing to do for long goes, and comes back when it is needed
+            peak = seen.handles.setdefault(name, Peak(slack=READERS if name == "threads" else 0))
+            peak.take(count, is_warm_up=is_warm_up)
         rss_bytes = resident_bytes()
         self.floors.add(born, rss_bytes, share)
         seen.rss_bytes = max(seen.rss_bytes, rss_bytes)
@@ -122,7 +133,7 @@ class Watch:
         await self._look_at_skills()
         self.readings.append(
             Reading(
-                virtual_ms=self._inside.clock.monotonic() - self._started_ms,
+                passed_ms=self._inside.clock.monotonic() - self._started_ms,
                 wall_s=time.monotonic() - self._started_s,
                 born=born,
                 rss_bytes=rss_bytes,

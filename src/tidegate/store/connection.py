@@ -7,6 +7,7 @@ from pathlib import Path
 
 import apsw
 
+from tidegate.domain.event import Audience
 from tidegate.domain.policy import Policies
 from tidegate.errors import Broken
 from tidegate.store.rows import Row, Value
@@ -80,6 +81,11 @@ def pragma(connection: apsw.Connection, name: str) -> int:
     return value
 
 
+def shrink(connection: apsw.Connection) -> None:
+    """Let go of the cached pages of a connection."""
+    connection.execute("PRAGMA shrink_memory").fetchall()
+
+
 class SqliteReads:
     """Named queries on a connection; every answer is read to its end, so that no read transaction stays open."""
 
@@ -99,6 +105,10 @@ class SqliteReads:
         """Return a number that SQLite tells of itself."""
         return pragma(self.connection, name)
 
+    def shrink(self) -> None:
+        """Let go of cached pages."""
+        shrink(self.connection)
+
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Let several queries see one state of the database; short, since the log cannot be reset meanwhile."""
@@ -109,13 +119,19 @@ class SqliteReads:
             self.connection.execute("COMMIT")
 
 
+NOBODY = Audience()
+
+
 class SqliteTx(SqliteReads):
     """A transaction under way on the writer's thread."""
 
-    def __init__(self, connection: apsw.Connection, now: int, policies: Policies) -> None:
+    def __init__(
+        self, connection: apsw.Connection, now: int, policies: Policies, audience: Audience | None = None
+    ) -> None:
         super().__init__(connection)
         self.now = now
         self.policies = policies
+        self.audience = audience or NOBODY
         self.effects = Effects()
 
     def run(self, query: str, **values: Value) -> int:
@@ -141,6 +157,12 @@ class ReaderSlots:
         """Hand a connection back."""
         with self._lock:
             self._free.append(reads)
+
+    def shrink(self) -> None:
+        """Let go of the cached pages of those that nobody uses."""
+        with self._lock:
+            for reads in self._free:
+                reads.shrink()
 
     def close(self) -> None:
         """Close every connection."""

@@ -17,8 +17,13 @@ def sync_file(path: Path) -> None:
 
 def free_bytes(folder: Path) -> int:
     """Return how much may still be written to the disk that *folder* is on."""
-    room = os.statvfs(folder)
-    return room.f_bavail * room.f_frsize
+    return room(folder)[0]
+
+
+def room(folder: Path) -> tuple[int, int]:
+    """Return how much may still be written to the disk that *folder* is on, and how large that is."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 
 def stamp(now: int) -> str:

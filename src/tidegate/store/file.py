@@ -5,6 +5,7 @@ hundred pages at a time, and the log is folded in once nothing is left to give b
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 
@@ -15,6 +16,15 @@ SLICE_PAGES = 300
 SLACK_PAGES = 128
 SLACK_SHARE = 20  # a twentieth
 LOG_BYTES = 4 << 20
+
+
+class Size(NamedTuple):
+    """Bytes of the main file, of its log, of the free pages, and of all the others, wherever they lie."""
+
+    main: int
+    wal: int
+    free: int
+    live: int
 
 
 def compact(connection: apsw.Connection, path: Path) -> bool:
@@ -29,12 +39,17 @@ def compact(connection: apsw.Connection, path: Path) -> bool:
     return False
 
 
-def measure(reads: Reads, path: Path) -> tuple[int, int, int]:
-    """Return the bytes of the main file, of its log, and of the free pages in it."""
+def measure(reads: Reads, path: Path) -> Size:
+    """Say how large the database is, on the disk and inside."""
     if not isinstance(reads, SqliteReads):
         raise TypeError
-    free = reads.pragma("freelist_count") * reads.pragma("page_size")
-    return size_of(path), size_of(path.with_name(path.name + "-wal")), free
+    page_bytes, free = reads.pragma("page_size"), reads.pragma("freelist_count")
+    return Size(
+        main=size_of(path),
+        wal=size_of(path.with_name(path.name + "-wal")),
+        free=free * page_bytes,
+        live=(reads.pragma("page_count") - free) * page_bytes,
+    )
 
 
 def size_of(path: Path) -> int:

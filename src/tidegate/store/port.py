@@ -10,13 +10,14 @@ process must stop; whether the last writes happened is unknown).
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry
+from tidegate.domain.event import Audience
 from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Plan, Rights
 from tidegate.domain.outbox import DeliveryState
 from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
@@ -24,6 +25,7 @@ from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.domain.spawn import SpawnLimits
+from tidegate.domain.storage import Group
 from tidegate.errors import Unavailable
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.outbox import Outbox
@@ -221,9 +223,17 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     job_spends: int
 
 
-class StorageBytes(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the disk went, in bytes."""
+class Evictable(NamedTuple):
+    """A finished session that may go to make room, and about how much of it that would be."""
 
+    id: SessionId
+    bytes: int
+
+
+class StorageBytes(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the disk went, in bytes; `live` is what is in use of the main file and its log, free pages left out."""
+
+    live: int
     main: int
     wal: int
     free: int
@@ -251,6 +261,16 @@ class Store(Protocol):
 
     def listen(self, listener: Listener) -> None:
         """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
+
+    async def shed(self) -> None:
+        """Forget what can be read again, so that its memory is free."""
+
+    def tell(self, audience: Audience) -> None:
+        """Tell *audience* what happens to sessions and runs from now on.
+
+        Plugins are told through the effects of the commit. What webhooks are told is in the outbox exactly if the thing
+        has happened and there was room; where there is none, that is counted and nothing is held up.
+        """
 
     # Work ---------------------------------------------------------------------------------------------------------
 
@@ -459,6 +479,12 @@ class Store(Protocol):
     async def postpone(self, session: SessionId) -> None:
         """Let a move that failed come back in 30 s, so that it cannot starve the rest."""
 
+    async def doom(self, sessions: Sequence[SessionId]) -> int:
+        """Date finished sessions for deletion now, to make room, and say how many that were.
+
+        A chat, what is pinned, has work of its own open or something running or pinned below it, is passed over.
+        """
+
     async def freeze(self, session: SessionId, segments: Sequence[Segment]) -> Settled:
         """Put the oldest hot entries of a session into segments while it lives on."""
 
@@ -520,6 +546,12 @@ class Store(Protocol):
     async def due_counts(self, until: int, *, with_deletes: bool) -> dict[DueTo, int]:
         """Count the sessions whose date is not after *until*, by where they go."""
 
+    async def evictable(self, group: Group, after: SessionId, before: int, limit: int) -> list[Evictable]:
+        """Return finished sessions of a group that nobody has pinned, in the order of their birth, after one of them.
+
+        None that has ended, or been restored, since *before* is among them.
+        """
+
     async def trims(self, after: SessionId, limit: int) -> list[SessionId]:
         """Return archived sessions whose hot rows are still there."""
 
@@ -574,6 +606,21 @@ class Store(Protocol):
 
     async def storage(self) -> StorageBytes:
         """Measure the disk."""
+
+    @property
+    def live_bytes(self) -> int:
+        """Return how much is in use, and on its way to being so; it costs nothing."""
+
+    @property
+    def reserve_bytes(self) -> int | None:
+        """Return how much is kept back for deleting on a full disk; None while it is out.
+
+        It is out from the moment at which deleting needed it until there is room again. Meanwhile every write that
+        brings texts is refused as `DiskFull`.
+        """
+
+    async def keep_reserve(self, size: int) -> bool:
+        """Keep *size* bytes of the disk back, less where there is little room; say whether any are."""
 
     async def keep_growth(self, slots: Sequence[Slot]) -> None:
         """Write slots of the rings, each in its place; the rings never have more slots than `domain.sample` says."""

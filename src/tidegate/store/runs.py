@@ -15,7 +15,7 @@ from tidegate.errors import (
     SessionFinished,
 )
 from tidegate.ids import RunId, SessionId
-from tidegate.store import queue, rows, sessions, snapshots, spawns, transcript, turns, usage, waits
+from tidegate.store import events, queue, rows, sessions, snapshots, spawns, transcript, turns, usage, waits
 from tidegate.store.lease import held
 from tidegate.store.port import Admission, Admitted, Claimed, Ending
 from tidegate.store.tx import Tx
@@ -68,7 +68,10 @@ def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> C
         waited_ms=0 if is_first and session.policy.is_conversation else session.waited_ms,
     )
     run = rows.run(claimed)
+    first_seq = session.entries + 1
     session = transcript.append(tx, session, run.id, turns.bodies_of(rows.prompt_of(row))).session
+    if is_first:
+        events.started(tx, session, run, first_seq)
     return Claimed(run=run, session=session)
 
 

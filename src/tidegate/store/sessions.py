@@ -7,7 +7,7 @@ from tidegate.domain.policy import Policy
 from tidegate.domain.session import DueTo, PolicyName, Session, State
 from tidegate.errors import SessionNotFound, TooManySessions, WrongState
 from tidegate.ids import SessionId, ulid
-from tidegate.store import rows
+from tidegate.store import events, rows
 from tidegate.store.port import Birth
 from tidegate.store.tx import Transition, Tx
 
@@ -82,6 +82,7 @@ def create(tx: Tx, key: str | None, birth: Birth, title: str, snapshot: str | No
     tx.run("session_born", **_values(born))
     tx.effects.heads[born.key] = born
     tx.effects.transitions[Transition(ABSENT, born.state, "created")] += 1
+    events.born(tx, born)
     return born
 
 
@@ -95,6 +96,7 @@ def change(tx: Tx, before: Session, reason: str, **changes: object) -> Session:
     tx.effects.heads[after.key] = after
     if after.state is not before.state:
         tx.effects.transitions[Transition(before.state, after.state, reason)] += 1
+        events.moved(tx, after, reason)
     return after if after.is_live else enforce_cap(tx, after)
 
 
@@ -172,9 +174,9 @@ def restore(tx: Tx, session_id: SessionId) -> Session:
     if session.state is not State.ARCHIVED:
         raise WrongState(f"session {session.key!r} is {session.state}, not archived")
     if not session.policy.is_conversation:
-        return change(tx, session, "restored", state=State.COMPLETED, since_at=tx.now)
+        return change(tx, session, events.RESTORED, state=State.COMPLETED, since_at=tx.now)
     check_room(tx, session.policy)
-    return change(tx, session, "restored", state=State.ACTIVE, since_at=tx.now)
+    return change(tx, session, events.RESTORED, state=State.ACTIVE, since_at=tx.now)
 
 
 def delete(tx: Tx, session: Session, reason: str) -> None:
@@ -183,6 +185,7 @@ def delete(tx: Tx, session: Session, reason: str) -> None:
     tx.effects.heads[session.key] = None
     tx.effects.gone.append(session.id)
     tx.effects.transitions[Transition(session.state, DELETED, reason)] += 1
+    events.gone(tx, session)
 
 
 def _dated(tx: Tx, session: Session) -> Session:

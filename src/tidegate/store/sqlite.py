@@ -15,17 +15,20 @@ from tidegate.clock import Clock
 from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry, opaque_of, text_bytes
+from tidegate.domain.event import Audience
 from tidegate.domain.job import Firing, Job, JobOrigin, Rights
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
+from tidegate.domain.storage import Group
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store import (
     approvals,
     blobs,
+    eviction,
     file,
     firings,
     growth,
@@ -43,7 +46,14 @@ from tidegate.store import (
     usage,
     waits,
 )
-from tidegate.store.connection import ReaderSlots, SqliteReads, check_library, open_reader, open_writer
+from tidegate.store.connection import (
+    ReaderSlots,
+    SqliteReads,
+    check_library,
+    open_reader,
+    open_writer,
+    shrink,
+)
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.outbox import Outbox
 from tidegate.store.port import (
@@ -52,6 +62,7 @@ from tidegate.store.port import (
     Attempt,
     Claimed,
     Ending,
+    Evictable,
     Listener,
     Move,
     Page,
@@ -60,6 +71,8 @@ from tidegate.store.port import (
     StorageBytes,
     Tallies,
 )
+from tidegate.store.reserve import NAME as RESERVE
+from tidegate.store.reserve import Reserve, checkpoint_pages
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Reads, Transition, Tx
 from tidegate.store.usage import DaySpend
@@ -74,6 +87,7 @@ CACHE_BYTES = 4 << 20
 HEAD_BYTES = 1_000  # a head without its key and title
 INLINE_BYTES = 128 << 10  # up to here a transcript is read in less time than a thread takes to wake
 BLOB_PART_CHUNKS = 16  # 1 MiB
+SERIES_BYTES = 5  # about what a series takes in a slot
 
 
 class SqliteStore:
@@ -110,9 +124,11 @@ class SqliteStore:
         """
         check_library()
         path = folder / NAME
+        reserve = Reserve(folder / RESERVE)
         publish: list[Callable[[Effects], None]] = []
         try:
             replacement.settle(path)
+            reserve.make_way()
             _look_first(path)
             path.touch(mode=0o600)  # the log gets the mode of the main file
             connection = open_writer(path)
@@ -121,7 +137,8 @@ class SqliteStore:
             raise translate(error) from error
         except OSError as error:
             raise StorageFailed(f"{path}: {error.strerror}") from error
-        writer = Writer(connection, clock, policies, lambda effects: publish[0](effects))  # noqa: PLW0108 - filled below
+        tell = lambda effects: publish[0](effects)  # noqa: E731, PLW0108 - filled below
+        writer = Writer(connection, clock, policies, tell, reserve)
         store = cls(path, writer, registry)
         publish.append(store._publish)
         return store
@@ -132,9 +149,20 @@ class SqliteStore:
         self._inline.connection.close()
         await self.writer.close()
 
+    async def shed(self) -> None:
+        """Forget heads and pages."""
+        self._heads.clear()
+        self._inline.shrink()
+        self._readers.shrink()
+        await self.writer.maintain(shrink)
+
     def listen(self, listener: Listener) -> None:
         """Call *listener* with the effects of each commit."""
         self._listeners.append(listener)
+
+    def tell(self, audience: Audience) -> None:
+        """Tell *audience* what happens to sessions and runs."""
+        self.writer.audience = audience
 
     # Work -----------------------------------------------------------------------------------------------------------
 
@@ -162,7 +190,7 @@ class SqliteStore:
 
     async def cancel_run(self, run: RunId) -> Run:
         """Close an open run as cancelled."""
-        return await self.writer.write(partial(runs.cancel_run, run_id=run))
+        return await self._relief(partial(runs.cancel_run, run_id=run))
 
     async def wait(self, lease: Lease, questions: Sequence[Question]) -> Run:
         """Let a run wait for a person's word on some calls."""
@@ -187,7 +215,7 @@ class SqliteStore:
 
     async def recover(self) -> int:
         """Queue every running run again."""
-        return await self.writer.write(runs.recover)
+        return await self._relief(runs.recover)
 
     # Jobs -----------------------------------------------------------------------------------------------------------
 
@@ -206,7 +234,7 @@ class SqliteStore:
 
     async def remove_job(self, name: str) -> Job:
         """Remove a job."""
-        return await self.writer.write(partial(roster.remove, name=name))
+        return await self._relief(partial(roster.remove, name=name))
 
     async def reconcile_jobs(self, definitions: Sequence[Definition]) -> int:
         """Make the jobs of the configuration match it."""
@@ -225,7 +253,7 @@ class SqliteStore:
 
     async def cancel_session(self, session: SessionId) -> Session:
         """Close all that is open in a session."""
-        return await self.writer.write(partial(runs.cancel_session, session_id=session))
+        return await self._relief(partial(runs.cancel_session, session_id=session))
 
     async def pin(self, session: SessionId, *, pinned: bool) -> Session:
         """Pin or unpin a session."""
@@ -238,7 +266,11 @@ class SqliteStore:
     async def settle(self, moves: Sequence[Move]) -> list[Settled]:
         """Carry out moves; they share commits, and one that fails does not hold the others."""
         operations = [partial(retention.settle, move=move) for move in moves]
-        return await self.writer.write_each(operations, is_background=True)
+        return await self.writer.write_each(operations, is_background=True, is_relief=True)
+
+    async def doom(self, sessions: Sequence[SessionId]) -> int:
+        """Date finished sessions for deletion now."""
+        return await self._background(partial(eviction.doom, chosen=sessions))
 
     async def postpone(self, session: SessionId) -> None:
         """Let a failed move come back later."""
@@ -352,6 +384,12 @@ class SqliteStore:
         found = await self._all("due_counts", until=until, with_deletes=with_deletes)
         return {DueTo(due_to): count for due_to, count in found}
 
+    async def evictable(self, group: Group, after: SessionId, before: int, limit: int) -> list[Evictable]:
+        """Return finished sessions that may go."""
+        return await self._read(
+            partial(eviction.evictable, group=group, after=after, before=before, limit=limit)
+        )
+
     async def trims(self, after: SessionId, limit: int) -> list[SessionId]:
         """Return sessions whose hot rows are to go."""
         return [SessionId(row[0]) for row in await self._all("trims", after=after, limit=limit)]
@@ -424,14 +462,34 @@ class SqliteStore:
     async def storage(self) -> StorageBytes:
         """Measure the disk."""
         tallies = self.tallies()
-        main, wal, free = await self._read(lambda reads: file.measure(reads, self.path))
+        size = await self._read(lambda reads: file.measure(reads, self.path))
         return StorageBytes(
-            main=main, wal=wal, free=free, blobs=tallies.blob_bytes, segments=tallies.segment_bytes
+            live=size.live,
+            main=size.main,
+            wal=size.wal,
+            free=size.free,
+            blobs=tallies.blob_bytes,
+            segments=tallies.segment_bytes,
         )
+
+    @property
+    def live_bytes(self) -> int:
+        """Return how much is in use, and on its way to being so."""
+        return self.writer.live_bytes + self.writer.foreground.bytes
+
+    @property
+    def reserve_bytes(self) -> int | None:
+        """Return how much is kept back."""
+        return None if self.writer.reserve.is_out else self.writer.reserve.held_bytes
+
+    async def keep_reserve(self, size: int) -> bool:
+        """Keep some of the disk back."""
+        return await self.writer.maintain(partial(_keep, reserve=self.writer.reserve, size=size))
 
     async def keep_growth(self, slots: Sequence[Slot]) -> None:
         """Write slots of the rings."""
-        await self._background(partial(growth.keep, slots=slots))
+        size = sum(len(slot.values) for slot in slots) * SERIES_BYTES
+        await self.writer.write(partial(growth.keep, slots=slots), size=size, is_background=True)
 
     async def growth_following(self) -> Mapping[int, int]:
         """Return the number of the next slot of each ring."""
@@ -480,7 +538,11 @@ class SqliteStore:
             listener(effects)
 
     async def _background(self, operation: Callable[[Tx], T]) -> T:
-        return await self.writer.write(operation, is_background=True)
+        return await self.writer.write(operation, is_background=True, is_relief=True)
+
+    async def _relief(self, operation: Callable[[Tx], T]) -> T:
+        """Carry out what makes room, or is small and must not wait for it."""
+        return await self.writer.write(operation, is_relief=True)
 
     async def _all(self, query: str, **values: rows.Value) -> list[rows.Row]:
         return await self._read(lambda reads: reads.all(query, **values))
@@ -519,6 +581,13 @@ def _look_first(path: Path) -> None:
             check_version(connection)
         finally:
             connection.close()
+
+
+def _keep(connection: apsw.Connection, reserve: Reserve, size: int) -> bool:
+    """Take the reserve, and let the log grow no larger than it can bear."""
+    is_held = reserve.take(size)
+    connection.pragma("wal_autocheckpoint", checkpoint_pages(reserve.held_bytes or size))
+    return is_held
 
 
 def _head_size(session: Session) -> int:

@@ -11,7 +11,7 @@ from tidegate.domain.entry import Assistant, Body, Notice
 from tidegate.domain.run import Origin, Run, RunState
 from tidegate.domain.session import Outcome, PolicyName, Session, State
 from tidegate.ids import RunId
-from tidegate.store import reports, rows, sessions, spawns, transcript
+from tidegate.store import events, reports, rows, sessions, spawns, transcript
 from tidegate.store.rows import Row
 from tidegate.store.tx import Tx
 
@@ -38,6 +38,7 @@ def close(tx: Tx, session: Session, row: Row, outcome: Outcome, error: str = "")
     closed = tx.one("run_closed", id=run.id, outcome=outcome, error=error, now=tx.now)
     if closed is not None:
         tx.effects.closed.append(rows.run(closed))
+        events.finished(tx, session, tx.effects.closed[-1])
     if tx.run("approvals_closed", run=run.id, now=tx.now, expires_at=tx.now + KEEP_DECIDED_MS):
         session = sessions.change(tx, session, "closed", waiting_at=None)
     if run.origin is Origin.FIRING and session.policy.is_conversation:

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import NamedTuple, Protocol
 
 from tidegate.domain.entry import Entry
+from tidegate.domain.event import Audience, Event
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Run
@@ -47,6 +48,7 @@ class Effects:
         "claimed",
         "closed",
         "entries",
+        "events",
         "firings",
         "gone",
         "heads",
@@ -77,6 +79,8 @@ class Effects:
         self.transitions: Counter[Transition] = Counter()
         #: what became of instants of jobs
         self.firings: Counter[FiringOutcome] = Counter()
+        #: what plugins are told
+        self.events: list[Event] = []
         #: the dates of jobs have changed
         self.is_about_jobs = False
 
@@ -101,6 +105,10 @@ class Tx(Reads, Protocol):
     @property
     def policies(self) -> Policies:
         """The policy of each kind."""
+
+    @property
+    def audience(self) -> Audience:
+        """Who is told what."""
 
     @property
     def effects(self) -> Effects:

@@ -23,9 +23,21 @@ import anyio
 import apsw
 
 from tidegate.clock import Clock
+from tidegate.domain.event import Audience
 from tidegate.domain.policy import Policies
-from tidegate.errors import Broken, Busy, Corrupt, DiskFull, DiskReadOnly, StorageFailed, TidegateError
-from tidegate.store.connection import SqliteTx
+from tidegate.errors import (
+    Broken,
+    Busy,
+    Corrupt,
+    DiskFull,
+    DiskReadOnly,
+    MemoryShort,
+    StorageFailed,
+    TidegateError,
+)
+from tidegate.store.connection import SqliteTx, pragma
+from tidegate.store.file import fold
+from tidegate.store.reserve import Reserve
 from tidegate.store.tx import Effects, Tx
 
 T = TypeVar("T")
@@ -38,6 +50,7 @@ BACKGROUND_WAITS_S = 0.05
 SLICE_S = 0.005
 
 _FSYNC_FAILED = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
+_NO_ROOM = {apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMOPEN}  # of the index of the log
 _GROUP_FAILED = (apsw.FullError, apsw.IOError, apsw.NoMemError, apsw.ReadOnlyError, apsw.CantOpenError)
 
 
@@ -54,6 +67,7 @@ class Job(Generic[T]):
         "future",
         "is_background",
         "is_outside",
+        "is_relief",
         "operation",
         "queued_at",
         "size",
@@ -66,6 +80,7 @@ class Job(Generic[T]):
         self.size = want.size
         self.is_background = want.is_background
         self.is_outside = want.is_outside
+        self.is_relief = want.is_relief
         self.queued_at = time.monotonic()
         self.value: T | None = None
         self.error: Exception | None = None
@@ -95,6 +110,8 @@ class Want(NamedTuple):
     is_background: bool = False
     #: on the bare connection, outside of any transaction
     is_outside: bool = False
+    #: it makes room, so that on a full disk it may take the reserve
+    is_relief: bool = False
 
 
 class Queue:
@@ -138,8 +155,15 @@ class Writer:
         clock: Clock,
         policies: Policies,
         publish: Callable[[Effects], None],
+        reserve: Reserve | None = None,
     ) -> None:
         self.policies = policies
+        #: who is told what happens to sessions and runs
+        self.audience = Audience()
+        self.reserve = reserve or Reserve(None)
+        self._page_bytes = pragma(connection, "page_size")
+        #: of the database, in use after the last commit
+        self.live_bytes = _live_pages(connection) * self._page_bytes
         #: told in the loop about each group: seconds in the writer, operations
         self.on_commit: Callable[[float, int], None] = lambda _seconds, _count: None
         #: told in the loop when nothing more can be acknowledged
@@ -162,19 +186,30 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="tidegate-writer", daemon=True)
         self._thread.start()
 
-    async def write(self, operation: Callable[[Tx], T], *, size: int = 0, is_background: bool = False) -> T:
+    async def write(
+        self,
+        operation: Callable[[Tx], T],
+        *,
+        size: int = 0,
+        is_background: bool = False,
+        is_relief: bool = False,
+    ) -> T:
         """Run an operation in a transaction; it is durable when this returns.
+
+        While the reserve is out, one that brings *size* bytes is refused, so that those that make room have it.
 
         Raises:
             Busy: The queue stayed full for 10 s.
             DiskFull, DiskReadOnly, StorageFailed, Broken: See the port.
         """
-        job = await self._enqueue(operation, Want(size, is_background))
+        job = await self._enqueue(operation, Want(size, is_background, is_relief=is_relief))
         return await job.future
 
-    async def write_each(self, operations: Sequence[Callable[[Tx], T]], *, is_background: bool) -> list[T]:
+    async def write_each(
+        self, operations: Sequence[Callable[[Tx], T]], *, is_background: bool, is_relief: bool = False
+    ) -> list[T]:
         """Run operations that share commits but not failures; the first error is raised once all are done."""
-        want = Want(is_background=is_background)
+        want = Want(is_background=is_background, is_relief=is_relief)
         jobs = [await self._enqueue(operation, want) for operation in operations]
         if not jobs:
             return []
@@ -186,7 +221,7 @@ class Writer:
 
     async def maintain(self, operation: Callable[[apsw.Connection], T]) -> T:
         """Run background work on the bare connection, between transactions."""
-        job = await self._enqueue(operation, Want(is_background=True, is_outside=True))
+        job = await self._enqueue(operation, Want(is_background=True, is_outside=True, is_relief=True))
         return await job.future
 
     async def close(self) -> None:
@@ -268,6 +303,10 @@ class Writer:
         except (apsw.Error, TidegateError) as error:
             if _is_fsync_failure(error):
                 self._broken = StorageFailed(f"the disk did not confirm a write: {error}")
+            if len(jobs) == 1 and jobs[0].is_relief and is_full(error) and self.reserve.release():
+                with suppress(apsw.Error):
+                    fold(self._connection)
+                return self._carry_out(jobs, ends_at)
             if self._broken or len(jobs) == 1:
                 for job in jobs:
                     job.fail(self._broken or error)
@@ -295,7 +334,9 @@ class Writer:
                 done += 1
                 if time.monotonic() > ends_at:
                     break
+            pages = _live_pages(self._connection)  # within the transaction it costs no lock
             self._connection.execute("COMMIT")
+            self.live_bytes = pages * self._page_bytes
         except (apsw.Error, _HalfDoneError):
             # After FULL, IOERR or NOMEM SQLite may have rolled back by itself; what went wrong first is what counts.
             if self._connection.in_transaction:
@@ -314,7 +355,10 @@ class Writer:
 
     def _run(self, job: Job[Any], *, is_guarded: bool) -> None:
         """Run one operation; a savepoint costs more than most reads, so a group gets them only once one fails."""
-        tx = SqliteTx(self._connection, self._clock.now(), self.policies)
+        if job.size and self.reserve.is_out:
+            job.fail(_disk_full())
+            return
+        tx = SqliteTx(self._connection, self._clock.now(), self.policies, self.audience)
         before = self._connection.total_changes()
         if is_guarded:
             self._connection.execute("SAVEPOINT job")
@@ -357,11 +401,26 @@ def _is_fsync_failure(error: Exception) -> bool:
     return isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in _FSYNC_FAILED
 
 
+def is_full(error: Exception) -> bool:
+    """Whether an operation failed for want of room on the disk."""
+    if isinstance(error, apsw.IOError):
+        return getattr(error, "extendedresult", 0) in _NO_ROOM
+    return isinstance(error, apsw.FullError)
+
+
+def _live_pages(connection: apsw.Connection) -> int:
+    return pragma(connection, "page_count") - pragma(connection, "freelist_count")
+
+
+def _disk_full() -> DiskFull:
+    return DiskFull(hint="free some space; nothing that was acknowledged is lost", retry_after_s=10)
+
+
 def translate(error: Exception) -> Exception:
     """Say in our words what the database said; anything else is passed on."""
     match error:
-        case apsw.FullError():
-            return DiskFull(hint="free some space; nothing that was acknowledged is lost", retry_after_s=10)
+        case apsw.FullError() | apsw.IOError() if is_full(error):
+            return _disk_full()
         case apsw.ReadOnlyError() | apsw.CantOpenError():
             return DiskReadOnly(f"the store cannot be written to: {error}", retry_after_s=10)
         case apsw.IOError():
@@ -369,6 +428,7 @@ def translate(error: Exception) -> Exception:
         case apsw.CorruptError() | apsw.NotADBError():
             return Corrupt(f"the database is damaged: {error}", hint="restore a backup")
         case apsw.Error():
-            return Broken(f"the store refused: {error}")
+            is_short = isinstance(error, apsw.NoMemError)
+            return MemoryShort() if is_short else Broken(f"the store refused: {error}")
         case _:
             return error

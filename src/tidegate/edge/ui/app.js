@@ -38,7 +38,7 @@ async function showStatus() {
   const facts = {
     Model: status.model,
     Up: `${Math.floor(status.uptime_s / 3600)} h ${Math.floor(status.uptime_s / 60) % 60} min`,
-    Memory: megabytes(status.rss_bytes),
+    Memory: `${megabytes(status.rss_bytes)}, ${status.level}`,
     Disk: megabytes(status.storage.main + status.storage.wal),
     Sessions: `${total}, ${status.overdue} overdue`,
   };
