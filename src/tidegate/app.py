@@ -19,6 +19,7 @@ from tidegate import folder, log
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
+from tidegate.domain.alert import Owner
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.bodies import Bodies
@@ -35,16 +36,20 @@ from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
 from tidegate.edge.skills import SkillList
 from tidegate.edge.status import Instance, Status
+from tidegate.edge.summary import SummaryPage
 from tidegate.edge.sweep import Sweep
 from tidegate.engine import Engine, engine
 from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
 from tidegate.runtime import allowance
+from tidegate.runtime.alarms import Alarms, Instruments
+from tidegate.runtime.alerts import Alerts
 from tidegate.runtime.explainer import Explainer
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.pressure import Pressure, Relief
+from tidegate.runtime.summary import Summaries
 from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
 
 LAG_EVERY_S = 1.0
@@ -63,6 +68,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     nightly: Nightly
     growth: Growth
     pressure: Pressure
+    alerts: Alerts
     health: Health
     metrics: Metrics
     server: Server
@@ -93,6 +99,7 @@ async def serve(
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(built.growth.serve()),
                 tasks.create_task(built.pressure.serve()),
+                tasks.create_task(built.alerts.serve()),
                 tasks.create_task(_watch_lag(built.metrics, built.growth)),
                 tasks.create_task(_until_broken(built.inside.broken)),
             ]
@@ -141,6 +148,9 @@ async def gateway(
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
         sweeper.on_sweep = metrics.sweep_seconds.observe
         sweeper.on_moves = pressure.swept
+        status.spend = metrics.spend = inside.spend
+        summaries = Summaries(growth, store, clock)
+        status.alerts = metrics.alerts = alerts = _alerts(inside, status, summaries)
         await store.recover()
         health = Health()
         token = folder.token(state)
@@ -160,6 +170,7 @@ async def gateway(
             status,
             metrics,
             GrowthPage(growth, instance.boots),
+            SummaryPage(summaries),
             Explanations(Explainer(growth, store, registry, store.writer.policies, clock)),
         )
         app = application(
@@ -177,6 +188,7 @@ async def gateway(
                 nightly=nightly,
                 growth=growth,
                 pressure=pressure,
+                alerts=alerts,
                 health=health,
                 metrics=metrics,
                 server=server(app, tls=_tls(config)),
@@ -227,6 +239,27 @@ def _pressure(inside: Engine) -> Pressure:
         limit = allowance.default_bytes(allowance.memory_bytes(), allowance.address_bytes())
     relief = Relief(shed=(inside.store.shed, inside.library.shed), cut=inside.bus.cut_slow)
     return Pressure(inside.guard, limit, relief, inside.clock)
+
+
+def _alerts(inside: Engine, status: Status, summaries: Summaries) -> Alerts:
+    """Build what tells the owner; it reads what the status shows."""
+    if status.nightly is None or status.growth is None:
+        raise RuntimeError("the status has to have its parts first")
+    instruments = Instruments(
+        guard=inside.guard,
+        spend=inside.spend,
+        growth=status.growth,
+        nightly=status.nightly,
+        registry=inside.registry,
+        clock=inside.clock,
+        overdue=inside.sweeper.overdue,
+        orphans=status.orphans,
+    )
+    settings = inside.config.alerts
+    owner = Owner(webhook=settings.webhook, chat=settings.chat, agent=next(iter(inside.config.agents)))
+    alerts = Alerts(inside.store, Alarms(instruments), owner, inside.clock, inside.registry)
+    alerts.weekly = summaries.line if settings.weekly else None
+    return alerts
 
 
 def _tls(config: Config) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ from tidegate.cli.chart import Column
 from tidegate.cli.client import Client
 from tidegate.cli.explain import explain
 from tidegate.cli.options import json_option, state_option
+from tidegate.cli.summary import summary
 from tidegate.cli.text import plain
 from tidegate.clock import SECOND_MS
 from tidegate.errors import TidegateError, Unavailable
@@ -76,6 +77,7 @@ def growth(ctx: click.Context, /, **options: object) -> None:
 
 
 growth.add_command(explain)
+growth.add_command(summary)
 
 
 @growth.command()

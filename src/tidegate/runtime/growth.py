@@ -118,6 +118,19 @@ class Growth:
         slots = [slot for slot in thin.in_order() if slot.at >= since]
         return {name: [Point(slot.at, slot.boot, slot.values.get(name)) for slot in slots] for name in names}
 
+    async def slots(self, ring: Ring, names: Sequence[str], since: int) -> list[Slot]:
+        """Return the slots of a ring since an instant, in order, the one in the making included."""
+        found = Thin(1)
+        for first in range(0, ring.slots, kept.PAGE):
+            page = await self._store.growth_page(ring, first, names)
+            for slot in page:
+                if slot.at >= since:
+                    found.add(slot)
+        for slot in [*self._pending, *self._open()]:
+            if slot.step_ms == ring.step_ms and slot.at >= since:
+                found.add(slot)
+        return found.in_order()
+
     async def before(self, at: int) -> Slot | None:
         """Return the newest slot up to an instant, of the finest ring that has one; before all of them the oldest."""
         for ring in RINGS:

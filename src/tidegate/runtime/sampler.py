@@ -1,6 +1,7 @@
 """Reads every gauge of a gateway at once. What is dear is read once a minute, and carried along in between."""
 
 import asyncio
+from collections.abc import Mapping
 from itertools import product
 
 import apsw
@@ -10,8 +11,12 @@ from tidegate.domain.session import PolicyName, State
 from tidegate.runtime import process
 from tidegate.runtime.heap import Heap
 from tidegate.store.port import Store, Tallies
+from tidegate.store.sessions import ABSENT, DELETED
+from tidegate.store.tx import Transition
 
 RARELY = 6  # samples
+#: series that only rise, within one life of the gateway
+CAME, WENT = "sessions.came", "sessions.went"
 
 
 class Sampler:
@@ -44,6 +49,7 @@ class Sampler:
 
     def _cheap(self) -> dict[str, int]:
         values = self._memory() | counts(self._store.tallies())
+        values |= moves(self._store.transitions)
         return values | {f"container.{gauge.name}": gauge.entries for gauge in self._registry}
 
     def _memory(self) -> dict[str, int]:
@@ -69,6 +75,14 @@ class Sampler:
             "tasks": len(asyncio.all_tasks()),
             **({} if files is None else {"files": files}),
         }
+
+
+def moves(transitions: Mapping[Transition, int]) -> dict[str, int]:
+    """Return how many sessions have come and gone since the start."""
+    return {
+        CAME: sum(count for one, count in transitions.items() if one.before == ABSENT),
+        WENT: sum(count for one, count in transitions.items() if one.after == DELETED),
+    }
 
 
 def counts(tallies: Tallies) -> dict[str, int]:

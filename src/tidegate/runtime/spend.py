@@ -155,6 +155,11 @@ class Spend:
     # What it comes to -----------------------------------------------------------------------------------------------
 
     @property
+    def day(self) -> str:
+        """Which day that is, in UTC."""
+        return self._day
+
+    @property
     def today_micros(self) -> int:
         """What this day has cost so far."""
         return sum(micros for micros, _ in self._models.values())

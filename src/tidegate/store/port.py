@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from tidegate.config.job import Job as Definition
+from tidegate.domain.alert import Alert, Owner, Record
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry
 from tidegate.domain.event import Audience
@@ -639,6 +640,16 @@ class Store(Protocol):
 
     async def growth_first(self, ring: Ring, boot: int | None) -> Slot | None:
         """Return the oldest slot of a ring, of one life of the gateway or of any, with every series."""
+
+    async def tell_alerts(self, owner: Owner, told: Sequence[Alert], record: Record) -> None:
+        """Tell the owner, by webhook, in a chat or both, and remember what was told, in one transaction.
+
+        Raises:
+            Busy: One of them would have reached nobody; nothing was written.
+        """
+
+    async def alerts_told(self) -> Record | None:
+        """Return what the owner was told, as far as that matters; None where nothing was."""
 
     async def day_spend(self, day: str) -> DaySpend:
         """Return what models have cost on a day, as in ``2026-11-21``, UTC."""

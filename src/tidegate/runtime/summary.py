@@ -1,0 +1,41 @@
+"""Sums up how the gateway was in the last seven days: what came and went, memory, trend, money."""
+
+from tidegate.clock import DAY_MS, Clock, day
+from tidegate.domain.sample import COARSE
+from tidegate.domain.summary import LOOKS_BACK_MS, Summary, passed
+from tidegate.runtime import process
+from tidegate.runtime.growth import Growth
+from tidegate.runtime.sampler import CAME, WENT
+from tidegate.store.port import Store
+
+
+class Summaries:
+    """Reads the instruments of one gateway."""
+
+    def __init__(self, growth: Growth, store: Store, clock: Clock) -> None:
+        self._growth = growth
+        self._store = store
+        self._clock = clock
+
+    async def read(self) -> Summary:
+        """Sum up; sessions are counted since ten minutes more than seven days at most, money by days in UTC."""
+        now = self._clock.now()
+        since = now - LOOKS_BACK_MS
+        slots = await self._growth.slots(COARSE, (CAME, WENT), since)
+        seen = [slot for slot in slots if CAME in slot.values]
+        micros, unpriced = await self._store.spend_since(day(now - LOOKS_BACK_MS + DAY_MS))
+        first = min((slot.at for slot in seen), default=now)
+        return Summary(
+            uptime_ms=self._growth.uptime_ms,
+            span_ms=min(LOOKS_BACK_MS, max(now - first, min(self._growth.uptime_ms, LOOKS_BACK_MS))),
+            came=passed(seen, CAME, since),
+            went=passed(seen, WENT, since),
+            memory_bytes=process.memory().rss,
+            trend=self._growth.told(self._growth.overall),
+            micros=micros,
+            unpriced=unpriced,
+        )
+
+    async def line(self) -> str:
+        """Sum up in a line."""
+        return (await self.read()).line
