@@ -9,7 +9,7 @@ commit it.
 import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from importlib.metadata import version
 from typing import Any
 
@@ -46,13 +46,14 @@ as_of = "{day}"
 def main() -> None:
     """Print the table."""
     today = datetime.now(UTC).date()
+    noon = datetime.combine(today, time(12), UTC)  # some are cheaper at night
     out = sys.stdout
     out.write(HEAD.format(day=today.isoformat(), version=version("genai-prices")))
     for preset, provider in PROVIDERS.items():
-        out.write(f"\n[{preset}]\n")
+        out.write(f"\n[prices.{preset}]\n")
         found: dict[str, list[float]] = {}
         for model in next(one for one in data.providers if one.id == provider).models:
-            price = _price(model, datetime.now(UTC))
+            price = _price(model, noon)
             for name in sorted({model.id, *_names(model.match)}) if price else ():
                 if NAME.fullmatch(name) and not OTHER.search(name):
                     found.setdefault(name.lower(), price)

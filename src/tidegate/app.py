@@ -258,6 +258,7 @@ def _alerts(inside: Engine, status: Status, summaries: Summaries) -> Alerts:
     settings = inside.config.alerts
     owner = Owner(webhook=settings.webhook, chat=settings.chat, agent=next(iter(inside.config.agents)))
     alerts = Alerts(inside.store, Alarms(instruments), owner, inside.clock, inside.registry)
+    inside.guard.listen(alerts.ring)
     alerts.weekly = summaries.line if settings.weekly else None
     return alerts
 

@@ -51,8 +51,7 @@ def listed(preset: str, model: str) -> Price | None:
         if name.endswith(":free"):
             return FREE
         preset, model = MAKERS.get(maker, maker), name
-    found = _list().get(preset, {})
-    name = model.lower()
+    found, name = _list().get(preset, {}), model.lower()
     values = found.get(name) or found.get(_DATE.sub("", name))
     if values is None:
         return None
@@ -66,7 +65,7 @@ def as_of() -> str:
 
 
 def _list() -> Mapping[str, Mapping[str, list[float]]]:
-    return cast("Mapping[str, Mapping[str, list[float]]]", _document())
+    return cast("Mapping[str, Mapping[str, list[float]]]", _document()["prices"])
 
 
 @lru_cache(maxsize=1)

@@ -34,7 +34,7 @@ _WORDS = {
     "object": "a table",
 }
 _TYPES = re.compile(r"Expected `(\w+)[^`]*`, got `(\w+)`(.*)")
-_RANGE = re.compile(r"Expected `int` ([<>]=) (-?\d+)")
+_RANGE = re.compile(r"Expected `(?:int|float)` ([<>]=) (-?\d+)(?:\.0)?")
 
 
 class Section(
@@ -186,6 +186,8 @@ def _explained(field: FieldInfo, error: ValueError) -> tuple[str, str]:
 def _out_of_range(field: FieldInfo, sign: str, bound: int) -> str:
     if _is_duration(field) and bound == 1:
         return "must be longer than 0s"
+    if _is_money(field) and bound == 1:
+        return "must be more than 0"
     limit = _plain(field, bound)
     return f"must be at {'least' if sign == '>=' else 'most'} {limit}"
 

@@ -138,7 +138,8 @@ def _followed(told: Told, is_there: bool, now: int) -> Told | None:  # noqa: FBT
     """Return what is known of an episode; None once it is over."""
     if is_there:
         return msgspec.structs.replace(told, quiet_at=None)
+    at = min(told.at, now)  # the clock may have been set back
     quiet_at = now if told.quiet_at is None else min(told.quiet_at, now)
-    if now - quiet_at >= QUIET_MS and now - told.at >= _APART_MS[told.event]:
+    if now - quiet_at >= QUIET_MS and now - at >= _APART_MS[told.event]:
         return None
-    return msgspec.structs.replace(told, quiet_at=quiet_at)
+    return msgspec.structs.replace(told, at=at, quiet_at=quiet_at)

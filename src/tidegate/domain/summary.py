@@ -39,7 +39,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 def passed(slots: Sequence[Slot], name: str, since: int) -> int:
     """Return by how much a series that counts from the start of each life has risen since an instant.
 
-    What it was when the first life that is seen was first looked at counts only if that life began after the instant.
+    A life of which nothing is seen from before the instant is taken as one that began after it, where its first slot
+    did; else what it had counted until then is left out.
     """
     total, boot, before = 0, None, 0
     for slot in slots:
@@ -47,8 +48,8 @@ def passed(slots: Sequence[Slot], name: str, since: int) -> int:
         if found is None:
             continue
         if slot.boot != boot:
-            is_first = boot is None and slot.at - slot.step_ms < since
-            boot, before = slot.boot, found.low if is_first else 0
+            is_cut = boot is None and slot.at - slot.step_ms < since
+            boot, before = slot.boot, found.low if is_cut else 0
         total += max(0, found.last - before)
         before = found.last
     return total

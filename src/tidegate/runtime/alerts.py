@@ -16,6 +16,7 @@ from tidegate.domain.alert import MAX_OPEN, WEEK_MS, Alert, AlertEvent, News, Ow
 from tidegate.domain.level import Level
 from tidegate.errors import TidegateError
 from tidegate.runtime.alarms import Alarms
+from tidegate.runtime.bell import ring_or
 from tidegate.store.port import Store
 
 LOOK_S = 30.0
@@ -48,6 +49,7 @@ class Alerts:
         self._clock = clock
         self._record: Record | None = None
         self._looks = 0
+        self._bell = asyncio.Event()
         self._is_well = True
         #: the keys of what is logged and could not be told yet
         self._logged: set[str] = set()
@@ -61,8 +63,13 @@ class Alerts:
     async def serve(self) -> None:
         """Look for ever."""
         while True:
+            self._bell.clear()
             await self.look()
-            await asyncio.sleep(LOOK_S)
+            await ring_or(self._bell, LOOK_S)
+
+    def ring(self) -> None:
+        """Look soon."""
+        self._bell.set()
 
     async def look(self) -> None:
         """Look once, and tell what is new; what goes wrong with that is logged, counted and tried again."""

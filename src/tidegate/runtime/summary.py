@@ -1,11 +1,11 @@
 """Sums up how the gateway was in the last seven days: what came and went, memory, trend, money."""
 
 from tidegate.clock import DAY_MS, Clock, day
-from tidegate.domain.sample import COARSE
+from tidegate.domain.sample import COARSE, Range, Slot
 from tidegate.domain.summary import LOOKS_BACK_MS, Summary, passed
 from tidegate.runtime import process
 from tidegate.runtime.growth import Growth
-from tidegate.runtime.sampler import CAME, WENT
+from tidegate.runtime.sampler import CAME, WENT, moves
 from tidegate.store.port import Store
 
 
@@ -22,9 +22,9 @@ class Summaries:
         now = self._clock.now()
         since = now - LOOKS_BACK_MS
         slots = await self._growth.slots(COARSE, (CAME, WENT), since)
-        seen = [slot for slot in slots if CAME in slot.values]
+        seen = [*(slot for slot in slots if CAME in slot.values), self._present(now)]
         micros, unpriced = await self._store.spend_since(day(now - LOOKS_BACK_MS + DAY_MS))
-        first = min((slot.at for slot in seen), default=now)
+        first = min(slot.at for slot in seen)
         return Summary(
             uptime_ms=self._growth.uptime_ms,
             span_ms=min(LOOKS_BACK_MS, max(now - first, min(self._growth.uptime_ms, LOOKS_BACK_MS))),
@@ -35,6 +35,11 @@ class Summaries:
             micros=micros,
             unpriced=unpriced,
         )
+
+    def _present(self, now: int) -> Slot:
+        """Return what has come and gone in this life up to this moment."""
+        values = {name: Range(count, count, count) for name, count in moves(self._store.transitions).items()}
+        return Slot(step_ms=COARSE.step_ms, number=0, at=now, boot=self._growth.boot, values=values)
 
     async def line(self) -> str:
         """Sum up in a line."""

@@ -71,10 +71,9 @@ def _say(tx: Tx, owner: Owner, alert: Alert) -> bool:
         return False
     setting = f" ({alert.setting})" if alert.setting else ""
     notice = Notice(text=f"[{alert.event} {alert.level}] {alert.text}{setting}")
-    was_archived = chat.state is State.ARCHIVED
-    chat = transcript.append(tx, chat, NO_RUN, [notice]).session
-    if was_archived:
+    state, chat = chat.state, transcript.append(tx, chat, NO_RUN, [notice]).session
+    if row is None:
+        sessions.change(tx, chat, "finished", state=State.ACTIVE, turn_at=None)
+    elif state is State.ARCHIVED:
         sessions.change(tx, chat, "continued", state=State.ACTIVE, since_at=tx.now)
-    elif chat.state is State.CREATED and chat.turn_at is None:
-        sessions.change(tx, chat, "finished", state=State.ACTIVE)
     return True
