@@ -89,11 +89,9 @@ class Alarms:
                 continue
             whose = f"{kind} {name}" if kind else "the gateway"
             setting = {"": "[limits] spend", "agent": f"[agents.{name}] spend"}.get(kind, "spend of the job")
-            what = (
-                "its work in the background waits for the next day"
-                if one.level is Level.CRITICAL
-                else "80 % are spent"
-            )
+            what = "at the limit its work in the background will wait"
+            if one.level is Level.CRITICAL:
+                what = "its work in the background waits for the next day, and chats go on"
             yield Alert(
                 event=AlertEvent.SPEND,
                 level=one.level,
