@@ -36,7 +36,7 @@ from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
 from tidegate.edge.skills import SkillList
 from tidegate.edge.status import Instance, Status
-from tidegate.edge.summary import SummaryPage
+from tidegate.edge.week import WeekPage
 from tidegate.edge.sweep import Sweep
 from tidegate.engine import Engine, engine
 from tidegate.errors import StorageFailed, Unavailable
@@ -49,7 +49,7 @@ from tidegate.runtime.explainer import Explainer
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.pressure import Pressure, Relief
-from tidegate.runtime.summary import Summaries
+from tidegate.runtime.week import Weeks
 from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
 
 LAG_EVERY_S = 1.0
@@ -149,8 +149,8 @@ async def gateway(
         sweeper.on_sweep = metrics.sweep_seconds.observe
         sweeper.on_moves = pressure.swept
         status.spend = metrics.spend = inside.spend
-        summaries = Summaries(growth, store, clock)
-        status.alerts = metrics.alerts = alerts = _alerts(inside, status, summaries)
+        weeks = Weeks(growth, store, clock)
+        status.alerts = metrics.alerts = alerts = _alerts(inside, status, weeks)
         await store.recover()
         health = Health()
         token = folder.token(state)
@@ -170,7 +170,7 @@ async def gateway(
             status,
             metrics,
             GrowthPage(growth, instance.boots),
-            SummaryPage(summaries),
+            WeekPage(weeks),
             Explanations(Explainer(growth, store, registry, store.writer.policies, clock)),
         )
         app = application(
@@ -241,7 +241,7 @@ def _pressure(inside: Engine) -> Pressure:
     return Pressure(inside.guard, limit, relief, inside.clock)
 
 
-def _alerts(inside: Engine, status: Status, summaries: Summaries) -> Alerts:
+def _alerts(inside: Engine, status: Status, weeks: Weeks) -> Alerts:
     """Build what tells the owner; it reads what the status shows."""
     if status.nightly is None or status.growth is None:
         raise RuntimeError("the status has to have its parts first")
@@ -259,7 +259,7 @@ def _alerts(inside: Engine, status: Status, summaries: Summaries) -> Alerts:
     owner = Owner(webhook=settings.webhook, chat=settings.chat, agent=next(iter(inside.config.agents)))
     alerts = Alerts(inside.store, Alarms(instruments), owner, inside.clock, inside.registry)
     inside.guard.listen(alerts.ring)
-    alerts.weekly = summaries.line if settings.weekly else None
+    alerts.weekly = weeks.line if settings.weekly else None
     return alerts
 
 

@@ -18,7 +18,7 @@ from tidegate.cli.chart import Column
 from tidegate.cli.client import Client
 from tidegate.cli.explain import explain
 from tidegate.cli.options import json_option, state_option
-from tidegate.cli.summary import summary
+from tidegate.cli.week import summary
 from tidegate.cli.text import plain
 from tidegate.clock import SECOND_MS
 from tidegate.errors import TidegateError, Unavailable

@@ -2,14 +2,14 @@
 
 from tidegate.clock import DAY_MS, Clock, day
 from tidegate.domain.sample import COARSE, Range, Slot
-from tidegate.domain.summary import LOOKS_BACK_MS, Summary, passed
+from tidegate.domain.week import LOOKS_BACK_MS, Week, passed
 from tidegate.runtime import process
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.sampler import CAME, WENT, moves
 from tidegate.store.port import Store
 
 
-class Summaries:
+class Weeks:
     """Reads the instruments of one gateway."""
 
     def __init__(self, growth: Growth, store: Store, clock: Clock) -> None:
@@ -17,7 +17,7 @@ class Summaries:
         self._store = store
         self._clock = clock
 
-    async def read(self) -> Summary:
+    async def read(self) -> Week:
         """Sum up; sessions are counted since ten minutes more than seven days at most, money by days in UTC."""
         now = self._clock.now()
         since = now - LOOKS_BACK_MS
@@ -25,7 +25,7 @@ class Summaries:
         seen = [*(slot for slot in slots if CAME in slot.values), self._present(now)]
         micros, unpriced = await self._store.spend_since(day(now - LOOKS_BACK_MS + DAY_MS))
         first = min(slot.at for slot in seen)
-        return Summary(
+        return Week(
             uptime_ms=self._growth.uptime_ms,
             span_ms=min(LOOKS_BACK_MS, max(now - first, min(self._growth.uptime_ms, LOOKS_BACK_MS))),
             came=passed(seen, CAME, since),

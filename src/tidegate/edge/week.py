@@ -5,14 +5,14 @@ from starlette.responses import Response
 
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
-from tidegate.runtime.summary import Summaries
+from tidegate.runtime.week import Weeks
 
 
-class SummaryPage:
+class WeekPage:
     """The handler over the summary."""
 
-    def __init__(self, summaries: Summaries) -> None:
-        self._summaries = summaries
+    def __init__(self, weeks: Weeks) -> None:
+        self._summaries = weeks
 
     async def show(self, _: Request) -> Response:
         """Answer the summary."""

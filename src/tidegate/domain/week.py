@@ -11,7 +11,7 @@ from tidegate.units import print_money, print_size
 LOOKS_BACK_MS = 7 * DAY_MS
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class Week(msgspec.Struct, frozen=True, kw_only=True):
     """What a line tells; *span_ms* is how far it looks back, less where it has not been watched for so long."""
 
     uptime_ms: int
