@@ -12,6 +12,7 @@ from tidegate.agent.offline import OfflineModel, offline_tools
 from tidegate.agent.tools import Tool, ToolBox
 from tidegate.bounded import Registry
 from tidegate.clock import ManualClock
+from tidegate.config import Compaction as Rules
 from tidegate.domain.budget import Budget
 from tidegate.domain.entry import Entry, User
 from tidegate.domain.policy import DEFAULTS, Policies
@@ -20,6 +21,8 @@ from tidegate.domain.session import PolicyName, Session
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus, Piece
+from tidegate.runtime.compaction import Compactor
+from tidegate.runtime.conversation import Conversations
 from tidegate.runtime.cron import Cron
 from tidegate.runtime.intake import Intake
 from tidegate.runtime.lanes import Lane as Slots
@@ -64,6 +67,7 @@ class Inside:
     store: SqliteStore
     bus: Bus
     intake: Intake
+    conversations: Conversations
     runner: Runner
     sweeper: Sweeper
     cron: Cron
@@ -123,6 +127,8 @@ async def inside(  # noqa: PLR0913 - each is optional
     slots: int = 4,
     budget: Budget | None = None,
     policies: Policies = DEFAULTS,
+    max_prompt_bytes: int = 400_000,
+    rules: Rules | None = None,
 ) -> AsyncIterator[Inside]:
     """Open the inside of a gateway on a folder; runs under way are left as a killed process would leave them."""
     clock = ManualClock()
@@ -140,9 +146,11 @@ async def inside(  # noqa: PLR0913 - each is optional
         instructions="",
         tools=ToolBox([spawn_tool(subagents), *(offline_tools() if tools is None else tools)]),
         budget=budget,
-        max_prompt_bytes=400_000,
+        max_prompt_bytes=max_prompt_bytes,
     )
     runner = Runner(store, bus, Agents(store, {"main": agent}), lanes, clock, intake.guard)
+    if rules is not None:
+        runner.compactor = Compactor(store, rules)
     sweeper = Sweeper(store, clock, policies, 60_000)
     cron = Cron(store, intake, clock)
     for listener in (runner.on_commit, sweeper.on_commit, cron.on_commit, bus.on_commit):
@@ -151,7 +159,9 @@ async def inside(  # noqa: PLR0913 - each is optional
     try:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(runner.serve())
-            yield Inside(clock, store, bus, intake, runner, sweeper, cron)
+            yield Inside(
+                clock, store, bus, intake, Conversations(store, intake, registry), runner, sweeper, cron
+            )
             serving.cancel()
     finally:
         await store.close()

@@ -123,6 +123,13 @@ class Ledger:
         for run in self.open.values():
             run.is_waiting = run.is_waiting and (run.id in asked or run.id in owed)
 
+    async def copied(self, store: Store, session: SessionId, shared: Collection[Entry], told: str) -> None:
+        """Note that a session has begun with entries of another one, and what was told then."""
+        said = [entry for entry in shared if not isinstance(entry.body, Result)]
+        results = [entry.body.call_id for entry in shared if isinstance(entry.body, Result)]
+        self.transcripts[session] = [*[await self.whole(store, entry) for entry in said], told]
+        self.paid[session] = results
+
     def running(self) -> list[Lease]:
         """Return the leases that are good."""
         return [run.lease for run in self.open.values() if run.lease]
@@ -160,9 +167,10 @@ class Ledger:
             results = [entry.body.call_id for entry in entries if isinstance(entry.body, Result)]
             assert sorted(results) == sorted(self.paid.get(session, []))
             said = [entry for entry in entries if not isinstance(entry.body, Result)]
-            assert [await self._whole(store, entry) for entry in said] == texts
+            assert [await self.whole(store, entry) for entry in said] == texts
 
-    async def _whole(self, store: Store, entry: Entry) -> str:
+    async def whole(self, store: Store, entry: Entry) -> str:
+        """Return the whole text of an entry."""
         blob = entry.body.blob
         return (await store.blob(blob.hash)).decode() if blob else entry.body.text
 

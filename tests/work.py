@@ -151,7 +151,7 @@ async def archive(store: Store, session: Session) -> Session:
 async def delete(store: Store, session: Session) -> None:
     """Delete a session and the tree below it."""
     settled = Settled.PROGRESS
-    while settled is Settled.PROGRESS:
+    while settled in {Settled.PROGRESS, Settled.SLICE}:
         settled = await move(store, head(store, session), DueTo.DELETED, is_asked=True)
     assert settled is Settled.DONE
 

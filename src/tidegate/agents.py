@@ -8,9 +8,9 @@ import msgspec
 
 from tidegate.agent.fallback import FallbackModel
 from tidegate.agent.loop import Agent
+from tidegate.agent.measure import BYTES_PER_TOKEN
 from tidegate.agent.model import Model
 from tidegate.agent.offline import OfflineModel, offline_tools
-from tidegate.agent.prompt import BYTES_PER_TOKEN
 from tidegate.agent.remote import RemoteModel
 from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.target import Target
@@ -22,12 +22,15 @@ from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
 from tidegate.prices import price_of
 from tidegate.runtime.library import Library
+from tidegate.runtime.memory import Memory
 from tidegate.toolset import Toolset
+
+RECALL_TOOL = "recall"
 
 
 @asynccontextmanager
 async def built(
-    config: Config, toolset: Toolset, library: Library, tools: Sequence[Tool]
+    config: Config, toolset: Toolset, library: Library, memory: Memory, tools: Sequence[Tool]
 ) -> AsyncIterator[Mapping[str, Agent]]:
     """Build every agent by its name, with *tools* beside its own; the clients of their models are closed in the end.
 
@@ -40,13 +43,18 @@ async def built(
         agents = {name: _agent(name, config, models, toolset, tools) for name in config.agents}
         for model in models.values():
             stack.push_async_callback(model.aclose)
-        yield {name: _told(agent, library) for name, agent in agents.items()}
+        yield {name: _reminded(_told(agent, library), memory) for name, agent in agents.items()}
 
 
 def _told(agent: Agent, library: Library) -> Agent:
     """Let an agent that can read skills be told of them."""
     can_read = any(spec.name == SKILL_TOOL for spec in agent.tools.specs)
     return msgspec.structs.replace(agent, catalog=library.catalog) if can_read else agent
+
+
+def _reminded(agent: Agent, memory: Memory) -> Agent:
+    """Let an agent that can recall be told what it remembers."""
+    return msgspec.structs.replace(agent, memory=memory.told) if RECALL_TOOL in agent.tools.names else agent
 
 
 def _agent(
@@ -67,6 +75,7 @@ def _agent(
         budget=Budget(
             max_steps=agent.max_steps, max_tokens=agent.max_tokens, max_runtime_ms=agent.max_time_ms
         ),
+        whole_results=config.compaction.whole_results,
         # what is asked of one has to fit into all
         max_prompt_bytes=min(source.window - source.reserve for source in candidates) * BYTES_PER_TOKEN,
     )

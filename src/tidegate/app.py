@@ -20,14 +20,18 @@ from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
 from tidegate.domain.alert import Owner
+from tidegate.domain.forecast import Limits
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.bodies import Bodies
+from tidegate.edge.conversations import ConversationPage
 from tidegate.edge.explanation import Explanations
+from tidegate.edge.forecast import ForecastPage
 from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
 from tidegate.edge.live import Live
+from tidegate.edge.memory import MemoryPage
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
 from tidegate.edge.outbox import OutboxPage
@@ -36,8 +40,8 @@ from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
 from tidegate.edge.skills import SkillList
 from tidegate.edge.status import Instance, Status
-from tidegate.edge.week import WeekPage
 from tidegate.edge.sweep import Sweep
+from tidegate.edge.week import WeekPage
 from tidegate.engine import Engine, engine
 from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
@@ -46,6 +50,7 @@ from tidegate.runtime import allowance
 from tidegate.runtime.alarms import Alarms, Instruments
 from tidegate.runtime.alerts import Alerts
 from tidegate.runtime.explainer import Explainer
+from tidegate.runtime.forecast import Forecaster
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.pressure import Pressure, Relief
@@ -95,6 +100,7 @@ async def serve(
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
                 tasks.create_task(built.inside.spend.serve()),
+                tasks.create_task(built.inside.memory.serve()),
                 tasks.create_task(built.inside.dispatcher.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(built.growth.serve()),
@@ -142,6 +148,8 @@ async def gateway(
         status.pressure = pressure
         growth.trends.limits[growth.limited] = pressure.limit_bytes
         metrics = Metrics(store, sweeper, status, registry, inside.guard)
+        metrics.compactions = inside.runner.compactor.counts
+        metrics.compaction_failures = inside.runner.compactor.failures
         metrics.hook_calls = inside.dispatcher.counts
         metrics.spans = inside.spans
         store.listen(metrics.on_commit)
@@ -154,14 +162,17 @@ async def gateway(
         await store.recover()
         health = Health()
         token = folder.token(state)
+        limits = Limits(disk_bytes=inside.disk.marks.limit, memory_bytes=pressure.limit_bytes)
         parts = (
             health,
             Sessions(store, inside.intake, inside.agents),
+            ConversationPage(store, inside.conversations),
             Runs(store, inside.intake),
             Approvals(store),
             Jobs(store, inside.intake, inside.jobs),
             HookDoor(inside.hooks, clock, registry),
             OutboxPage(store),
+            MemoryPage(store, inside.memory, inside.agents, clock),
             Blobs(store),
             Sweep(sweeper),
             SkillList(inside.skills, inside.agents),
@@ -171,6 +182,7 @@ async def gateway(
             metrics,
             GrowthPage(growth, instance.boots),
             WeekPage(weeks),
+            ForecastPage(Forecaster(store, growth, config, limits, clock)),
             Explanations(Explainer(growth, store, registry, store.writer.policies, clock)),
         )
         app = application(
@@ -234,9 +246,7 @@ async def _instance(inside: Engine, listener: socket.socket) -> Instance:
 
 
 def _pressure(inside: Engine) -> Pressure:
-    limit = inside.config.limits.memory_bytes
-    if limit is None:
-        limit = allowance.default_bytes(allowance.memory_bytes(), allowance.address_bytes())
+    limit = allowance.limit_bytes(inside.config.limits.memory_bytes)
     relief = Relief(shed=(inside.store.shed, inside.library.shed), cut=inside.bus.cut_slow)
     return Pressure(inside.guard, limit, relief, inside.clock)
 

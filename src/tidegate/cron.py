@@ -10,15 +10,17 @@ Source: cron(8) of Debian, "Local time changes like those caused by Daylight Sav
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import takewhile
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from tidegate.clock import SECOND_MS
+from tidegate.clock import DAY_MS, SECOND_MS
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 MAX_EXPRESSION_CHARS = 256
+WEEKS = 52  # that an average is taken over
 NAMES: Mapping[str, str] = MappingProxyType(
     {
         "@hourly": "0 * * * *",
@@ -53,6 +55,15 @@ def instants(expression: str, timezone: str, after: int) -> Iterator[int]:
         raise ValueError(f"{expression[:80]!r}: {str(error).lower()}; {_HINT}") from None
 
 
+def per_day(expression: str, after: int) -> float:
+    """Return how often an expression comes in a day: its times a day, on those days of 52 weeks that it names.
+
+    Raises:
+        ValueError: The expression is none; see `check`.
+    """
+    return _average(" ".join(_fields(expression).split()), after // DAY_MS)
+
+
 def check(expression: str, timezone: str) -> None:
     """Refuse what cannot be used.
 
@@ -84,6 +95,19 @@ def zone(name: str) -> "ZoneInfo":
 
 _HINT = 'write five fields such as "0 9 * * 1-5", or one of ' + ", ".join(NAMES)
 _YEAR_2000 = 946_684_800_000
+
+
+@lru_cache(maxsize=256)
+def _average(fields: str, day: int) -> float:
+    minute, hour, *named = fields.split()
+    times = _count(f"{minute} {hour} * * *", day, 1)
+    return times * _count(f"0 0 {' '.join(named)}", day, 7 * WEEKS) / (7 * WEEKS)
+
+
+def _count(expression: str, day: int, days: int) -> int:
+    """Count the instants of some days since the epoch."""
+    end = (day + days) * DAY_MS
+    return sum(1 for _ in takewhile(lambda at: at < end, instants(expression, "UTC", day * DAY_MS - 1)))
 
 
 def _fields(expression: str) -> str:

@@ -19,7 +19,9 @@ from tidegate.agents import built
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
 from tidegate.config import Config, Runs
+from tidegate.config.source import source
 from tidegate.domain import policy
+from tidegate.domain.compaction import Compaction
 from tidegate.domain.event import Audience, EventName
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
@@ -28,15 +30,21 @@ from tidegate.runtime import plugins
 from tidegate.runtime import spend as money
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
+from tidegate.runtime.compaction import PART_DEADLINE_S, Compactor, Part
+from tidegate.runtime.conversation import Conversations
 from tidegate.runtime.cron import Cron
 from tidegate.runtime.disk import Disk
 from tidegate.runtime.dispatcher import Dispatcher
+from tidegate.runtime.flush import DEADLINE_S as FLUSH_S
+from tidegate.runtime.flush import Flush
 from tidegate.runtime.guard import Guard
 from tidegate.runtime.hooks import Hook, Hooks
 from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.jobs import Jobs
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.library import Library
+from tidegate.runtime.meaning import Meaning
+from tidegate.runtime.memory import Memory
 from tidegate.runtime.outbox import Postman, Target
 from tidegate.runtime.plugins import Plugin
 from tidegate.runtime.runner import Runner
@@ -45,10 +53,12 @@ from tidegate.runtime.spend import Spend
 from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.tools.jobs import schedule_tool
+from tidegate.runtime.tools.memory import memory_tools
 from tidegate.runtime.tools.spawn import spawn_tool
 from tidegate.runtime.tools.status import status_tool
 from tidegate.runtime.watch import SpanOutcome
 from tidegate.store import lock
+from tidegate.store.facts import FactRules
 from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
 from tidegate.toolset import Toolset, who
@@ -69,6 +79,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     library: Library
     agents: Mapping[str, Agent]
     intake: Intake
+    conversations: Conversations
     runner: Runner
     sweeper: Sweeper
     disk: Disk
@@ -77,6 +88,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     hooks: Hooks
     postman: Postman
     spend: Spend
+    memory: Memory
+    flush: Flush
     dispatcher: Dispatcher
     #: of telemetry, by what became of them
     spans: Mapping[SpanOutcome, int]
@@ -128,26 +141,37 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         agents: dict[str, Agent] = {}
         jobs = Jobs(store, agents, config.webhooks, clock)
         job_tools = {name: agent.job_tools for name, agent in config.agents.items()}
+        memory = _memory(config, store, clock, registry)
         tools = [
             spawn_tool(subagents),
             skill_tool(library),
             status_tool(store, clock, who(config)),
             schedule_tool(jobs, store, job_tools),
+            *memory_tools(memory, clock),
         ]
         toolset = Toolset(config, state, registry)
-        agents |= await stack.enter_async_context(built(config, toolset, library, tools))
+        agents |= await stack.enter_async_context(built(config, toolset, library, memory, tools))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
         disk = Disk(store, sweeper, guard, clock, state)
         await disk.begin(config.limits.disk_bytes)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
         runner = Runner(store, bus, cast, lanes, clock, guard)
+        runner.compactor = Compactor(store, config.compaction)
+        patience_s = config.plugins.deadline_ms / 1_000 + PART_DEADLINE_S  # it has a deadline of its own
+        flush = Flush(store, memory, agents, is_on=config.memory.flush)
+
+        async def remember(told: Compaction) -> None:
+            await flush(told.session, told.agent, told.first_seq, told.last_seq)
+
+        runner.compactor.before.append(Part("memory", remember, 2 * FLUSH_S))  # it has a deadline of its own
+        runner.compactor.before.append(Part("hooks", dispatcher.before_compaction, patience_s))
+        runner.compactor.after.append(Part("hooks", dispatcher.after_compaction, patience_s))
         postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         await store.reconcile_jobs(jobs.of_config(config))
         cron = Cron(store, intake, clock)
-        spend = Spend(store, guard, _spend_limits(config), clock, registry)
-        await spend.look()
+        spend = await _spend(config, store, guard, clock, registry)
         for part in (runner, sweeper, disk, cron, bus, postman, dispatcher, spend):
             store.listen(part.on_commit)
         yield Engine(
@@ -163,6 +187,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             library=library,
             agents=agents,
             intake=intake,
+            conversations=Conversations(store, intake, registry),
             runner=runner,
             sweeper=sweeper,
             disk=disk,
@@ -171,10 +196,31 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             hooks=Hooks(store, intake, _hooks(config)),
             postman=postman,
             spend=spend,
+            memory=memory,
+            flush=flush,
             dispatcher=dispatcher,
             spans=await stack.enter_async_context(_telemetry(config, runner, registry)),
             broken=broken,
         )
+
+
+def _memory(config: Config, store: SqliteStore, clock: Clock, registry: Registry) -> Memory:
+    """Let the store know what the configuration says of facts, and watch how many there are.
+
+    Raises:
+        ConfigError: Their meaning is to be known, and what that takes is missing.
+    """
+    wanted = config.memory
+    store.facts.rules = FactRules(most=wanted.max_facts, go_with_session=wanted.on_session_delete == "delete")
+    meaning = Meaning(source(config, wanted.embeddings)) if wanted.embeddings else None
+    if meaning is not None:
+        store.load_vectors()
+    memory = Memory(store, clock, prompt_tokens=wanted.prompt_tokens, meaning=meaning)
+    most = wanted.max_facts * len(config.agents)
+    registry.add(
+        "facts", lambda: sum(map(store.facts.held, config.agents)), most, when_full="the least valuable goes"
+    )
+    return memory
 
 
 def _lanes(runs: Runs, registry: Registry) -> Mapping[LaneName, Lane]:
@@ -262,8 +308,12 @@ def _limits(config: Config) -> SpawnLimits:
     return SpawnLimits(depth=limits.depth, children=limits.children, descendants=limits.descendants)
 
 
-def _spend_limits(config: Config) -> money.Limits:
+async def _spend(config: Config, store: SqliteStore, guard: Guard, clock: Clock, registry: Registry) -> Spend:
+    """Return the instrument of money, which knows what the day has cost so far."""
     agents = {
         name: agent.spend_micros for name, agent in config.agents.items() if agent.spend_micros is not None
     }
-    return money.Limits(gateway=config.limits.spend_micros, agents=agents)
+    limits = money.Limits(gateway=config.limits.spend_micros, agents=agents)
+    spend = Spend(store, guard, limits, clock, registry)
+    await spend.look()
+    return spend

@@ -8,10 +8,10 @@
     │   ├── NotAuthorized    401  ├── SignatureWrong
     │   ├── Forbidden        403
     │   ├── NotFound         404  ├── SessionNotFound, RunNotFound, BlobNotFound, AgentNotFound,
-    │   │                     │   ApprovalNotFound, HookNotFound, JobNotFound
+    │   │                     │   ApprovalNotFound, HookNotFound, JobNotFound, FactNotFound
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
     │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost,
-    │   │                         │   JobExists, JobInConfig, JobRunning, TraceRunning
+    │   │                         │   JobExists, JobInConfig, JobRunning, TraceRunning, SessionExists, FactRefused
     │   ├── SpawnRefused, TooLarge (413)
     │   └── WrongHost        421
     ├── Unavailable          repeat later
@@ -26,6 +26,7 @@
         ├── StorageFailed    exit 74  ├── Corrupt
         ├── ModelFailed      the run fails, the gateway goes on
         │                    ├── ModelBusy, ModelCut, ContextOverflow
+        ├── CompactionFailed everything is as it was
         └── NoAnswer    503  what an OpenAI client then gets
 
 A class docstring is the default message. ``code`` and ``status`` are part of the public contract; ``edge/wire``
@@ -137,6 +138,12 @@ class JobNotFound(NotFound):
     code = "job_not_found"
 
 
+class FactNotFound(NotFound):
+    """There is no fact with this id."""
+
+    code = "fact_not_found"
+
+
 class HookNotFound(NotFound):
     """There is no hook with this name."""
 
@@ -226,6 +233,18 @@ class TraceRunning(Conflict):
     """Allocations are being traced already."""
 
     code = "trace_running"
+
+
+class SessionExists(Conflict):
+    """There is a session with this key already."""
+
+    code = "session_exists"
+
+
+class FactRefused(Conflict):
+    """What comes from outside does not change what is remembered."""
+
+    code = "fact_refused"
 
 
 class SpawnRefused(Refused):
@@ -447,6 +466,12 @@ class ContextOverflow(ModelFailed):
     """The conversation is too long for the model."""
 
     code = "context_overflow"
+
+
+class CompactionFailed(Broken):
+    """The conversation could not be compacted; everything is as it was."""
+
+    code = "compaction_failed"
 
 
 class NoAnswer(Broken):

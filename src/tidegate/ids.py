@@ -15,6 +15,7 @@ RunId = NewType("RunId", str)
 BlobHash = NewType("BlobHash", str)
 ApprovalId = NewType("ApprovalId", str)
 DeliveryId = NewType("DeliveryId", str)
+FactId = NewType("FactId", str)
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _KEY = re.compile(r"[A-Za-z0-9._:@+!~=-]{1,256}")

@@ -130,7 +130,7 @@ async def test_the_tail(house: House) -> None:
     await work(house.store, offer(key="k", text="y" * 1_000))
     texts = ["x" * 1_000, "done", "y" * 1_000, "done"]
     for limit, count in [(10_000, 4), (1_500, 3), (600, 1), (0, 1)]:
-        found = await house.store.tail(session.id, limit)
+        found = (await house.store.context(session.id, limit)).entries
         assert [entry.body.text for entry in found] == texts[4 - count :]
         assert [entry.seq for entry in found] == list(range(5 - count, 5))
 
@@ -140,7 +140,7 @@ async def test_a_transcript_that_is_gone(house: House) -> None:
     nobody = SessionId("nobody")
     for read in (
         house.store.entries(nobody, 0, 1),
-        house.store.tail(nobody, 1),
+        house.store.context(nobody, 1),
         house.store.pack(nobody, 1),
     ):
         with pytest.raises(SessionNotFound):

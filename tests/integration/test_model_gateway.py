@@ -114,3 +114,30 @@ def test_a_start_without_a_key(tmp_path: Path) -> None:
     code, said = refused_start(state, ANTHROPIC_API_KEY="")
     assert code == 78
     assert "[model] api_key_env: the environment variable 'ANTHROPIC_API_KEY' is not set" in said
+
+
+def test_an_overflow_is_answered_with_a_summary(server: LlmServer, tmp_path: Path) -> None:
+    """A provider that finds a prompt too long is asked for a summary and then again; the person sees an answer."""
+    too_long = Reply(
+        status=400, body='{"error": {"message": "at most 8 tokens", "code": "context_length_exceeded"}}'
+    )
+    with GatewayProcess(
+        tmp_path / "state", config=config(server, 'model = "box/tiny"\ninstructions = "be kind"')
+    ) as gateway:
+        for text in ("one", "two", "three"):
+            gateway.say("c", f"/echo {text}")
+        server.script = [too_long, Reply(text="They counted to two."), Reply(text="four!")]
+        assert gateway.say("c", "four?")["reply"] == "four!"
+        _, asked, last = server.requests[-3:]
+        texts = [entry["text"] for entry in gateway.get("/api/sessions/c/entries")["entries"]]
+
+    assert "You write the summary" in asked.messages[0]["content"]
+    material = [json.loads(line) for line in str(asked.messages[-1]["content"]).split("\n")]
+    assert material[:2] == [{"user": "/echo one"}, {"assistant": "one"}]
+    assert [message["role"] for message in last.messages][-1] == "user"
+    sent = json.dumps(last.messages)
+    assert "[summary of the conversation so far]\\nThey counted to two." in sent
+    assert "be kind" in sent
+    assert "/echo one" not in sent
+    assert "four?" in sent
+    assert texts[-3:] == ["four?", "They counted to two.", "four!"]

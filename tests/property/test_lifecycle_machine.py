@@ -12,8 +12,9 @@ from ledger import Promise
 from living import Living, pick
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tidegate.domain.approval import Decision, Question
+from tidegate.domain.entry import Summary
 from tidegate.domain.policy import DEFAULTS, Policies
-from tidegate.domain.run import Lane
+from tidegate.domain.run import Lane, Usage
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.domain.storage import GRACE_MS, Marks
 from tidegate.errors import (
@@ -29,7 +30,7 @@ from tidegate.errors import (
 from tidegate.runtime import mover
 from tidegate.runtime.disk import Disk
 from tidegate.runtime.guard import Guard
-from tidegate.store.port import Admission
+from tidegate.store.port import Admission, Replacement
 from work import LANES, offer, offered, order, receipt, say
 
 EXAMPLES = int(100 * float(os.environ.get("TIDEGATE_EXAMPLES", "1")))
@@ -174,6 +175,81 @@ class Lives(Living):
             self.do(self.store.finish(lease, outcome, notice=notice))
             self.ledger.appended(lease, [notice] if notice else [])
             self.follow()
+
+    @precondition(Living.has_running)
+    @rule(number=ANY, share=ANY, text=st.sampled_from(["so far", TEXTS["escaped"]]))
+    def compact(self, number: int, share: int, text: str) -> None:
+        """Let a summary take the place of older entries of a run's session."""
+        lease = self.lease(number)
+        session = self.store.session_by_id(lease.session)
+        assert session is not None
+        first = self.summarised(session) + 1
+        through = first + share % (session.entries - first + 1)
+        replacement = Replacement(
+            summary=Summary(text=text, through=through, pinned=(first,) if share % 2 else ()),
+            before=session.summary_seq,
+            segments=self.do(self.store.pack(session.id, 1 << 30, through)),
+            usage=Usage(input_tokens=1),
+            model="m",
+        )
+        entry = self.do(self.store.compact(lease, replacement))
+        self.ledger.appended(lease, [text])
+        after = self.store.session_by_id(session.id)
+        assert after is not None
+        assert after.summary_seq == entry.seq == after.entries
+        assert after.cold_through == max(through, session.cold_through)
+        context = self.do(self.store.context(session.id, 1 << 30))
+        read = self.do(self.store.entries(session.id, through, 1_000))
+        assert [one for one in read if not isinstance(one.body, Summary)] == list(context.entries)
+
+    def summarised(self, session: Session) -> int:
+        """Return the last entry that the latest summary of a session stands for."""
+        if session.summary_seq is None:
+            return 0
+        (entry,) = self.do(self.store.entries(session.id, session.summary_seq - 1, 1))
+        assert isinstance(entry.body, Summary)
+        return entry.body.through
+
+    @precondition(Living.has_sessions)
+    @rule(number=ANY)
+    def renew(self, number: int) -> None:
+        """Let a conversation begin afresh under its key."""
+        before = self.session(number)
+        is_full = self.is_full(before.policy)
+        try:
+            renewed = self.do(self.store.renew(before.id))
+        except WrongState:
+            assert not before.policy.is_conversation
+            return
+        except TooManySessions:
+            assert is_full
+            return
+        assert before.policy.is_conversation
+        if renewed.former is None:
+            assert renewed.session == before
+            return
+        assert (renewed.session.key, renewed.former.id) == (before.key, before.id)
+        (told,) = self.do(self.store.entries(renewed.session.id, 0, 9))
+        self.ledger.transcripts[renewed.session.id] = [told.body.text]
+
+    @precondition(Living.has_sessions)
+    @rule(number=ANY, place=ANY)
+    def fork(self, number: int, place: int) -> None:
+        """Make a chat that shares what was said before an entry."""
+        source = self.session(number)
+        before = 1 + place % (source.entries + 1)
+        said = self.do(self.store.entries(source.id, 0, 1_000))[: before - 1]
+        excerpt = self.do(self.store.excerpt(source.id, before, 1 << 30))
+        forked = self.do(self.store.fork(None, excerpt))
+        last = next((one for one in reversed(said) if isinstance(one.body, Summary)), None)
+        shared = [one for one in said if not isinstance(one.body, Summary)]
+        if last is not None and isinstance(last.body, Summary):
+            pinned, through = last.body.pinned, last.body.through
+            beside = [one for one in said if one.seq in pinned]
+            shared = [*beside, last, *(one for one in shared if one.seq > through)]
+        told = self.do(self.store.entries(forked.id, len(shared), 9))
+        assert len(told) == 1
+        self.do(self.ledger.copied(self.store, forked.id, shared, told[0].body.text))
 
     @precondition(Living.has_running)
     @rule(number=ANY, count=st.integers(1, 2))

@@ -58,7 +58,7 @@ async def test_a_damaged_row_is_told(house: SqliteHouse, damage: str) -> None:
     await tamper(house, damage)
     for read in (
         house.store.entries(session.id, 0, 9),
-        house.store.tail(session.id, EVERYTHING),
+        house.store.context(session.id, EVERYTHING),
         house.store.pack(session.id, EVERYTHING),
     ):
         with pytest.raises(Corrupt):
@@ -74,7 +74,7 @@ async def test_a_damaged_segment_is_told(house: SqliteHouse, damage: str) -> Non
     """A segment that was changed or lost is never read as if nothing had happened."""
     session = await archive(house.store, await work(house.store, offer(key="k")))
     await tamper(house, damage)
-    for read in (house.store.entries(session.id, 0, 9), house.store.tail(session.id, EVERYTHING)):
+    for read in (house.store.entries(session.id, 0, 9), house.store.context(session.id, EVERYTHING)):
         with pytest.raises(Corrupt):
             await read
 

@@ -178,10 +178,10 @@ def test_a_container_with_what_happens_when_it_is_full() -> None:
 
 def test_a_series_that_nobody_has_described() -> None:
     """What a later part measures is told by its name."""
-    now = {"facts": 1_204, "fact_index_bytes": 2 * MB}
+    now = {"shells": 1_204, "shell_index_bytes": 2 * MB}
 
-    assert ["fact index bytes: 0 B -> 2.0 MB", "facts: 4 -> 1,204"] == texts(
-        {"facts": 4, "fact_index_bytes": 0}, now
+    assert ["shell index bytes: 0 B -> 2.0 MB", "shells: 4 -> 1,204"] == texts(
+        {"shells": 4, "shell_index_bytes": 0}, now
     )
 
 

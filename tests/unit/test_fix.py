@@ -11,6 +11,7 @@ import pytest
 
 from inside import inside
 from tidegate.domain.entry import User
+from tidegate.domain.fact import Note
 from tidegate.domain.policy import DEFAULTS
 from tidegate.domain.session import PolicyName
 from tidegate.errors import Corrupt, NotFound
@@ -44,6 +45,10 @@ def folder(tmp_path: Path) -> Path:
             parent = here.head("c").id
             child = offer(PolicyName.SUBAGENT, parent=parent, key="child", text="/echo kid")
             await here.intake.outcome((await here.intake.submit(child)).run)
+            for number in range(3):
+                note = Note(text=f"tea {number}", source=parent)
+                fact = (await here.store.facts.remember("main", note)).fact
+            await here.store.facts.keep_vectors("tiny", [(fact, b"1234")])
 
     asyncio.run(main())
     return tmp_path
@@ -136,6 +141,19 @@ LOST = {
         ),
         "I2",
     ),
+    "source": ("UPDATE facts SET source = 'nobody' WHERE text = 'tea 1'", "I2"),
+    "flush": ("INSERT INTO flushes VALUES ('nobody', 7)", "I2"),
+    "vector": ("DELETE FROM facts WHERE text = 'tea 2'", "I2"),
+    "fact without words": (
+        (
+            "INSERT INTO facts SELECT number + 10, 'x', agent, 'milk', '', '', '', '', 5, 'agent', NULL, "
+            "1, 1, 1, NULL, x'00', NULL, 4, 0 FROM facts LIMIT 1"
+        ),
+        "facts",
+    ),
+    "other words": ("UPDATE facts SET text = 'milk' WHERE text = 'tea 1'", "words"),
+    "words without a fact": ("DELETE FROM facts WHERE text = 'tea 1'", "facts"),
+    "fact count": ("UPDATE tallies SET count = 9 WHERE family = 'fact'", "tallies"),
     "no turn": ("UPDATE runs SET state = 'waiting', outcome = NULL WHERE number = 2", "I5"),
 }
 
@@ -166,7 +184,7 @@ def test_what_is_removed_is_kept(folder: Path) -> None:
     fixed = repaired(folder)
 
     assert before == Counter(archived(fixed))
-    assert ["child", "run", "entry", "reference", "blob", "chunk", "tallies"] == names(fixed)
+    assert ["child", "fact", "run", "entry", "reference", "blob", "chunk", "tallies"] == names(fixed)
 
 
 def test_a_child_outlives_its_lost_parent(folder: Path) -> None:

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 
+import msgspec
 import pytest
 
 from tidegate.agent.loop import DENIED, EXPIRED, NAME_CHARS, UNFIT, Agent, OverBudget, Paused, run
@@ -8,9 +9,10 @@ from tidegate.agent.model import Answer, Delta, Model, Prompt, ToolCall, ToolSpe
 from tidegate.agent.tools import INTERRUPTED, Caller, Tool, ToolBox, interrupted
 from tidegate.domain.approval import MAX_ARGUMENT_BYTES, Question, Verdict
 from tidegate.domain.budget import Budget
-from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, User
+from tidegate.domain.compaction import Reason
+from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, User
 from tidegate.domain.run import Step, Usage
-from tidegate.errors import ModelFailed
+from tidegate.errors import ContextOverflow, ModelFailed
 from tidegate.ids import RunId, SessionId
 
 QUESTION = User(text="q")
@@ -22,7 +24,7 @@ class Script:
 
     name = "script"
 
-    def __init__(self, *answers: Answer | None) -> None:
+    def __init__(self, *answers: Answer | Exception | None) -> None:
         self._answers = list(answers)
         self.asked: list[list[Body]] = []
 
@@ -30,6 +32,8 @@ class Script:
         """Answer the next thing, or break off."""
         self.asked.append(list(prompt.bodies))
         answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
         yield Delta(text="...")
         if answer is not None:
             yield answer
@@ -45,6 +49,14 @@ class Paper:
         self.heard: list[str] = []
         self.verdicts = list(verdicts)
         self.asked: list[tuple[Question, bool]] = []
+        #: why it was asked to compact, and what it then has
+        self.compacted: list[Reason] = []
+        self.shorter: Sequence[Body] | None = None
+
+    async def compact(self, reason: Reason) -> Sequence[Body] | None:
+        """Give what there is."""
+        self.compacted.append(reason)
+        return self.shorter
 
     async def keep(self, step: Step) -> Sequence[Body]:
         """Keep a step."""
@@ -99,7 +111,7 @@ def test_an_answer_ends_the_run() -> None:
     paper = Paper()
     model = Script(Answer(text="hello", usage=ONE))
     last = asyncio.run(run(agent(model), paper, [QUESTION], 0, Usage()))
-    assert last == Step(bodies=[Assistant(text="hello")], usage=ONE, model="script")
+    assert last == Step(bodies=[Assistant(text="hello", tokens=5)], usage=ONE, model="script")
     assert (paper.steps, paper.heard, model.asked) == ([], ["..."], [[QUESTION]])
 
 
@@ -114,7 +126,7 @@ def test_calls_are_kept_before_they_are_made() -> None:
 
     model = Script(Answer(text="", calls=[call("1", arguments="x")], usage=ONE), Answer(text="done"))
     last = asyncio.run(run(agent(model, tool("t", look)), paper, [QUESTION], 0, Usage()))
-    said, answered = Call(tool="t", call_id="1", text="x"), Result(tool="t", call_id="1", text="X")
+    said, answered = Call(tool="t", call_id="1", text="x", tokens=5), Result(tool="t", call_id="1", text="X")
     assert paper.steps == [Step(bodies=[said], usage=ONE, model="script"), Step(bodies=[answered])]
     assert seen == [1]
     assert model.asked[1] == [QUESTION, said, answered]
@@ -272,3 +284,59 @@ def test_what_cannot_be_shown_is_not_asked() -> None:
     )
     asyncio.run(run(agent(model, tool("t", asks=True)), paper, [QUESTION], 0, Usage()))
     assert paper.steps[1] == Step(bodies=[Result(tool="t", call_id="1", text=UNFIT, is_error=True)])
+
+
+LONG: list[Body] = [User(text="x" * 400), Assistant(text="y" * 400), QUESTION]
+SHORT: list[Body] = [Summary(text="x and y"), QUESTION]
+SMALL = 500  # bytes
+
+
+def test_what_is_too_long_is_compacted_before_it_is_asked() -> None:
+    """Above what the model may read a summary takes the place of the beginning; below it nothing happens."""
+    paper, model = Paper(), Script(Answer(text="hello"))
+    paper.shorter = SHORT
+    small = msgspec.structs.replace(agent(model), max_prompt_bytes=SMALL)
+    asyncio.run(run(small, paper, LONG, 0, Usage()))
+    assert (paper.compacted, model.asked) == ([Reason.THRESHOLD], [SHORT])
+
+
+def test_the_providers_count_comes_first() -> None:
+    """What a provider has counted up to an answer holds, however long the texts look."""
+    counted: list[Body] = [User(text="x" * 4_000), Assistant(text="y", tokens=100), QUESTION]
+    paper, model = Paper(), Script(Answer(text="one"), Answer(text="two"))
+    small = msgspec.structs.replace(agent(model), max_prompt_bytes=SMALL)
+    asyncio.run(run(small, paper, counted, 0, Usage()))
+    assert (paper.compacted, model.asked) == ([], [counted])
+
+    counted = [User(text="x"), Assistant(text="y", tokens=200), QUESTION]
+    asyncio.run(run(small, paper, counted, 0, Usage()))
+    assert paper.compacted == [Reason.THRESHOLD]
+
+
+def test_a_prompt_that_was_cut_is_not_counted() -> None:
+    """Where turns were left out for want of a summary the provider's count says nothing of the whole."""
+    paper, model = Paper(), Script(Answer(text="hello", usage=ONE))
+    small = msgspec.structs.replace(agent(model), max_prompt_bytes=SMALL)
+    last = asyncio.run(run(small, paper, LONG, 0, Usage()))
+    assert model.asked == [[QUESTION]]
+    assert last == Step(bodies=[Assistant(text="hello")], usage=ONE, model="script")
+
+
+def test_an_overflow_is_compacted_and_asked_once_more() -> None:
+    """If the provider finds a prompt too long it is asked again with a summary, once."""
+    paper, model = Paper(), Script(ContextOverflow("too long"), Answer(text="hello"))
+    paper.shorter = SHORT
+    asyncio.run(run(agent(model), paper, LONG, 0, Usage()))
+    assert (paper.compacted, model.asked) == ([Reason.OVERFLOW], [LONG, SHORT])
+
+    stubborn = Script(ContextOverflow("too long"), ContextOverflow("still too long"))
+    with pytest.raises(ContextOverflow, match="still"):
+        asyncio.run(run(agent(stubborn), paper, LONG, 0, Usage()))
+
+
+def test_an_overflow_without_a_summary_fails() -> None:
+    """Where nothing can be compacted the provider's refusal is what went wrong."""
+    paper, model = Paper(), Script(ContextOverflow("too long"))
+    with pytest.raises(ContextOverflow, match="too long"):
+        asyncio.run(run(agent(model), paper, LONG, 0, Usage()))
+    assert paper.compacted == [Reason.OVERFLOW]

@@ -43,7 +43,7 @@ def test_large_transcript_is_archived_in_parts(tmp_path: Path) -> None:
             assert (State.ARCHIVED, 0, 1_301) == (archived.state, archived.hot_entries, archived.entries)
             assert before == (await here.texts("c"))[: len(before)]
             assert here.store.tallies().segments >= 1_300 * 3_000 // segments.RAW_BYTES
-            tail = await here.store.tail(head.id, 100_000)
+            tail = (await here.store.context(head.id, 100_000)).entries
             assert 1_301 == tail[-1].seq
             assert [entry.seq for entry in tail] == list(range(tail[0].seq, 1_302))
 

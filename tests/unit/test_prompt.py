@@ -1,10 +1,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidegate.agent.measure import BYTES_PER_TOKEN, ENTRY_TOKENS
 from tidegate.agent.model import ToolCall
-from tidegate.agent.prompt import build, open_calls
+from tidegate.agent.prompt import OLD_BEGINNING_CHARS, build, open_calls, shortened
 from tidegate.agent.tools import interrupted
-from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, User
+from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, User
 
 EVERYTHING = 1 << 30
 BODIES = st.lists(
@@ -56,8 +57,9 @@ def test_whole_turns_are_dropped() -> None:
     """Above the limit the oldest turns go, each as a whole; the last one stays, however long."""
     old: list[Body] = [User(text="x" * 10), call("a"), result("a", "y" * 10), Assistant(text="z")]
     new: list[Body] = [User(text="n" * 10), Assistant(text="m" * 10)]
-    assert read(*old, *new, max_bytes=43) == [*old, *new]
-    assert read(*old, *new, max_bytes=42) == new
+    whole = 43 + 6 * ENTRY_TOKENS * BYTES_PER_TOKEN
+    assert read(*old, *new, max_bytes=whole) == [*old, *new]
+    assert read(*old, *new, max_bytes=whole - 1) == new
     assert read(*old, *new, max_bytes=1) == new
 
 
@@ -127,3 +129,24 @@ def test_nothing_else_is_lost(bodies: list[Body]) -> None:
     """A transcript that fits loses its notices and the results that nobody asked for, and nothing else."""
     said = [body for body in bodies if not isinstance(body, Notice | Result)]
     assert [body for body in read(*bodies) if not isinstance(body, Result)] == said
+
+
+def test_the_summary_stays() -> None:
+    """What stands before the summary and the summary itself are read whatever else is dropped."""
+    head: list[Body] = [call("s"), result("s"), Summary(text="they met" * 20)]
+    last: list[Body] = [User(text="n"), Assistant(text="m")]
+    assert read(*head, User(text="o"), Assistant(text="p"), *last, max_bytes=1) == [*head, *last]
+
+
+def test_old_results_are_shortened() -> None:
+    """A large result is read whole in the last turns, and by its beginning in older ones; skills are read whole."""
+    large = result("a", "y" * 5_000)
+    skill = Result(tool="skill", call_id="b", text="z" * 5_000)
+    turn: list[Body] = [User(text="q"), call("a"), large, Call(tool="skill", call_id="b"), skill]
+    bodies = shortened([*turn, *turn, *turn], 2)
+
+    assert bodies[5:] == [*turn, *turn]
+    assert [bodies[0], bodies[1], *bodies[3:5]] == [turn[0], turn[1], *turn[3:5]]
+    mark = "[an old result: 4,000 more characters are left out here]"
+    assert bodies[2].text == "y" * OLD_BEGINNING_CHARS + "\n" + mark
+    assert shortened(turn, 2) == turn

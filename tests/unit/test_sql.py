@@ -5,12 +5,13 @@ import apsw
 import pytest
 
 import tidegate.store
-from tidegate.store.connection import open_writer
+from tidegate.store.connection import load_extension, open_writer
 from tidegate.store.fix import REMOVED
 from tidegate.store.migrate import migrate
 from tidegate.store.orphans import TYPES
 from tidegate.store.sql import QUERIES, migrations
 from tidegate.store.tallies import FAMILIES
+from tidegate.store.vectors import extension
 
 PACKAGE = Path(tidegate.store.__file__).parent
 FILES = sorted((PACKAGE / "sql").glob("*.sql"))
@@ -23,6 +24,7 @@ def database(tmp_path: Path) -> apsw.Connection:
     """Return an empty database with our schema."""
     connection = open_writer(tmp_path / "tidegate.db")
     migrate(connection, tmp_path)
+    load_extension(connection, extension())
     return connection
 
 

@@ -9,7 +9,7 @@ from tidegate.config.tree import OFFLINE_TOOLS, TOOLS, Agent, Config, Egress
 from tidegate.errors import ConfigError
 from tidegate.toolset import BY_NAME_ALONE, Toolset
 
-OF_THE_RUNTIME = {"skill", "spawn_agent", "schedule_job", "session_status"}
+OF_THE_RUNTIME = {"skill", "spawn_agent", "schedule_job", "session_status", "remember", "recall", "forget"}
 
 
 def names(state: Path, agent: Agent) -> list[str]:

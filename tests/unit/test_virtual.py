@@ -56,6 +56,29 @@ def test_a_month_passes_at_once() -> None:
     virtual.run(main)
 
 
+@pytest.mark.parametrize("bits", [24, 25, 28, 32])
+def test_time_goes_on_after_half_a_year(bits: int) -> None:
+    """Where a float no longer holds a nanosecond a timer still runs: above 2^24 s, 194 days, time once stood still."""
+
+    async def main(loop: VirtualLoop) -> None:
+        await asyncio.sleep(2.0**bits)
+        for _ in range(20):
+            before = loop.time()
+            await asyncio.sleep(0.1)
+            assert before + 0.1 == pytest.approx(loop.time(), abs=1e-5)
+
+    def stuck(number: int, _: object) -> None:
+        raise TimeoutError(f"signal {number}: time stood still")
+
+    before = signal.signal(signal.SIGALRM, stuck)
+    signal.alarm(10)
+    try:
+        virtual.run(main)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_timers_fire_in_order_at_their_moments() -> None:
     """Sleeps, timeouts and calls share one time, and none is early or late."""
     fired: list[tuple[str, float]] = []

@@ -13,15 +13,24 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from tidegate.agent import measure, reminder
 from tidegate.agent.model import Answer, Delta, Model, ToolCall
-from tidegate.agent.prompt import build, catalog_bytes, open_calls, with_catalog
+from tidegate.agent.prompt import (
+    WHOLE_RESULTS,
+    build,
+    catalog_bytes,
+    open_calls,
+    shortened,
+    with_section,
+)
 from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.tools import Caller, Later, ToolBox, failed, interrupted
 from tidegate.domain.approval import MAX_ARGUMENT_BYTES, Question, Verdict
 from tidegate.domain.budget import Budget
-from tidegate.domain.entry import Assistant, Body, Call, Notice, Result
+from tidegate.domain.compaction import Reason
+from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, User
 from tidegate.domain.run import Step, Usage
-from tidegate.errors import ModelFailed, Refused
+from tidegate.errors import ContextOverflow, ModelFailed, Refused
 from tidegate.ids import SessionId
 
 NAME_CHARS = 128
@@ -43,6 +52,11 @@ async def no_skills(_session: SessionId, _max_bytes: int) -> str:
     return ""
 
 
+async def no_memory(_session: SessionId, _question: str, _max_bytes: int) -> str:
+    """Tell of no memory."""
+    return ""
+
+
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """Who answers: a model, its instructions, its tools and what one run of it may spend."""
 
@@ -51,10 +65,14 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     instructions: str
     tools: ToolBox
     budget: Budget
-    #: how much of a transcript the model gets to read
+    #: how much the model gets to read: instructions, summary and transcript
     max_prompt_bytes: int
+    #: of how many turns it reads the results of tools whole
+    whole_results: int = WHOLE_RESULTS
     #: tells which skills a session has, in about so many bytes; nothing where it has none
     catalog: Callable[[SessionId, int], Awaitable[str]] = no_skills
+    #: tells what it remembers that is of use for a message, within so many bytes; nothing where there is nothing
+    memory: Callable[[SessionId, str, int], Awaitable[str]] = no_memory
 
 
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +92,9 @@ class Journal(Protocol):
 
     async def keep(self, step: Step) -> Sequence[Body]:
         """Make a step durable and return its bodies as they were kept."""
+
+    async def compact(self, reason: Reason) -> Sequence[Body] | None:
+        """Let a summary take the place of what is older, and return the transcript as it then is; None if it cannot."""
 
     async def verdict(self, question: Question, *, is_new: bool) -> Verdict:
         """Say what may become of a call that needs a person's word; it is new if it cannot have begun."""
@@ -98,6 +119,7 @@ async def run(
         ModelFailed: The provider failed.
     """
     agent = await _equipped(agent, journal.caller.session)
+    agent = await _reminded(agent, journal.caller.session, history)
     bodies = list(history)
     calls, are_new = open_calls(bodies), False
     while True:
@@ -113,10 +135,10 @@ async def run(
             raise OverBudget(over, hint=f"raise the limits in [agents.{agent.name}]")
         if journal.has_to_wait():
             return Paused(is_parked=True)
-        answer = await _ask(agent, journal, bodies)
+        answer, bodies, tokens = await _answer(agent, journal, bodies)
         steps += 1
-        usage = _sum(usage, answer.usage)
-        step = Step(bodies=_said(answer), usage=answer.usage, model=answer.model or agent.model.name)
+        usage += answer.usage
+        step = Step(bodies=_said(answer, tokens), usage=answer.usage, model=answer.model or agent.model.name)
         if not answer.calls:
             return step
         bodies += await journal.keep(step)
@@ -128,11 +150,18 @@ async def _equipped(agent: Agent, session: SessionId) -> Agent:
     catalog = await agent.catalog(session, catalog_bytes(agent.max_prompt_bytes))
     if not catalog:
         return msgspec.structs.replace(agent, tools=agent.tools.without(SKILL_TOOL))
-    return msgspec.structs.replace(
-        agent,
-        instructions=with_catalog(agent.instructions, catalog),
-        max_prompt_bytes=agent.max_prompt_bytes - len(catalog.encode()),
-    )
+    return _told(agent, catalog)
+
+
+async def _reminded(agent: Agent, session: SessionId, history: Sequence[Body]) -> Agent:
+    """Return the agent with what it remembers that is of use for the latest message."""
+    question = next((body.text for body in reversed(history) if isinstance(body, User)), "")
+    memory = await agent.memory(session, question, reminder.room(agent.max_prompt_bytes))
+    return _told(agent, memory) if memory else agent
+
+
+def _told(agent: Agent, section: str) -> Agent:
+    return msgspec.structs.replace(agent, instructions=with_section(agent.instructions, section))
 
 
 class _Settled(NamedTuple):
@@ -181,12 +210,41 @@ def _question(call: ToolCall) -> Question:
     return Question(call_id=call.call_id, tool=call.tool, arguments=call.arguments)
 
 
-async def _ask(agent: Agent, journal: Journal, bodies: Sequence[Body]) -> Answer:
-    prompt = build(agent.instructions, bodies, agent.tools.specs, agent.max_prompt_bytes)
+class _Heard(NamedTuple):
+    """An answer, the transcript that it was given to, and how many tokens both have; 0 where nobody has counted."""
+
+    answer: Answer
+    bodies: list[Body]
+    tokens: int
+
+
+async def _answer(agent: Agent, journal: Journal, bodies: list[Body]) -> _Heard:
+    """Ask the model; what is too long for it is compacted, before it is asked or once it says so."""
+    if not _fits(agent, bodies):
+        bodies = [*(await journal.compact(Reason.THRESHOLD) or bodies)]
+    try:
+        return await _ask(agent, journal, bodies)
+    except ContextOverflow:
+        shorter = await journal.compact(Reason.OVERFLOW)
+        if shorter is None:
+            raise
+    return await _ask(agent, journal, [*shorter])
+
+
+def _fits(agent: Agent, bodies: Sequence[Body]) -> bool:
+    read = shortened(bodies, agent.whole_results)
+    return measure.tokens(agent.instructions, read) * measure.BYTES_PER_TOKEN <= agent.max_prompt_bytes
+
+
+async def _ask(agent: Agent, journal: Journal, bodies: list[Body]) -> _Heard:
+    is_whole = _fits(agent, bodies)
+    read = shortened(bodies, agent.whole_results)
+    max_bytes = None if is_whole else agent.max_prompt_bytes
+    prompt = build(agent.instructions, read, agent.tools.specs, max_bytes)
     async with aclosing(agent.model.stream(prompt)) as parts:
         async for part in parts:
             if isinstance(part, Answer):
-                return part
+                return _Heard(part, bodies, part.usage.total if is_whole else 0)
             journal.hear(part)
     raise ModelFailed("the model's answer has no end")
 
@@ -203,24 +261,15 @@ def _named(call: ToolCall) -> ToolCall:
     return msgspec.structs.replace(call, tool=call.tool[:NAME_CHARS], call_id=call.call_id[:NAME_CHARS])
 
 
-def _said(answer: Answer) -> list[Body]:
+def _said(answer: Answer, tokens: int) -> list[Body]:
     """Return an answer as it is kept; the first body holds the provider's own data, if there are any."""
     calls = [
         Call(tool=call.tool, call_id=call.call_id, text=call.arguments) for call in map(_named, answer.calls)
     ]
     said = [Assistant(text=answer.text), *calls] if answer.text or not calls else calls
-    return [msgspec.structs.replace(said[0], opaque=answer.opaque), *said[1:]]
+    return [msgspec.structs.replace(said[0], opaque=answer.opaque, tokens=tokens), *said[1:]]
 
 
 def _is_answered(bodies: Sequence[Body]) -> bool:
     last = next((body for body in reversed(bodies) if not isinstance(body, Notice)), None)
     return isinstance(last, Assistant) and not last.is_partial
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        input_tokens=one.input_tokens + other.input_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        micros=one.micros + other.micros,
-        unpriced=one.unpriced + other.unpriced,
-    )

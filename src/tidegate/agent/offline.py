@@ -14,6 +14,8 @@ from typing import Annotated
 
 import msgspec
 
+from tidegate.agent import distillation
+from tidegate.agent.digest import digest
 from tidegate.agent.model import Answer, Delta, Prompt, ToolCall
 from tidegate.agent.tools import MAX_RESULT_BYTES, Caller, Reach, Tool, decoded, spec
 from tidegate.domain.entry import Body, Result, User, text_bytes
@@ -71,7 +73,13 @@ class OfflineModel:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
         """Yield the answer in a few deltas, then whole."""
-        reply = _reply(prompt.bodies)
+        reply: str | ToolCall | Sequence[ToolCall]
+        if prompt.summary_bytes:
+            reply = digest(prompt)
+        elif prompt.instructions == distillation.INSTRUCTIONS:
+            reply = distillation.lines(prompt.bodies[-1].text)
+        else:
+            reply = _reply(prompt.bodies)
         text = reply if isinstance(reply, str) else ""
         calls = () if isinstance(reply, str) else (reply,) if isinstance(reply, ToolCall) else reply
         size = max(1, -(-len(text) // PIECES))
@@ -184,6 +192,25 @@ def _skill(turn: Turn) -> str | ToolCall | None:
     return turn.call("skill", name=argument) if argument else None
 
 
+def _remember(turn: Turn) -> str | ToolCall | None:
+    if turn.result is not None:
+        return "remembered"
+    return turn.call("remember", text=turn.argument.strip()) if turn.argument.strip() else None
+
+
+def _recall(turn: Turn) -> str | ToolCall | None:
+    if turn.result is None:
+        return turn.call("recall", query=turn.argument.strip()) if turn.argument.strip() else None
+    found = msgspec.json.decode(turn.result.text, type=_Recalled).facts
+    return "\n".join(" ".join(fact.text.split()) for fact in found) or "nothing found"
+
+
+def _forget(turn: Turn) -> str | ToolCall | None:
+    if turn.result is not None:
+        return "forgotten"
+    return turn.call("forget", id=turn.argument.strip()) if turn.argument.strip() else None
+
+
 def _spawn(turn: Turn) -> str | Sequence[ToolCall] | None:
     match = re.fullmatch(r"\s*([1-9][0-9]{0,2})\s+(\S.*)", turn.argument, re.DOTALL)
     if not turn.results and match:
@@ -212,6 +239,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "write": Command(usage="/write PATH TEXT", obey=_write),
         "run": Command(usage="/run ARGV", obey=_run),
         "skill": Command(usage="/skill NAME", obey=_skill),
+        "remember": Command(usage="/remember TEXT", obey=_remember),
+        "recall": Command(usage="/recall TEXT", obey=_recall),
+        "forget": Command(usage="/forget ID", obey=_forget),
         "spawn": Command(usage="/spawn N TASK", obey=_spawn, reads_errors=True),
     }
 )
@@ -221,6 +251,14 @@ def _usage(prompt: Prompt, text: str, calls: Sequence[ToolCall]) -> Usage:
     read = len(prompt.instructions) + sum(len(body.text) for body in prompt.bodies)
     written = len(text) + sum(len(call.arguments) for call in calls)
     return Usage(input_tokens=read // CHARS_PER_TOKEN, output_tokens=written // CHARS_PER_TOKEN)
+
+
+class _RecalledFact(msgspec.Struct):
+    text: str
+
+
+class _Recalled(msgspec.Struct):
+    facts: list[_RecalledFact]
 
 
 class _Emit(msgspec.Struct, forbid_unknown_fields=True):

@@ -2,19 +2,43 @@
 
 from collections.abc import Iterator, Sequence
 
-from tidegate.agent.model import Prompt, ToolCall, ToolSpec
-from tidegate.agent.tools import interrupted
-from tidegate.domain.entry import Body, Call, Notice, Result, User, opaque_of
+import msgspec
 
-BYTES_PER_TOKEN = 4  # a rough rule for English; providers count for real
+from tidegate.agent import measure
+from tidegate.agent.model import Prompt, ToolCall, ToolSpec
+from tidegate.agent.pairing import pairs
+from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
+from tidegate.agent.tools import interrupted
+from tidegate.domain.entry import Body, Call, Notice, Result, Summary, User
+
 CATALOG_SHARE = 20  # of a prompt, the part that skills are told in,
 MAX_CATALOG_BYTES = 16 << 10  # up to this
+WHOLE_RESULTS = 3  # the last turns whose results are read whole
+OLD_RESULT_CHARS = 2_000  # of an older result; above them it is shortened
+OLD_BEGINNING_CHARS = 1_000  # to so much
 
 
-def build(instructions: str, bodies: Sequence[Body], tools: Sequence[ToolSpec], max_bytes: int) -> Prompt:
-    """Build a prompt from the newest turns that fit into *max_bytes* of text; the last turn always stays."""
-    kept = _newest_turns([body for body in bodies if not isinstance(body, Notice)], max_bytes)
-    return Prompt(instructions=instructions, bodies=list(_paired(kept)), tools=tools)
+def build(
+    instructions: str, bodies: Sequence[Body], tools: Sequence[ToolSpec], max_bytes: int | None
+) -> Prompt:
+    """Build a prompt: the summary and what is read beside it, then the newest turns that fit into *max_bytes*.
+
+    The last turn always stays. None is no limit.
+    """
+    told: list[Body] = [body for body in bodies if not isinstance(body, Notice)]
+    start = max((at for at, body in enumerate(told, 1) if isinstance(body, Summary)), default=0)
+    head = told[:start]
+    if max_bytes is not None:
+        room = max_bytes - measure.text_size(instructions) - _size(head)
+        told = [*head, *_newest_turns(told[start:], room)]
+    return Prompt(instructions=instructions, bodies=list(_paired(told)), tools=tools)
+
+
+def shortened(bodies: Sequence[Body], whole_turns: int) -> list[Body]:
+    """Shorten the large results of tools that are older than the last *whole_turns*; skills are read whole."""
+    starts = [at for at, body in enumerate(bodies) if isinstance(body, User)]
+    old = starts[-whole_turns] if len(starts) >= whole_turns else 0
+    return [_shortened(body) if at < old else body for at, body in enumerate(bodies)]
 
 
 def catalog_bytes(max_prompt_bytes: int) -> int:
@@ -22,20 +46,15 @@ def catalog_bytes(max_prompt_bytes: int) -> int:
     return min(MAX_CATALOG_BYTES, max_prompt_bytes // CATALOG_SHARE)
 
 
-def with_catalog(instructions: str, catalog: str) -> str:
-    """Return instructions followed by what is told of skills."""
-    return f"{instructions}\n\n{catalog}" if instructions else catalog
+def with_section(instructions: str, section: str) -> str:
+    """Return instructions followed by what is told of skills, or of memory."""
+    return f"{instructions}\n\n{section}" if instructions else section
 
 
 def open_calls(bodies: Sequence[Body]) -> list[ToolCall]:
-    """Return the calls without a result, in order; providers may use an id again, so order decides."""
-    pending: list[Call] = []
-    for body in bodies:
-        if isinstance(body, Call):
-            pending.append(body)
-        elif isinstance(body, Result):
-            _take(pending, body)
-    return [ToolCall(call_id=call.call_id, tool=call.tool, arguments=call.text) for call in pending]
+    """Return the calls without a result, in order."""
+    paired = pairs(bodies)
+    return [_asked(body) for at, body in enumerate(bodies) if isinstance(body, Call) and at not in paired]
 
 
 def _newest_turns(bodies: list[Body], max_bytes: int) -> list[Body]:
@@ -52,7 +71,15 @@ def _newest_turns(bodies: list[Body], max_bytes: int) -> list[Body]:
 
 
 def _size(bodies: Sequence[Body]) -> int:
-    return sum(len(body.text) + len(opaque_of(body)) for body in bodies)
+    return sum(map(measure.size, bodies))
+
+
+def _shortened(body: Body) -> Body:
+    if not isinstance(body, Result) or body.tool == SKILL_TOOL or len(body.text) <= OLD_RESULT_CHARS:
+        return body
+    left_out = len(body.text) - OLD_BEGINNING_CHARS
+    mark = f"\n[an old result: {left_out:,} more characters are left out here]"
+    return msgspec.structs.replace(body, text=body.text[:OLD_BEGINNING_CHARS] + mark)
 
 
 def _paired(bodies: list[Body]) -> Iterator[Body]:
@@ -75,22 +102,13 @@ def _paired(bodies: list[Body]) -> Iterator[Body]:
 
 def _results(bodies: list[Body]) -> dict[int, Body]:
     """Return the result of the call at each index."""
-    found: dict[int, Body] = {}
-    pending: list[Call] = []
-    places: dict[int, int] = {}
-    for index, body in enumerate(bodies):
-        if isinstance(body, Call):
-            pending.append(body)
-            places[id(body)] = index
-            found[index] = interrupted(ToolCall(call_id=body.call_id, tool=body.tool, arguments=body.text))
-        elif isinstance(body, Result) and (call := _take(pending, body)):
-            found[places[id(call)]] = body
-    return found
+    paired = pairs(bodies)
+    return {
+        at: bodies[paired[at]] if at in paired else interrupted(_asked(body))
+        for at, body in enumerate(bodies)
+        if isinstance(body, Call)
+    }
 
 
-def _take(pending: list[Call], result: Result) -> Call | None:
-    """Remove and return the oldest pending call that a result answers."""
-    call = next((call for call in pending if call.call_id == result.call_id), None)
-    if call is not None:
-        pending.remove(call)
-    return call
+def _asked(call: Call) -> ToolCall:
+    return ToolCall(call_id=call.call_id, tool=call.tool, arguments=call.text)

@@ -57,6 +57,19 @@ class Run(TypedDict):
     error: str
 
 
+class Fact(TypedDict):
+    """What an agent remembers."""
+
+    id: str
+    agent: str
+    text: str
+    importance: int
+    origin: str
+    #: the key of the session that has said it
+    source: str | None
+    updated_at: str
+
+
 class Approval(TypedDict):
     """A call that a person decides on."""
 

@@ -19,6 +19,8 @@ HELP = """\
 /help     this
 /expand   the tool calls of the latest answer, whole
 /quit     leave; so does Ctrl-D
+/compact  let a summary take the place of what is older
+/new      begin afresh; what was said before stays readable
 //TEXT    send a message that begins with a slash, as /TEXT
 Everything else goes to the agent. Ctrl-C stops an answer, a second one leaves."""
 

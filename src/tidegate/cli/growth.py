@@ -18,8 +18,8 @@ from tidegate.cli.chart import Column
 from tidegate.cli.client import Client
 from tidegate.cli.explain import explain
 from tidegate.cli.options import json_option, state_option
-from tidegate.cli.week import summary
 from tidegate.cli.text import plain
+from tidegate.cli.week import summary
 from tidegate.clock import SECOND_MS
 from tidegate.errors import TidegateError, Unavailable
 from tidegate.units import print_size, print_span

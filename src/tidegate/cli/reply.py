@@ -105,8 +105,18 @@ class Reply:
                 self._screen.piece(str(data["text"]), cast("int", data["at"]))
             case "end" if data["reason"] == "deleted":
                 raise SessionNotFound(f"session {self._key!r} has been deleted")
+            case "end" if data["reason"] == "renamed":
+                self._move()
+                raise Lost("the key has gone to another session")
             case "end":
                 raise Lost("the gateway stops")
+
+    def _move(self) -> None:
+        """Go where the run is, now that the key has gone to another session: to that one, or after the former."""
+        key = str(self._client.get(self._place)["session"])
+        if key == self._key:
+            self.seq, self._last_id = 0, ""
+        self._key = key
 
     def _look(self, decide: Decide) -> Run | None:
         """Return the run if it is done; ask for decisions where it waits for them."""

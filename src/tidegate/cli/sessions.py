@@ -15,6 +15,7 @@ from tidegate.cli.client import Answered, Client, session_path
 from tidegate.cli.completion import session_keys
 from tidegate.cli.due import upcoming
 from tidegate.cli.export import export
+from tidegate.cli.fork import fork
 from tidegate.cli.options import json_option, state_option
 from tidegate.cli.output import page, print_json
 from tidegate.cli.status import Status
@@ -42,6 +43,8 @@ ACTIONS = (
     ("pin", "pinned", "Keep sessions: no archiving, no deleting."),
     ("unpin", "unpinned", "Let the life of sessions go on, from now."),
     ("cancel", "cancelled", "Close all that is open in sessions."),
+    ("compact", "compacted", "Let summaries take the place of what is older; it stays readable."),
+    ("new", "begun afresh:", "Begin conversations afresh; what was said before gets a key of its own."),
 )
 
 keys_argument = click.argument("keys", nargs=-1, required=True, metavar="KEY...", shell_complete=session_keys)
@@ -96,6 +99,7 @@ def show(key: str, tail: int | None, state: Path | None, *, whole_calls: bool, a
 
 
 sessions.add_command(export)
+sessions.add_command(fork)
 
 
 @sessions.command()

@@ -13,6 +13,7 @@ from tidegate.cli.reply import Reply, Waits, pending
 from tidegate.cli.screen import Screen
 from tidegate.errors import SessionNotFound, Unavailable
 
+NEW = "/new"
 TRIES = 3  # of sending a message whose acknowledgement was lost
 
 
@@ -39,7 +40,7 @@ class Talk:
         Raises:
             Waits: The run waits for a decision that was left for later.
         """
-        before = self._last_seq()
+        before = None if text.strip() == NEW else self._last_seq()  # which opens another session
         self._before = before or 0
         reply = self._reply()
         decide = self._asked if can_decide else _leave

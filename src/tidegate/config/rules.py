@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from tidegate.config import hooks, plugins, prices
+from tidegate.config import hooks, memory, plugins, prices
 from tidegate.config import job as jobs
 from tidegate.config.job import Job
 from tidegate.config.place import Keys, item
@@ -26,12 +26,14 @@ from tidegate.config.tree import (
     Alerts,
     Approvals,
     Backup,
+    Compaction,
     Config,
     Egress,
     Gateway,
     Hook,
     Lifecycle,
     Limits,
+    Memory,
     Model,
     Plugins,
     Provider,
@@ -67,6 +69,8 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "limits": Limits,
         "alerts": Alerts,
         "backup": Backup,
+        "compaction": Compaction,
+        "memory": Memory,
     }
 )
 
@@ -197,6 +201,7 @@ def check(config: Config) -> None:
     _check_egress(config.egress)
     _check_jobs(config)
     _check_night(config.backup)
+    memory.check(config)
     hooks.check(config)
     prices.check(config)
     plugins.check(config)

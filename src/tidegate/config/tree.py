@@ -42,6 +42,9 @@ TOOLS = (
     "shell",
     "spawn_agent",
     "schedule_job",
+    "remember",
+    "recall",
+    "forget",
     "emit",
     "wait",
 )
@@ -181,6 +184,19 @@ class Lifecycle(Section, frozen=True, kw_only=True):
     max_running: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType = UNSET
 
 
+class Compaction(Section, frozen=True, kw_only=True):
+    """How a long conversation is made shorter."""
+
+    #: the most that one may take
+    deadline_ms: Annotated[int, Meta(ge=SECOND_MS, le=HOUR_MS)] = 2 * MINUTE_MS
+    #: of a summary; never more than an eighth of what the model may read
+    summary_bytes: Annotated[int, Meta(ge=256, le=60_000)] = 8 << 10
+    #: the first message of a user is read beside the summary for ever
+    keep_first: bool = False
+    #: the last turns whose results of tools are read whole
+    whole_results: Annotated[int, Meta(ge=1, le=1_000)] = 3
+
+
 class Sweep(Section, frozen=True, kw_only=True):
     """How often at least the sweeper wakes."""
 
@@ -223,6 +239,21 @@ class Approvals(Section, frozen=True, kw_only=True):
 
     #: a call that nobody has decided on by then is not carried out
     expire_after_ms: Annotated[int, Meta(ge=SECOND_MS, le=365 * DAY_MS)] = DAY_MS
+
+
+class Memory(Section, frozen=True, kw_only=True):
+    """What agents remember beyond a conversation."""
+
+    #: facts of one agent; the least valuable makes room
+    max_facts: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    #: tokens of facts in a prompt, at most
+    prompt_tokens: Annotated[int, Meta(ge=0, le=100_000)] = 800
+    #: what becomes of what a session has said when it is deleted
+    on_session_delete: Literal["keep", "delete"] = "keep"
+    #: before older entries are packed away, the model is asked what of them to remember
+    flush: bool = True
+    #: ``PROVIDER/MODEL``, or a name at the provider of `Model`: what knows the meaning of texts; empty is none
+    embeddings: str = ""
 
 
 class Egress(Section, frozen=True, kw_only=True):
@@ -362,3 +393,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     plugins: Plugins = Plugins()
     telemetry: Telemetry = Telemetry()
     backup: Backup = Backup()
+    compaction: Compaction = Compaction()
+    memory: Memory = Memory()

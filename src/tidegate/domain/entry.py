@@ -73,6 +73,8 @@ class Assistant(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="assis
     opaque: str = ""
     #: where `opaque` is instead if it is large
     opaque_blob: BlobRef | None = None
+    #: how many tokens the prompt and this answer had, as the provider counts; 0 where it does not
+    tokens: int = 0
 
 
 class Call(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="call", tag_field="t"):
@@ -83,6 +85,7 @@ class Call(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="call", tag
     #: as in `Assistant`, where an answer has no text
     opaque: str = ""
     opaque_blob: BlobRef | None = None
+    tokens: int = 0
 
 
 class Result(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="result", tag_field="t"):
@@ -94,11 +97,18 @@ class Result(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="result",
 
 
 class Summary(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="summary", tag_field="t"):
-    """What stands for older entries."""
+    """What stands for older entries: those up to `through`, of which `pinned` are read beside it."""
+
+    through: int = 0
+    #: seqs, in order
+    pinned: tuple[int, ...] = ()
 
 
 class Notice(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="notice", tag_field="t"):
     """Something the gateway tells the reader; a model never sees it."""
+
+    #: what a person wants done, where the entry is the prompt of a run
+    command: str = ""
 
 
 Body = System | User | Assistant | Call | Result | Summary | Notice
@@ -134,6 +144,11 @@ def text_bytes(body: Body) -> int:
 def opaque_of(body: Body) -> str:
     """Return the provider's own data that lie in a body; empty where there are none, or where they lie in a blob."""
     return body.opaque if isinstance(body, Assistant | Call) else ""
+
+
+def tokens_of(body: Body) -> int:
+    """Return how many tokens the provider has counted up to a body; 0 where it has not."""
+    return body.tokens if isinstance(body, Assistant | Call) else 0
 
 
 def type_of(body: Body) -> EntryType:

@@ -64,6 +64,14 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
             "one is tried for 3 d, and given up, kept for 7 d",
             "[webhooks.NAME] url",
         ),
+        "facts": Known(
+            "table",
+            "facts that agents remember",
+            1 * KIB,
+            10,
+            "the least valuable makes room for a new one; `tidegate memory forget` removes one",
+            "[memory] max_facts",
+        ),
         "jobs": Known("table", "jobs", 1 * KIB, 1, "`tidegate jobs list` shows them, `jobs rm` removes one"),
         "snapshots": Known(
             "table",

@@ -52,6 +52,15 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         """Both directions together."""
         return self.input_tokens + self.output_tokens
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """Return what both took."""
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            micros=self.micros + other.micros,
+            unpriced=self.unpriced + other.unpriced,
+        )
+
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """What one turn of the loop wants kept: bodies in order and, if a model answered, what that took."""

@@ -109,6 +109,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     depth: int = 0
     #: the name of the snapshot of its skills; None while it has none
     snapshot: str | None = None
+    #: where the summary stands that is read in the place of older entries
+    summary_seq: int | None = None
 
     @property
     def kind(self) -> Kind:

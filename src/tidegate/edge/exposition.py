@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from tidegate.domain.alert import AlertEvent
+from tidegate.domain.compaction import CompactionOutcome
 from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome, JobOrigin
 from tidegate.domain.level import Level
@@ -53,6 +54,8 @@ REASONS = (
     "continued",
     "restored",
     "interrupted",
+    "renewed",
+    "forked",
 )
 #: gauges of the last sample, at most ten seconds old, some of them a minute; NaN where the system does not tell
 SAMPLED = {
@@ -100,6 +103,7 @@ def _sessions(reading: Reading) -> Iterator[Metric]:
         runs.add_metric([lane, run_state], tallies.runs[lane, run_state])
     yield runs
     yield from _jobs(reading)
+    yield from _compactions(reading)
     moves = _counter(
         "session_transitions", "Transitions of sessions since the start.", "from", "to", "reason"
     )
@@ -162,6 +166,17 @@ def _jobs(reading: Reading) -> Iterator[Metric]:
     yield spans
 
 
+def _compactions(reading: Reading) -> Iterator[Metric]:
+    made = _counter("compactions", "Attempts to put a summary in the place of older entries.", "outcome")
+    for outcome in CompactionOutcome:
+        made.add_metric([outcome], reading.compactions[outcome])
+    yield made
+    failures = _counter("compaction_part_failures", "Who takes part in compactions and failed.", "when")
+    for when, count in reading.compaction_failures.items():
+        failures.add_metric([when], count)
+    yield failures
+
+
 def _storage(reading: Reading) -> Iterator[Metric]:
     tallies = reading.tallies
     storage = reading.storage
@@ -189,6 +204,10 @@ def _storage(reading: Reading) -> Iterator[Metric]:
     dropped = _counter("outbox_refused", "What was to be sent to webhooks and found no room.")
     dropped.add_metric([], tallies.outbox_refused)
     yield dropped
+    yield _single("facts", "What agents remember.", sum(count for count, _ in tallies.facts.values()))
+    yield _single(
+        "fact_bytes", "Bytes of what agents remember.", sum(size for _, size in tallies.facts.values())
+    )
     yield from _backups(reading)
     yield _single("receipts", "Idempotency keys of the last 24 hours.", tallies.receipts)
 

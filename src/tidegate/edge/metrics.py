@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidegate.bounded import Registry
+from tidegate.domain.compaction import CompactionOutcome
 from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.run import Lane
@@ -62,6 +63,9 @@ class Metrics:
         self.run_seconds = {pair: Histogram(RUN_SECONDS) for pair in product(Lane, Outcome)}
         self.refused = dict.fromkeys(REFUSALS, 0)
         self.firings = dict.fromkeys(FiringOutcome, 0)
+        #: kept by the compactor
+        self.compactions: Mapping[CompactionOutcome, int] = dict.fromkeys(CompactionOutcome, 0)
+        self.compaction_failures: Mapping[str, int] = {"before": 0, "after": 0}
         #: of plugins; the dispatcher counts them
         self.hook_calls: Mapping[tuple[EventName, CallOutcome], int] = {}
         #: by what became of them; nothing where telemetry is off
@@ -115,6 +119,8 @@ class Metrics:
             level_changes=self._guard.changes,
             memory_limit=self._status.pressure.limit_bytes if self._status.pressure else math.inf,
             firings=self.firings,
+            compactions=self.compactions,
+            compaction_failures=self.compaction_failures,
             hook_calls=self.hook_calls,
             spans=self.spans,
             histograms={

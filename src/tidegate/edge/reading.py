@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from tidegate.bounded import Gauge
+from tidegate.domain.compaction import CompactionOutcome
 from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.level import Level
@@ -60,6 +61,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     level_changes: Mapping[tuple[Reason, Level], int]
     memory_limit: float
     firings: Mapping[FiringOutcome, int]
+    compactions: Mapping[CompactionOutcome, int]
+    #: of those who take part: ``before`` and ``after``
+    compaction_failures: Mapping[str, int]
     hook_calls: Mapping[tuple[EventName, CallOutcome], int]
     spans: Mapping[SpanOutcome, int]
     #: by name: seconds

@@ -16,6 +16,7 @@ from tidegate.clock import iso
 from tidegate.config.job import table as job_table
 from tidegate.domain.approval import Approval
 from tidegate.domain.entry import Assistant, Call, Entry, Result, role_of, text_bytes, type_of
+from tidegate.domain.fact import Fact
 from tidegate.domain.job import Firing, Job
 from tidegate.domain.run import Run
 from tidegate.domain.session import Session
@@ -202,6 +203,26 @@ def job_out(job: Job) -> dict[str, object]:
         "next_at": _instant(job.wakes_at),
         "fired_through": iso(job.fired_through),
         "failures": job.failures,
+    }
+
+
+def fact_out(fact: Fact, key: str | None) -> dict[str, object]:
+    """Show a fact; *key* is that of the session that has said it."""
+    return {
+        "id": fact.id,
+        "agent": fact.agent,
+        "text": fact.text,
+        "entity": fact.entity or None,
+        "key": fact.key or None,
+        "value": fact.value or None,
+        "category": fact.category or None,
+        "importance": fact.importance,
+        "origin": fact.origin,
+        "source": key,
+        "created_at": iso(fact.created_at),
+        "updated_at": iso(fact.updated_at),
+        "used_at": iso(fact.used_at),
+        "expires_at": _instant(fact.expires_at),
     }
 
 

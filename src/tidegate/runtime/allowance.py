@@ -36,6 +36,11 @@ def address_bytes() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
+def limit_bytes(wanted: int | None) -> int:
+    """Return how much memory this process may take; *wanted* is what is configured."""
+    return default_bytes(memory_bytes(), address_bytes()) if wanted is None else wanted
+
+
 def default_bytes(group: int | None, address: int | None) -> int:
     """Return the limit where nobody has set one; half of an address space goes to what is never touched."""
     found = [limit for limit in (group, address // 2 if address else None) if limit]

@@ -38,7 +38,7 @@ class Lagged(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """There will be no more events: the session was deleted, the gateway stops, or the subscriber was too slow."""
+    """There will be no more events: the session is gone or has another key, the gateway stops, or one was too slow."""
 
     reason: str
 
@@ -123,6 +123,8 @@ class Bus:
             self.publish(run.session, run)
         for session in effects.gone:
             self.publish(session, Ended(reason="deleted"))
+        for session in effects.renamed:
+            self.publish(session, Ended(reason="renamed"))
 
     def cut_slow(self) -> int:
         """Cut off the subscribers that do not keep up, and say how many they are; they can come again."""

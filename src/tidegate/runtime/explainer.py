@@ -151,6 +151,7 @@ def _counted(tallies: Tallies) -> list[Table]:
         "jobs": sum((*tallies.jobs.values(), *tallies.paused_jobs.values())),
         "firings": sum(tallies.firings.values()),
         "outbox": sum(tallies.outbox.values()),
+        "facts": sum(count for count, _ in tallies.facts.values()),
     }
     largest = sorted(rows, key=lambda name: (-rows[name], name))
     return [Table(name=name, rows=rows[name], bytes=None) for name in largest]

@@ -126,8 +126,8 @@ class Growth:
             for slot in page:
                 if slot.at >= since:
                     found.add(slot)
-        for slot in [*self._pending, *self._open()]:
-            if slot.step_ms == ring.step_ms and slot.at >= since:
+        for slot in self._fresh(ring):
+            if slot.at >= since:
                 found.add(slot)
         return found.in_order()
 

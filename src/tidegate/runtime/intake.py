@@ -26,6 +26,7 @@ from tidegate.errors import (
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
+from tidegate.runtime.command import begins_afresh
 from tidegate.runtime.guard import Guard, work_of
 from tidegate.runtime.lanes import Lane as Slots
 from tidegate.runtime.skills import Skills
@@ -46,6 +47,7 @@ ROOM_TRIES = 3
 
 
 T = TypeVar("T")
+Admit = Callable[[Admission], Awaitable[Admitted]]
 
 
 class Seen(NamedTuple):
@@ -141,6 +143,20 @@ class Intake:
             admission = msgspec.structs.replace(admission, max_queued=self._bounds["max_queued"] * 3 // 4)
         admission = self._judged(admission)
         admit = self._admit_at_once if at_once else self._store.admit
+        if begins_afresh(admission):
+            return await self._renewed(admission, admit)
+        return await self._with_room(admission, admit)
+
+    async def _renewed(self, admission: Admission, admit: Admit) -> Admitted:
+        """Admit what begins a conversation afresh; the one that had its key is archived if nothing runs in it."""
+        former = self._store.session(admission.key) if admission.key else None
+        admitted = await self._with_room(msgspec.structs.replace(admission, is_fresh=True), admit)
+        if former is not None and former.id != admitted.session.id and not admitted.is_repeat:
+            await mover.retire(self._store, former.id)
+        return admitted
+
+    async def _with_room(self, admission: Admission, admit: Admit) -> Admitted:
+        """Admit; at the bound of named api sessions the one that has been idle longest makes room."""
         for _ in range(ROOM_TRIES):
             try:
                 return await self._admitted(admission, admit)
@@ -161,9 +177,7 @@ class Intake:
             raise refusal
         return msgspec.structs.replace(admission, refusal=refusal)
 
-    async def _admitted(
-        self, admission: Admission, admit: Callable[[Admission], Awaitable[Admitted]]
-    ) -> Admitted:
+    async def _admitted(self, admission: Admission, admit: Admit) -> Admitted:
         try:
             return await self._with_skills(admission, admit)
         except Unavailable as error:

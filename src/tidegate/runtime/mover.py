@@ -13,7 +13,7 @@ import msgspec
 
 from tidegate import log
 from tidegate.domain.session import DueTo, Session
-from tidegate.errors import Corrupt, SessionNotFound, SessionRunning
+from tidegate.errors import Corrupt, Refused, SessionNotFound, SessionRunning, Unavailable
 from tidegate.ids import SessionId
 from tidegate.store.port import Move, Settled, Store
 
@@ -52,6 +52,16 @@ async def archive(store: Store, session: Session) -> Session:
     return await _now(store, session, DueTo.ARCHIVED)
 
 
+async def retire(store: Store, session: SessionId) -> None:
+    """Archive a conversation that has lost its key, if nothing holds it; otherwise its date is as good."""
+    head = store.session_by_id(session)
+    try:
+        if head is not None and not head.is_running and not head.pinned:
+            await archive(store, head)
+    except (Refused, Unavailable) as error:
+        _log.info("not_archived", session=session, error=error.message)
+
+
 async def delete(store: Store, session: Session) -> Session:
     """Delete a session and everything below it now, and return it as it was.
 
@@ -87,7 +97,7 @@ async def _trim(store: Store, session: SessionId) -> None:
 async def _finished(store: Store, move: Move | None, settled: Settled) -> Carried:
     """Go on with a move that takes several transactions."""
     steps = int(settled in {Settled.DONE, Settled.PROGRESS})
-    while move is not None and settled is Settled.PROGRESS:
+    while move is not None and settled in {Settled.PROGRESS, Settled.SLICE}:
         (settled,) = await store.settle([move])
         steps += settled in {Settled.DONE, Settled.PROGRESS}
     return Carried(settled, steps)

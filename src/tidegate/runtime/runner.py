@@ -6,47 +6,37 @@ nothing here has to clean up.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TypeVar, cast
 
-import msgspec
 from structlog.contextvars import bound_contextvars
 
 from tidegate import log
 from tidegate.agent import loop
-from tidegate.agent.loop import Paused
-from tidegate.agent.model import Delta
-from tidegate.agent.prompt import open_calls
-from tidegate.agent.tools import Caller, interrupted
+from tidegate.agent.loop import Agent, Paused
 from tidegate.clock import Clock
-from tidegate.domain.approval import Question, Verdict
-from tidegate.domain.entry import Assistant, Body, Call, System, User, opaque_of
+from tidegate.config import Compaction as Rules
+from tidegate.domain.compaction import Reason as Cause
+from tidegate.domain.entry import Assistant, Body, Notice, Summary, User
 from tidegate.domain.run import Lane as LaneName
-from tidegate.domain.run import Lease, Run, Step, Usage
+from tidegate.domain.run import Run, Step, Usage
 from tidegate.domain.session import Outcome
-from tidegate.errors import (
-    FenceLost,
-    LimitReached,
-    ModelCut,
-    StorageFailed,
-    TidegateError,
-    Unavailable,
-)
-from tidegate.ids import RunId, SessionId
+from tidegate.errors import FenceLost, ModelCut, StorageFailed, TidegateError, Unavailable
+from tidegate.ids import RunId
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bell import ring_or
-from tidegate.runtime.bus import Bus, Piece
+from tidegate.runtime.bus import Bus
+from tidegate.runtime.command import Command, command_of
+from tidegate.runtime.compaction import Compactor
+from tidegate.runtime.context import history
 from tidegate.runtime.guard import Grip, Guard, Reason, Work, job_of
+from tidegate.runtime.journal import RunJournal, until_written
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.watch import Watch, unwatched
 from tidegate.store.port import Claimed, Ending, Store
 from tidegate.store.tx import Effects
 
-T = TypeVar("T")
-
 POLL_S = 5.0  # a safety net: work is announced by the store's effects
-RETRY_S = 1.0  # between two tries to write to a full or busy disk
 
 _log = log.get("runner")
 
@@ -71,6 +61,8 @@ class Runner:
         self._store = store
         self._bus = bus
         self._agents = agents
+        #: what compacts the transcripts of runs
+        self.compactor = Compactor(store, Rules())
         self._clock = clock
         self._guard = guard or Guard()
         self._guard.listen(self._on_change)
@@ -222,7 +214,7 @@ class Runner:
             _log.exception("run_crashed")
             ending = _failed(Outcome.FAILED, f"internal error: {type(failure).__name__}")
         self._scopes.pop(run.id, None)
-        await _until_written(
+        await until_written(
             lambda: self._store.finish(
                 run.lease, ending.outcome, step=ending.step, error=ending.error, notice=ending.notice
             )
@@ -232,9 +224,9 @@ class Runner:
         """Let a run wait, for what it has asked for or for better times."""
         lease = claimed.run.lease
         if not paused.is_parked:
-            await _until_written(lambda: self._store.wait(lease, paused.questions))
+            await until_written(lambda: self._store.wait(lease, paused.questions))
             return
-        await _until_written(lambda: self._store.park(lease))
+        await until_written(lambda: self._store.park(lease))
         if not self._has_to_wait(claimed):  # times have become better while that was written
             self._on_change()
 
@@ -249,34 +241,34 @@ class Runner:
         current = self._store.run(claimed.run.id)
         if current is None or current.fence != claimed.run.fence:
             raise FenceLost  # closed in the very commit that claimed it, before there was a task to stop
-        agent = self._agents.of(claimed)
-        run = claimed.run
-        history = _without_lost_calls(await self._history(run.session, agent.max_prompt_bytes), run)
-        caller = Caller(session=run.session, run=run.id, agent=agent.name, fence=run.fence)
-        journal = RunJournal(self._store, self._bus, run.lease, caller, partial(self._has_to_wait, claimed))
+        agent, run = self._agents.of(claimed), claimed.run
         with self.watch(claimed, agent) as watched:
-            return await loop.run(watched, journal, history, run.steps, run.spent)
+            journal = RunJournal(self._store, self._bus, self.compactor, watched, run)
+            journal.has_to_wait = partial(self._has_to_wait, claimed)
+            read = await history(self._store, run, agent.max_prompt_bytes)
+            match command_of(claimed.session, run, read.bodies):
+                case Command.COMPACT:
+                    return await self._compact(watched, run, read.bodies)
+                case Command.NEW:
+                    return Step(bodies=[Assistant(text=await self._welcome(run))])
+                case None:
+                    bodies = read.bodies if read.is_whole else await journal.compact(Cause.THRESHOLD)
+                    return await loop.run(watched, journal, bodies or read.bodies, run.steps, run.spent)
 
-    async def _history(self, session: SessionId, max_bytes: int) -> Sequence[Body]:
-        """Read the end of the transcript; what models and users said is read whole, what tools answered is not."""
-        entries = await self._store.tail(session, max_bytes)
-        found: list[Body] = []
-        for entry in reversed(entries):
-            found.append(await self._whole(entry.body, max_bytes))
-            max_bytes -= len(opaque_of(found[-1]))
-        return found[::-1]
+    async def _compact(self, agent: Agent, run: Run, bodies: Sequence[Body]) -> Step | None:
+        """Compact a conversation because somebody asked for it; a message is answered, a request is not."""
+        own = [body for body in bodies if body.run == run.id]
+        is_done = any(isinstance(body, Summary) for body in own)  # before a crash
+        count = 0 if is_done else await self.compactor.compact(agent, run.lease, Cause.ASKED)
+        if not any(isinstance(body, User) for body in own):
+            return None
+        told = f"{count:,} entries are now a summary." if count or is_done else "There is nothing to compact."
+        return Step(bodies=[Assistant(text=told)])
 
-    async def _whole(self, body: Body, max_bytes: int) -> Body:
-        """Return a body as it was said; a provider's own data are left out where they are above *max_bytes*."""
-        if body.blob is not None and isinstance(body, System | User | Assistant | Call):
-            text = (await self._store.blob(body.blob.hash)).decode()
-            body = cast("Body", msgspec.structs.replace(body, text=text, blob=None))
-        if not isinstance(body, Assistant | Call) or body.opaque_blob is None:
-            return body
-        ref, opaque = body.opaque_blob, ""
-        if ref.bytes <= max_bytes:
-            opaque = (await self._store.blob(ref.hash)).decode()
-        return msgspec.structs.replace(body, opaque=opaque, opaque_blob=None)
+    async def _welcome(self, run: Run) -> str:
+        """Say that a conversation is new, and where the one before it is."""
+        (first,) = await self._store.entries(run.session, 0, 1)
+        return first.body.text if isinstance(first.body, Notice) else "A new conversation."
 
     def _seconds_left(self, claimed: Claimed) -> float:
         """Return the time that the agent's budget and the session's own date leave."""
@@ -284,35 +276,6 @@ class Runner:
         started_at = claimed.run.started_at or self._clock.now()
         ends_at = started_at + claimed.run.waited_ms + (agent.budget.max_runtime_ms if agent else 0)
         return max(0.0, (ends_at - self._clock.now()) / 1_000)
-
-
-class RunJournal:
-    """Keeps what a loop decides, under the run's fence."""
-
-    def __init__(
-        self, store: Store, bus: Bus, lease: Lease, caller: Caller, has_to_wait: Callable[[], bool]
-    ) -> None:
-        self.caller = caller
-        self.has_to_wait = has_to_wait
-        self._store = store
-        self._bus = bus
-        self._lease = lease
-        self._heard = 0
-
-    async def keep(self, step: Step) -> Sequence[Body]:
-        """Append a step; on a full disk, wait until it can be."""
-        entries = await _until_written(lambda: self._store.append(self._lease, step))
-        self._heard = 0
-        return [_as_said(entry.body, body) for entry, body in zip(entries, step.bodies, strict=True)]
-
-    async def verdict(self, question: Question, *, is_new: bool) -> Verdict:
-        """Ask the store what a person has said."""
-        return await _until_written(lambda: self._store.verdict(self._lease, question, is_new=is_new))
-
-    def hear(self, delta: Delta) -> None:
-        """Show a piece of the answer to whoever is there."""
-        self._bus.publish(self._lease.session, Piece(run=self._lease.run, at=self._heard, text=delta.text))
-        self._heard += len(delta.text)
 
 
 def _failed(outcome: Outcome, error: str, step: Step | None = None) -> Ending:
@@ -328,33 +291,3 @@ def _half_said(failure: TidegateError) -> Step | None:
     usage = Usage(input_tokens=read, output_tokens=written, micros=micros, unpriced=unpriced)
     said = Assistant(text=failure.text, is_partial=True)
     return Step(bodies=[said], usage=usage, model=failure.model)
-
-
-def _as_said(kept: Body, said: Body) -> Body:
-    """Return a body as it was kept, but with all that a model said itself, so that it reads that whole."""
-    if not isinstance(kept, Assistant | Call) or not (kept.blob or kept.opaque_blob):
-        return kept
-    return msgspec.structs.replace(kept, text=said.text, blob=None, opaque=opaque_of(said), opaque_blob=None)
-
-
-def _without_lost_calls(history: Sequence[Body], run: Run) -> Sequence[Body]:
-    """Answer the open calls that are not this run's own, so that they are not repeated.
-
-    Earlier runs left them when somebody cancelled them, or a request brought them along.
-    """
-    others = (at for at, body in enumerate(history, 1) if body.run != run.id or isinstance(body, User))
-    start = max(others, default=0) if run.steps else len(history)
-    lost = open_calls(history[:start])
-    return [*history[:start], *(interrupted(call) for call in lost), *history[start:]]
-
-
-async def _until_written(write: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a write as long as the store can only not take it now; a run's deadline ends this."""
-    while True:
-        try:
-            return await write()
-        except LimitReached:
-            raise
-        except Unavailable as error:
-            _log.warning("write_postponed", error=str(error))
-            await asyncio.sleep(RETRY_S)

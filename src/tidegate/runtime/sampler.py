@@ -7,16 +7,17 @@ from itertools import product
 import apsw
 
 from tidegate.bounded import Registry
+from tidegate.domain.arrival import series_of
 from tidegate.domain.session import PolicyName, State
 from tidegate.runtime import process
 from tidegate.runtime.heap import Heap
 from tidegate.store.port import Store, Tallies
-from tidegate.store.sessions import ABSENT, DELETED
+from tidegate.store.sessions import DELETED
 from tidegate.store.tx import Transition
 
 RARELY = 6  # samples
-#: series that only rise, within one life of the gateway
-CAME, WENT = "sessions.came", "sessions.went"
+#: the series of what has gone since the start, beside those of what has come (`domain.arrival`)
+WENT = "sessions.went"
 
 
 class Sampler:
@@ -41,6 +42,9 @@ class Sampler:
         self._turn += 1
         values = self._cheap() | self._rare
         values["loop_lag_us"], self._lag_us = self._lag_us, 0
+        # counts up for ever, so that it is no state of this moment
+        values |= {series_of(name): self._store.born.get(name, 0) for name in PolicyName}
+        values[WENT] = went(self._store.transitions)
         return values
 
     async def look(self) -> dict[str, int]:
@@ -49,7 +53,6 @@ class Sampler:
 
     def _cheap(self) -> dict[str, int]:
         values = self._memory() | counts(self._store.tallies())
-        values |= moves(self._store.transitions)
         return values | {f"container.{gauge.name}": gauge.entries for gauge in self._registry}
 
     def _memory(self) -> dict[str, int]:
@@ -77,12 +80,9 @@ class Sampler:
         }
 
 
-def moves(transitions: Mapping[Transition, int]) -> dict[str, int]:
-    """Return how many sessions have come and gone since the start."""
-    return {
-        CAME: sum(count for one, count in transitions.items() if one.before == ABSENT),
-        WENT: sum(count for one, count in transitions.items() if one.after == DELETED),
-    }
+def went(transitions: Mapping[Transition, int]) -> int:
+    """Return how many sessions have gone since the start."""
+    return sum(count for one, count in transitions.items() if one.after == DELETED)
 
 
 def counts(tallies: Tallies) -> dict[str, int]:
@@ -94,6 +94,8 @@ def counts(tallies: Tallies) -> dict[str, int]:
         "job_spends": tallies.job_spends,
         "snapshots": tallies.snapshots,
         "jobs": sum(tallies.jobs.values()),
+        "facts": sum(count for count, _ in tallies.facts.values()),
+        "fact_bytes": sum(size for _, size in tallies.facts.values()),
     }
     for name, state in product(PolicyName, State):
         count, size = tallies.sessions[name, state]

@@ -23,6 +23,9 @@ from tidegate.soak import interrupt
 
 T = TypeVar("T")
 
+# asyncio runs what is due within its clock's resolution, a nanosecond. A float of 2^24 s, 194 days, holds nothing so
+# small: what is due right then would never run, and time stand still.
+RESOLUTION_S = 1e-6
 STUCK_S = 120.0  # of real time in one thread; longer, and virtual time would never pass again
 EPOCH = 1_800_000_000_000  # where virtual time starts, in ms as `clock` has it
 
@@ -65,6 +68,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         #: what is at work outside of the loop: each answers how many things are, and changes in the loop alone
         self.works: list[Callable[[], int]] = []
         super().__init__(VirtualSelector(self._is_at_work, self._let_pass))
+        self._clock_resolution = RESOLUTION_S
 
     def time(self) -> float:
         """Return the virtual time in seconds."""

@@ -73,6 +73,15 @@ def open_reader(path: Path) -> apsw.Connection:
     return connection
 
 
+def load_extension(connection: apsw.Connection, file: str) -> None:
+    """Load an extension of SQLite; nothing else can be loaded afterwards."""
+    connection.enable_load_extension(True)  # noqa: FBT003 - the library's signature
+    try:
+        connection.load_extension(file)
+    finally:
+        connection.enable_load_extension(False)  # noqa: FBT003 - the library's signature
+
+
 def pragma(connection: apsw.Connection, name: str) -> int:
     """Return a number that SQLite tells of itself."""
     value = connection.pragma(name)
@@ -147,6 +156,12 @@ class ReaderSlots:
         self._free = [SqliteReads(open_reader(path)) for _ in range(count)]
         self._lock = threading.Lock()
         self.count = count
+
+    def load(self, extension: str) -> None:
+        """Load an extension into every connection, before any is taken."""
+        with self._lock:
+            for reads in self._free:
+                load_extension(reads.connection, extension)
 
     def take(self) -> SqliteReads:
         """Take a free connection; the caller's limiter guarantees that there is one."""

@@ -181,6 +181,10 @@ def _outbox(patient: Patient) -> str:
     return patient.keys("doctor_outbox", before=judged_at - OVERDUE_MS)
 
 
+def _facts(patient: Patient) -> str:
+    return patient.keys("doctor_facts")
+
+
 def _of(look: Scrub) -> Check:
     """Return a check that needs nothing but the store."""
     return lambda patient: look(patient.reads)
@@ -200,6 +204,7 @@ _CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("I11", "usage outlives its session", _usage),
     ("I12", "people come first under pressure", _admission),
     ("outbox", "what is to be sent is sent or given up", _outbox),
+    ("facts", "every fact is in the index", _facts),
     ("tallies", "the counts are what was counted", _of(true_tallies)),
 )
 _SCRUBS = tuple((name, promise, _of(look)) for name, promise, look in SCRUBS)

@@ -52,6 +52,13 @@ def measure(reads: Reads, path: Path) -> Size:
     )
 
 
+def live_bytes(reads: Reads) -> int:
+    """Return the bytes of the pages in use, in the main file and in its log."""
+    if not isinstance(reads, SqliteReads):
+        raise TypeError
+    return (reads.pragma("page_count") - reads.pragma("freelist_count")) * reads.pragma("page_size")
+
+
 def size_of(path: Path) -> int:
     """Return the size of a file, 0 if it is not there."""
     try:

@@ -44,6 +44,8 @@ REMOVED = (
     "approval",
     "spawn",
     "firing",
+    "vector",
+    "flush",
 )
 SLICE_ROWS = 200
 
@@ -112,7 +114,17 @@ def _needs(reads: SqliteReads) -> bool:
             for query in ("doctor_dateless", "doctor_two_at_once", "doctor_running_but_ended")
         )
         or tallies.wrong(reads)
+        or not _is_indexed(reads)
     )
+
+
+def _is_indexed(reads: SqliteReads) -> bool:
+    """Whether each word of each fact is where a search looks for it, and nothing else is."""
+    try:
+        reads.connection.execute(QUERIES["facts_index_checked"]).fetchall()
+    except apsw.CorruptError:
+        return False
+    return True
 
 
 def _repair_all(tx: SqliteTx, archive: Archive) -> list[Repair]:
@@ -209,6 +221,21 @@ def _wake(bench: Bench) -> str:
     return f"{len(found)} runs that waited for nothing go on" if found else ""
 
 
+def _detach_facts(bench: Bench) -> str:
+    """A fact whose session is gone stays."""
+    found = bench.archive.keep("fact", bench.tx.connection.execute(QUERIES["facts_of_nobody"]))
+    bench.tx.run("facts_without_source")
+    return f"{found} facts have lost the session that said them" if found else ""
+
+
+def _index(bench: Bench) -> str:
+    """The index of words is made anew from the facts."""
+    if _is_indexed(bench.tx):
+        return ""
+    bench.tx.run("facts_index_rebuilt")
+    return "the words of all facts are indexed anew"
+
+
 def _recount(bench: Bench) -> str:
     corrected = tallies.recount(bench.tx)
     return f"{corrected} counts corrected" if corrected else ""
@@ -220,7 +247,9 @@ _REPAIRS: Mapping[str, Callable[[Bench], str]] = {
     "ended": _end,
     "child": _detach_children,
     "lost skills": _detach_skills,
+    "fact": _detach_facts,
     **{kind: _remove(kind) for kind in REMOVED},
+    "index": _index,
     "wait": _wake,
     "tallies": _recount,
 }

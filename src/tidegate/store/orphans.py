@@ -21,6 +21,9 @@ TYPES = (
     "firing",
     "snapshot",
     "skill",
+    "fact",
+    "vector",
+    "flush",
 )
 
 

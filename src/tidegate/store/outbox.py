@@ -5,9 +5,7 @@ not enough the new delivery is refused and counted, and its cause goes on: what 
 from happening. Nothing pending is dropped for something newer.
 """
 
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -16,9 +14,7 @@ from tidegate.domain import outbox as rules
 from tidegate.domain.outbox import MAX_AGE_MS, MAX_ERROR_CHARS, Attempt, Delivery, DeliveryState, Letter
 from tidegate.ids import DeliveryId, ulid
 from tidegate.store import rows
-from tidegate.store.tx import Reads, Tx
-
-T = TypeVar("T")
+from tidegate.store.tx import Read, Tx, Write
 
 MAX_ROWS = 10_000
 MAX_BYTES = 64 << 20
@@ -82,20 +78,6 @@ def expire(tx: Tx) -> int:
         "outbox_given_up", now=tx.now, forget_at=tx.now + KEEP_DEAD_MS, error="nobody could send it in time"
     )
     return given_up + tx.run("outbox_forgotten", now=tx.now)
-
-
-class Write(Protocol):
-    """How a store carries out a transaction."""
-
-    def __call__(self, operation: Callable[[Tx], T], /) -> Awaitable[T]:
-        """Carry it out durably."""
-
-
-class Read(Protocol):
-    """How a store reads."""
-
-    def __call__(self, operation: Callable[[Reads], T], /) -> Awaitable[T]:
-        """Read over one state of the database."""
 
 
 class Outbox:

@@ -17,18 +17,20 @@ import msgspec
 from tidegate.config.job import Job as Definition
 from tidegate.domain.alert import Alert, Owner, Record
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
-from tidegate.domain.entry import Body, Entry
+from tidegate.domain.entry import Body, Entry, Summary
 from tidegate.domain.event import Audience
 from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Plan, Rights
 from tidegate.domain.outbox import DeliveryState
-from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step
+from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step, Usage
 from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.domain.storage import Group
+from tidegate.domain.survey import Survey
 from tidegate.errors import Unavailable
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
+from tidegate.store.facts import Facts
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
@@ -90,6 +92,18 @@ class SnapshotMissing(Exception):
         self.blobs = blobs
 
 
+class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a transcript that a fork shares, packed; what came before stays with the original."""
+
+    source: SessionId
+    #: the first entry that is not shared
+    before: int
+    segments: Sequence[Segment]
+    blobs: Collection[BlobHash]
+    #: where the summary stands among the shared entries
+    summary_seq: int | None
+
+
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of work at the door."""
 
@@ -106,6 +120,12 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     interrupts: bool | None = None
     #: for a sub-agent: the call that asks for it
     order: Order | None = None
+    #: an existing conversation begins afresh with it
+    is_fresh: bool = False
+    #: the one session it is for; nothing else is accepted
+    only: SessionId | None = None
+    #: what a new session begins with
+    excerpt: Excerpt | None = None
     #: what a new session gets, and a conversation whose skills have changed since; None: they stay as they are
     skills: Offer | None = None
     #: claim it in the same transaction if it is the next one of its lane; somebody waits to carry it out
@@ -161,6 +181,37 @@ class Shot(StrEnum):
     BARE = "bare"
 
 
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model reads of a transcript: the summary, what is read beside it, and the entries that it leaves out."""
+
+    pinned: Sequence[Entry] = ()
+    summary: Entry | None = None
+    #: the newest of them, without summaries
+    entries: Sequence[Entry] = ()
+    #: these are all of them
+    is_whole: bool = True
+
+
+class Replacement(msgspec.Struct, frozen=True, kw_only=True):
+    """A summary and what it takes the place of, which goes into segments in the same step."""
+
+    summary: Summary
+    #: the summary that it was made from
+    before: int | None
+    #: the hot entries up to `Summary.through`, packed
+    segments: Sequence[Segment]
+    usage: Usage
+    model: str
+
+
+class Renewed(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation that has begun afresh, and the one before it, under the key that it has now."""
+
+    session: Session
+    #: None where nothing had been said
+    former: Session | None
+
+
 class Move(msgspec.Struct, frozen=True, kw_only=True):
     """A step of a session's life that a sweep or a person wants carried out."""
 
@@ -178,6 +229,8 @@ class Settled(StrEnum):
     DONE = "done"
     #: one session below it was deleted; ask again
     PROGRESS = "progress"
+    #: some of what hangs on it was dealt with, and more is left; ask again
+    SLICE = "slice"
     #: its date lies in the future after all
     POSTPONED = "postponed"
     #: something running or pinned holds it; it comes back in 30 s
@@ -222,6 +275,8 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     outbox_refused: int
     #: rows of what jobs have cost
     job_spends: int
+    #: by agent: count and bytes
+    facts: Mapping[str, tuple[int, int]]
 
 
 class Evictable(NamedTuple):
@@ -253,12 +308,20 @@ class Store(Protocol):
         """How often each transition has happened since the start."""
 
     @property
+    def born(self) -> Mapping[PolicyName, int]:
+        """How many sessions of each policy have been created since the start."""
+
+    @property
     def outbox(self) -> Outbox:
         """What is to be sent to webhooks."""
 
     @property
     def weight(self) -> Weight:
         """What weighs most."""
+
+    @property
+    def facts(self) -> Facts:
+        """What agents remember."""
 
     def listen(self, listener: Listener) -> None:
         """Call *listener*, in the event loop, with the effects of each commit, in the order of the commits."""
@@ -318,6 +381,14 @@ class Store(Protocol):
 
         Raises:
             FenceLost: The run has been taken over or closed; nothing was written.
+        """
+
+    async def compact(self, lease: Lease, replacement: Replacement) -> Entry:
+        """Append a summary and put what it takes the place of into segments, in one step.
+
+        Raises:
+            FenceLost: The run has been taken over or closed; nothing was written.
+            WrongState: The summary or the segments do not follow what is there; nothing was written.
         """
 
     async def cancel_run(self, run: RunId) -> Run:
@@ -468,6 +539,24 @@ class Store(Protocol):
             TooManySessions: A conversation would live again above `max_running`.
         """
 
+    async def renew(self, session: SessionId) -> Renewed:
+        """Let a conversation begin afresh under its key; what was said so far, and what runs there, gets another key.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            WrongState: It is no conversation.
+            TooManySessions: `max_running` is reached.
+        """
+
+    async def fork(self, key: str | None, excerpt: Excerpt) -> Session:
+        """Make a chat that begins with a part of another conversation, which stays as it is; None makes a key.
+
+        Raises:
+            SessionExists: The key is taken.
+            SessionNotFound: The original has gone meanwhile.
+            TooManySessions: `max_running` is reached.
+        """
+
     async def settle(self, moves: Sequence[Move]) -> list[Settled]:
         """Carry out moves, each conditional on its session being as it was read.
 
@@ -500,7 +589,7 @@ class Store(Protocol):
         """Recompute dates and caps of the next slice of sessions of a policy; None after the last one."""
 
     async def tidy(self) -> int:
-        """Forget what has expired: receipts, daily usage older than 90 days, decided approvals, dead deliveries.
+        """Forget what has expired: receipts, daily usage older than 90 days, decided approvals, dead deliveries, facts.
 
         Deliveries older than 3 days are given up. Questions that nobody has answered in time are closed as expired.
         Say how many rows that were.
@@ -565,11 +654,19 @@ class Store(Protocol):
     async def entries(self, session: SessionId, after: int, limit: int) -> list[Entry]:
         """Return entries after a seq in order, from segments and rows alike; a page ends early at 4 MiB."""
 
-    async def tail(self, session: SessionId, max_bytes: int) -> list[Entry]:
-        """Return the last entries in order, up to *max_bytes* of bodies."""
+    async def context(self, session: SessionId, max_bytes: int) -> Context:
+        """Return what a model reads: of the entries after the summary the newest, up to *max_bytes* of bodies."""
 
-    async def pack(self, session: SessionId, max_bytes: int) -> list[Segment]:
-        """Compress the oldest hot entries, about *max_bytes* of them, into segments; nothing is written.
+    async def excerpt(self, session: SessionId, before: int, max_bytes: int) -> Excerpt:
+        """Pack what a model read before an entry, up to *max_bytes* of bodies from a user's message on.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            BadRequest: There is no such entry, nor is it the next one.
+        """
+
+    async def pack(self, session: SessionId, max_bytes: int, through: int | None = None) -> list[Segment]:
+        """Compress the oldest hot entries into segments, about *max_bytes* of them or up to a seq; nothing is written.
 
         Raises:
             Corrupt: A row does not match its checksum.
@@ -634,6 +731,9 @@ class Store(Protocol):
 
     async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
         """Return up to 1,000 slots of a ring from a place on, with the series of these names, in no order."""
+
+    async def survey(self, now: int) -> Survey:
+        """Return what a forecast needs to know; what that costs is bounded, whatever is stored."""
 
     async def growth_until(self, ring: Ring, at: int) -> Slot | None:
         """Return the newest slot of a ring that is not later than an instant, with every series."""

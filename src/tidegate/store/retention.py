@@ -1,11 +1,14 @@
 """What is due: the transactions that a sweep carries out, in slices that other writers can wait for."""
 
+import msgspec
+
 from tidegate.domain import policy
 from tidegate.domain.policy import REFUSED_AGAIN_MS
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import SessionPinned, SessionRunning
 from tidegate.ids import SessionId
-from tidegate.store import approvals, jobs, outbox, rows, sessions, turns, usage
+from tidegate.store import approvals, facts, jobs, outbox, rows, sessions, turns, usage
+from tidegate.store.facts import FactRules
 from tidegate.store.port import Move, Settled
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Tx
@@ -13,8 +16,8 @@ from tidegate.store.tx import Tx
 SLICE_ROWS = 200
 
 
-def settle(tx: Tx, move: Move) -> Settled:
-    """Carry out one move if its session is as it was read."""
+def settle(tx: Tx, move: Move, rules: FactRules) -> Settled:
+    """Carry out one move if its session is as it was read; *rules* say what becomes of the facts it has said."""
     row = tx.one("session_by_id", id=move.session.id)
     session = rows.session(row) if row else None
     if session is None or session.version != move.session.version:
@@ -27,7 +30,7 @@ def settle(tx: Tx, move: Move) -> Settled:
         case DueTo.ARCHIVED:
             return _archive(tx, session, move)
         case DueTo.DELETED:
-            return _delete(tx, session, move)
+            return _delete(tx, session, move, rules)
 
 
 def postpone(tx: Tx, session_id: SessionId) -> None:
@@ -42,8 +45,29 @@ def freeze(tx: Tx, session_id: SessionId, segments: list[Segment]) -> Settled:
     session = sessions.by_id(tx, session_id)
     if not segments or segments[0].first_seq != session.cold_through + 1:
         return Settled.LOST
-    _keep(tx, session, segments)
+    keep(tx, session, segments)
     return Settled.DONE
+
+
+def keep(tx: Tx, session: Session, segments: list[Segment]) -> Session:
+    """Store segments; the hot rows that they stand for go in slices, once they have been verified."""
+    if not segments:
+        return session
+    _store(tx, session, segments)
+    tx.run("trim_wanted", session=session.id)
+    raw = sum(segment.raw_bytes - (segment.last_seq - segment.first_seq) for segment in segments)
+    packed = sum(len(segment.body) for segment in segments)
+    return sessions.freeze(tx, session, cold_through=segments[-1].last_seq, size=session.bytes - raw + packed)
+
+
+def plant(tx: Tx, session: Session, segments: list[Segment]) -> Session:
+    """Let a session without entries begin with segments."""
+    if not segments:
+        return session
+    _store(tx, session, segments)
+    last, size = segments[-1].last_seq, sum(len(segment.body) for segment in segments)
+    planted = msgspec.structs.replace(session, entries=last)
+    return sessions.freeze(tx, planted, cold_through=last, size=size)
 
 
 def trim(tx: Tx, session_id: SessionId, through: int) -> bool:
@@ -69,11 +93,11 @@ def redate(tx: Tx, name: PolicyName, after: SessionId | None) -> SessionId | Non
     return page[-1].id if page else None
 
 
-def tidy(tx: Tx) -> int:
+def tidy(tx: Tx, rules: FactRules) -> int:
     """Forget a slice of what has expired; questions that nobody has answered in time count as answered."""
     gone = usage.tidy(tx) + tx.run("receipts_expired", now=tx.now)
     gone += jobs.tidy(tx)
-    gone += outbox.expire(tx)
+    gone += outbox.expire(tx) + facts.tidy(tx, rules)
     return gone + approvals.lapse(tx) + tx.run("approvals_forgotten", now=tx.now)
 
 
@@ -104,15 +128,12 @@ def _archive(tx: Tx, session: Session, move: Move) -> Settled:
     through = move.segments[-1].last_seq if move.segments else session.cold_through
     if through != session.entries:
         return Settled.LOST
-    session = _keep(tx, session, list(move.segments))
+    session = keep(tx, session, list(move.segments))
     sessions.change(tx, session, _reason(move), state=State.ARCHIVED, since_at=tx.now)
     return Settled.DONE
 
 
-def _keep(tx: Tx, session: Session, segments: list[Segment]) -> Session:
-    """Store segments; the hot rows that they stand for go in slices, once they have been verified."""
-    if not segments:
-        return session
+def _store(tx: Tx, session: Session, segments: list[Segment]) -> None:
     for segment in segments:
         tx.run(
             "segment_born",
@@ -123,19 +144,17 @@ def _keep(tx: Tx, session: Session, segments: list[Segment]) -> Session:
             raw_bytes=segment.raw_bytes,
             body=segment.body,
         )
-    tx.run("trim_wanted", session=session.id)
-    raw = sum(segment.raw_bytes - (segment.last_seq - segment.first_seq) for segment in segments)
-    packed = sum(len(segment.body) for segment in segments)
-    return sessions.freeze(tx, session, cold_through=segments[-1].last_seq, size=session.bytes - raw + packed)
 
 
-def _delete(tx: Tx, session: Session, move: Move) -> Settled:
+def _delete(tx: Tx, session: Session, move: Move, rules: FactRules) -> Settled:
     holder = tx.one("holder_in_tree", id=session.id)
     if holder is not None:
         return _refuse(tx, session, move, rows.session(holder))
     leaf = session
     while (row := tx.one("first_child", id=leaf.id)) is not None:
         leaf = rows.session(row)
+    if facts.let_go(tx, leaf.id, rules):
+        return Settled.SLICE
     sessions.delete(tx, leaf, _reason(move))
     return Settled.DONE if leaf is session else Settled.PROGRESS
 

@@ -12,15 +12,16 @@ import msgspec
 from tidegate.config.job import Job as Definition
 from tidegate.domain.approval import Approval, ApprovalState, Question
 from tidegate.domain.entry import Entry, decode
+from tidegate.domain.fact import Fact, FactOrigin
 from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Rights
 from tidegate.domain.outbox import Delivery, DeliveryState
 from tidegate.domain.run import Lane, Origin, Run, RunState, Usage
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import Corrupt
-from tidegate.ids import ApprovalId, DeliveryId, RunId, SessionId
+from tidegate.ids import ApprovalId, DeliveryId, FactId, RunId, SessionId
 
 Row = Sequence[Any]
-Value = int | str | bytes | None
+Value = int | float | str | bytes | None
 
 _definition = msgspec.json.Decoder(Definition)
 _names = msgspec.json.Decoder(list[str])
@@ -60,6 +61,7 @@ def session(row: Row) -> Session:
         root=row[24],
         depth=row[25],
         snapshot=row[26],
+        summary_seq=row[27],
     )
 
 
@@ -162,6 +164,27 @@ def delivery(row: Row) -> Delivery:
         created_at=row[7],
         due_at=row[8],
         bytes=len(row[10]),
+    )
+
+
+def fact(row: Row) -> Fact:
+    """Read a row of ``facts``."""
+    return Fact(
+        number=row[0],
+        id=FactId(row[1]),
+        agent=row[2],
+        text=row[3],
+        entity=row[4],
+        key=row[5],
+        value=row[6],
+        category=row[7],
+        importance=row[8],
+        origin=FactOrigin(row[9]),
+        source=row[10],
+        created_at=row[11],
+        updated_at=row[12],
+        used_at=row[13],
+        expires_at=row[14],
     )
 
 

@@ -13,9 +13,22 @@ from tidegate.errors import (
     RunNotFound,
     SessionBusy,
     SessionFinished,
+    SessionNotFound,
 )
 from tidegate.ids import RunId, SessionId
-from tidegate.store import events, queue, rows, sessions, snapshots, spawns, transcript, turns, usage, waits
+from tidegate.store import (
+    conversations,
+    events,
+    queue,
+    rows,
+    sessions,
+    snapshots,
+    spawns,
+    transcript,
+    turns,
+    usage,
+    waits,
+)
 from tidegate.store.lease import held
 from tidegate.store.port import Admission, Admitted, Claimed, Ending
 from tidegate.store.tx import Tx
@@ -188,6 +201,10 @@ def _keep_receipt(tx: Tx, admission: Admission, run: Run) -> None:
 
 def _session_for(tx: Tx, admission: Admission) -> Session:
     row = tx.one("session_by_key", key=admission.key) if admission.key else None
+    if admission.only is not None and (row is None or row[0] != admission.only):
+        raise SessionNotFound
+    if admission.excerpt is not None:
+        return conversations.branch(tx, admission.key, admission.excerpt)
     if row is None:
         sessions.check_room(tx, admission.birth.policy)
         snapshot = snapshots.adopt(tx, admission.skills) if admission.skills else None
@@ -197,13 +214,16 @@ def _session_for(tx: Tx, admission: Admission) -> Session:
         raise AgentMismatch(f"session {session.key!r} belongs to agent {session.agent!r}")
     if not session.policy.is_conversation and not session.is_live:
         raise SessionFinished(f"session {session.key!r} is finished; it takes no more messages")
+    if admission.is_fresh and session.policy.is_conversation and conversations.is_used(session):
+        return conversations.begin_afresh(tx, session).session
     if admission.interrupts and session.policy.is_conversation:
         session = turns.end_conversation_turn(tx, session, Outcome.INTERRUPTED, "interrupted")
     if len(tx.all("open_runs", session=session.id)) >= admission.max_open:
         raise SessionBusy(f"session {session.key!r} has {admission.max_open} messages waiting")
     if session.state is State.ARCHIVED:
         sessions.check_room(tx, session.policy)
-    return queue.reopen(tx, _with_skills(tx, session, admission))
+    session = sessions.entitle(tx, _with_skills(tx, session, admission), _title(admission))
+    return queue.reopen(tx, session)
 
 
 def _with_skills(tx: Tx, session: Session, admission: Admission) -> Session:

@@ -9,6 +9,7 @@ from itertools import islice
 
 import apsw
 
+from tidegate.domain import relevance
 from tidegate.domain.snapshot import snapshot_of
 from tidegate.errors import Corrupt
 from tidegate.ids import BlobHash
@@ -57,6 +58,11 @@ def sound_snapshots(reads: SqliteReads) -> str:
     return _told(_damaged_snapshots(reads))
 
 
+def found_facts(reads: SqliteReads) -> str:
+    """Look for a word of each fact where a search looks for it."""
+    return _told(_lost_facts(reads))
+
+
 def sound_pages(reads: SqliteReads) -> str:
     """Let SQLite look at every page, index and constraint of the file."""
     found = reads.connection.execute(f"PRAGMA integrity_check({TOLD})").fetchall()
@@ -77,6 +83,7 @@ SCRUBS: tuple[tuple[str, str, Scrub], ...] = (
     ("segments", "every segment matches its digest", sound_segments),
     ("blobs", "every blob matches its name", sound_blobs),
     ("snapshots", "every snapshot matches its name", sound_snapshots),
+    ("words", "every fact is found by its words", found_facts),
     ("refs", "every reference leads to a row", kept_references),
     ("pages", "every page of the file is sound", sound_pages),
 )
@@ -91,7 +98,7 @@ def verify(connection: apsw.Connection) -> None:
     reads = SqliteReads(connection)
     for check in (sound_pages, kept_references, whole_transcripts, true_tallies):
         _demand(reads, check)
-    for check in (sound_entries, sound_segments, sound_blobs, sound_snapshots):
+    for check in (sound_entries, sound_segments, sound_blobs, sound_snapshots, found_facts):
         _demand(reads, check)
 
 
@@ -170,6 +177,16 @@ def _damaged_snapshots(reads: SqliteReads) -> Iterator[str]:
         for (name,) in page:
             if snapshot_of(snapshots.skills(reads, name)).name != name:
                 yield f"snapshot {name} is damaged"
+        after = page[-1][0]
+
+
+def _lost_facts(reads: SqliteReads) -> Iterator[str]:
+    after = 0
+    while page := reads.all("doctor_fact_texts", after=after, limit=PAGE):
+        for number, text, name in page:
+            terms = relevance.terms(text)[:1]
+            if terms and not reads.all("doctor_fact_found", words=f'"{terms[0]}"', number=number):
+                yield f"fact {name} is not found by {terms[0]!r}"
         after = page[-1][0]
 
 

@@ -5,23 +5,23 @@ import msgspec
 from tidegate.domain import policy
 from tidegate.domain.policy import Policy
 from tidegate.domain.session import DueTo, PolicyName, Session, State
-from tidegate.errors import SessionNotFound, TooManySessions, WrongState
+from tidegate.errors import SessionExists, SessionNotFound, TooManySessions, WrongState
 from tidegate.ids import SessionId, ulid
 from tidegate.store import events, rows
 from tidegate.store.port import Birth
-from tidegate.store.tx import Transition, Tx
+from tidegate.store.tx import Reads, Transition, Tx
 
 ABSENT = "none"  # stands for "before birth" and is the first state of every transition count
 DELETED = "deleted"
 
 
-def by_id(tx: Tx, session: SessionId) -> Session:
+def by_id(reads: Reads, session: SessionId) -> Session:
     """Return a session.
 
     Raises:
         SessionNotFound: It is not there.
     """
-    row = tx.one("session_by_id", id=session)
+    row = reads.one("session_by_id", id=session)
     if row is None:
         raise SessionNotFound(f"there is no session {session!r}")
     return rows.session(row)
@@ -83,6 +83,7 @@ def create(tx: Tx, key: str | None, birth: Birth, title: str, snapshot: str | No
     tx.effects.heads[born.key] = born
     tx.effects.transitions[Transition(ABSENT, born.state, "created")] += 1
     events.born(tx, born)
+    tx.effects.born[born.policy] += 1
     return born
 
 
@@ -106,6 +107,36 @@ def adopt(tx: Tx, before: Session, snapshot: str | None) -> Session:
         return before
     tx.run("session_adopted", id=before.id, snapshot=snapshot)
     return msgspec.structs.replace(before, snapshot=snapshot)
+
+
+def rename(tx: Tx, before: Session, key: str) -> Session:
+    """Give a session another key; nobody finds it under its own any more."""
+    if tx.one("session_by_key", key=key) is not None:
+        raise SessionExists(f"there is a session {key!r} already", hint="delete it first")
+    row = tx.one("session_renamed", id=before.id, key=key)
+    if row is None:
+        raise SessionNotFound
+    after = rows.session(row)
+    tx.effects.heads[before.key] = None
+    tx.effects.heads[after.key] = after
+    tx.effects.renamed.append(after.id)
+    return after
+
+
+def entitle(tx: Tx, before: Session, title: str) -> Session:
+    """Give a session without a title one; the transition that follows shows it."""
+    if before.title or not title:
+        return before
+    tx.run("session_titled", id=before.id, title=title)
+    return msgspec.structs.replace(before, title=title)
+
+
+def summarise(tx: Tx, before: Session, summary_seq: int | None) -> Session:
+    """Write where the summary stands. The date of the session stays, whoever gave it."""
+    after = msgspec.structs.replace(before, summary_seq=summary_seq, version=before.version + 1)
+    tx.run("session_moved", **_values(after))
+    tx.effects.heads[after.key] = after
+    return after
 
 
 def freeze(tx: Tx, before: Session, *, cold_through: int, size: int) -> Session:

@@ -24,13 +24,17 @@ from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
+from tidegate.domain.survey import Survey
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store import (
     alerts,
     approvals,
     blobs,
+    compactions,
+    conversations,
     eviction,
+    excerpts,
     file,
     firings,
     growth,
@@ -44,8 +48,10 @@ from tidegate.store import (
     runs,
     sessions,
     snapshots,
+    survey,
     transcript,
     usage,
+    vectors,
     waits,
 )
 from tidegate.store.connection import (
@@ -56,6 +62,7 @@ from tidegate.store.connection import (
     open_writer,
     shrink,
 )
+from tidegate.store.facts import Facts
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.outbox import Outbox
 from tidegate.store.port import (
@@ -63,11 +70,15 @@ from tidegate.store.port import (
     Admitted,
     Attempt,
     Claimed,
+    Context,
     Ending,
     Evictable,
+    Excerpt,
     Listener,
     Move,
     Page,
+    Renewed,
+    Replacement,
     Settled,
     Shot,
     StorageBytes,
@@ -99,10 +110,12 @@ class SqliteStore:
         self.path = path
         self.writer = writer
         self.transitions: Counter[Transition] = Counter()
+        self.born: Counter[PolicyName] = Counter()
         self._listeners: list[Listener] = []
         self._inline = SqliteReads(open_reader(path))
         self._readers = ReaderSlots(path, READERS)
         self.outbox = Outbox(writer.write, self._read)
+        self.facts = Facts(writer.write, self._read, self._inline)
         self.weight = Weight(self._read)
         self._limiter = anyio.CapacityLimiter(READERS)
         self._heads: LruCache[str, Session] = LruCache(CACHE_BYTES, _head_size)
@@ -158,6 +171,14 @@ class SqliteStore:
         self._readers.shrink()
         await self.writer.maintain(shrink)
 
+    def load_vectors(self) -> None:
+        """Let reads compare vectors; called before anybody reads on a thread.
+
+        Raises:
+            ConfigError: What that takes is not installed.
+        """
+        self._readers.load(vectors.extension())
+
     def listen(self, listener: Listener) -> None:
         """Call *listener* with the effects of each commit."""
         self._listeners.append(listener)
@@ -189,6 +210,12 @@ class SqliteStore:
         ending = Ending(outcome=outcome, step=step, error=error, notice=notice)
         size = _size(step.bodies) if step else 0
         return await self.writer.write(partial(runs.finish, lease=lease, ending=ending), size=size)
+
+    async def compact(self, lease: Lease, replacement: Replacement) -> Entry:
+        """Let a summary take the place of older entries."""
+        size = text_bytes(replacement.summary) + sum(len(one.body) for one in replacement.segments)
+        operation = partial(compactions.compact, lease=lease, replacement=replacement)
+        return await self.writer.write(operation, size=size)
 
     async def cancel_run(self, run: RunId) -> Run:
         """Close an open run as cancelled."""
@@ -265,9 +292,18 @@ class SqliteStore:
         """Bring an archived session back."""
         return await self.writer.write(partial(sessions.restore, session_id=session))
 
+    async def renew(self, session: SessionId) -> Renewed:
+        """Let a conversation begin afresh."""
+        return await self.writer.write(partial(conversations.renew, session_id=session))
+
+    async def fork(self, key: str | None, excerpt: Excerpt) -> Session:
+        """Make a chat out of a part of another conversation."""
+        size = sum(len(one.body) for one in excerpt.segments)
+        return await self.writer.write(partial(conversations.fork, key=key, excerpt=excerpt), size=size)
+
     async def settle(self, moves: Sequence[Move]) -> list[Settled]:
         """Carry out moves; they share commits, and one that fails does not hold the others."""
-        operations = [partial(retention.settle, move=move) for move in moves]
+        operations = [partial(retention.settle, move=move, rules=self.facts.rules) for move in moves]
         return await self.writer.write_each(operations, is_background=True, is_relief=True)
 
     async def doom(self, sessions: Sequence[SessionId]) -> int:
@@ -293,7 +329,7 @@ class SqliteStore:
 
     async def tidy(self) -> int:
         """Forget what has expired."""
-        return await self._background(retention.tidy)
+        return await self._background(partial(retention.tidy, rules=self.facts.rules))
 
     async def compact_file(self) -> bool:
         """Give free pages back to the disk."""
@@ -411,15 +447,22 @@ class SqliteStore:
         found = self._short(operation, session)
         return await self._read(operation) if found is None else found
 
-    async def tail(self, session: SessionId, max_bytes: int) -> list[Entry]:
-        """Return the last entries."""
-        operation = partial(transcript.tail, session=session, max_bytes=max_bytes)
+    async def context(self, session: SessionId, max_bytes: int) -> Context:
+        """Return what a model reads."""
+        operation = partial(transcript.context, session=session, max_bytes=max_bytes)
         found = self._short(operation, session)
         return await self._read(operation) if found is None else found
 
-    async def pack(self, session: SessionId, max_bytes: int) -> list[Segment]:
+    async def excerpt(self, session: SessionId, before: int, max_bytes: int) -> Excerpt:
+        """Pack what a model read before an entry."""
+        return await self._read(
+            partial(excerpts.excerpt, session=session, before=before, max_bytes=max_bytes)
+        )
+
+    async def pack(self, session: SessionId, max_bytes: int, through: int | None = None) -> list[Segment]:
         """Compress the oldest hot entries."""
-        return await self._read(partial(transcript.pack, session=session, max_bytes=max_bytes))
+        operation = partial(transcript.pack, session=session, max_bytes=max_bytes, through=through)
+        return await self._read(operation)
 
     async def runs(
         self, *, state: RunState | None, session: SessionId | None, before: int, limit: int
@@ -505,6 +548,10 @@ class SqliteStore:
         """Return some slots of a ring."""
         return await self._read(partial(growth.page, ring=ring, first=first, names=names))
 
+    async def survey(self, now: int) -> Survey:
+        """Return what a forecast needs to know."""
+        return await self._read(partial(survey.take, policies=self.writer.policies, now=now))
+
     async def growth_until(self, ring: Ring, at: int) -> Slot | None:
         """Return the newest slot up to an instant."""
         return await self._read(partial(growth.until, ring=ring, at=at))
@@ -544,6 +591,8 @@ class SqliteStore:
                 self._heads.put(key, head)
         if effects.transitions:
             self.transitions.update(effects.transitions)
+        if effects.born:
+            self.born.update(effects.born)
         for listener in self._listeners:
             listener(effects)
 
@@ -557,7 +606,7 @@ class SqliteStore:
     async def _all(self, query: str, **values: rows.Value) -> list[rows.Row]:
         return await self._read(lambda reads: reads.all(query, **values))
 
-    def _short(self, operation: Callable[[Reads], list[Entry]], session: SessionId) -> list[Entry] | None:
+    def _short(self, operation: Callable[[Reads], T], session: SessionId) -> T | None:
         """Read a transcript inline if it is short and none of it is compressed; None if it is for a thread."""
         try:
             with self._inline.snapshot():

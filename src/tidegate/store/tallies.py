@@ -21,6 +21,7 @@ FAMILIES = (
     "firing",
     "outbox",
     "job_spend",
+    "fact",
 )
 
 

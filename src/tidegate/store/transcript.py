@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from tidegate.domain.entry import Body, Entry
+from tidegate.domain.entry import Body, Entry, Summary
 from tidegate.domain.session import Session
 from tidegate.errors import Corrupt, SessionNotFound
 from tidegate.ids import RunId, SessionId
 from tidegate.store import blobs, rows, segments, sessions
+from tidegate.store.port import Context
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Reads, Tx
 
@@ -24,7 +25,7 @@ class Appended(NamedTuple):
     entries: list[Entry]
 
 
-def append(tx: Tx, session: Session, run: RunId, bodies: Sequence[Body]) -> Appended:
+def append(tx: Tx, session: Session, run: RunId | None, bodies: Sequence[Body]) -> Appended:
     """Append bodies in order, each stamped with its run and the instant; large texts go to blobs."""
     entries: list[Entry] = []
     size = 0
@@ -53,21 +54,46 @@ def page(reads: Reads, session: SessionId, after: int, limit: int) -> list[Entry
     return found
 
 
-def tail(reads: Reads, session: SessionId, max_bytes: int) -> list[Entry]:
-    """Return the last entries, in order, as long as their bodies have no more than *max_bytes* in all."""
-    found: list[Entry] = []
-    for seq, body in _backwards(reads, session):
-        max_bytes -= len(body)
-        if max_bytes < 0 and found:
-            break
-        found.append(rows.entry(session, seq, body))
-    return found[::-1]
-
-
-def pack(reads: Reads, session: SessionId, max_bytes: int) -> list[Segment]:
-    """Compress the oldest hot entries, about *max_bytes* of them, verified against their checksums."""
+def context(reads: Reads, session: SessionId, max_bytes: int) -> Context:
+    """Return what a model reads now: the summary, what is pinned, and the newest entries that it leaves out."""
     head = _head(reads, session)
-    bodies = _up_to(max_bytes, (body for _, body in _hot(reads, head, head.cold_through)))
+    summary = entry_at(reads, head, head.summary_seq) if head.summary_seq else None
+    return _context(reads, head, summary, _Span(head.entries + 1, max_bytes))
+
+
+def context_before(reads: Reads, head: Session, before: int, max_bytes: int) -> Context:
+    """Return what a model read before an entry; a summary that lies further back is not looked for."""
+    size, summary = max_bytes, None
+    for seq, body in _backwards(reads, head, before):
+        size -= len(body)
+        entry = rows.entry(head.id, seq, body)
+        if isinstance(entry.body, Summary) or size < 0:
+            summary = entry if isinstance(entry.body, Summary) else None
+            break
+    return _context(reads, head, summary, _Span(before, max_bytes))
+
+
+def entry_at(reads: Reads, head: Session, seq: int) -> Entry:
+    """Return one entry.
+
+    Raises:
+        Corrupt: It is missing or damaged.
+    """
+    if seq <= head.cold_through:
+        segment = _segment_after(reads, head.id, seq - 1)
+        if segment is not None:
+            return rows.entry(head.id, seq, segment.lines()[seq - segment.first_seq])
+    row = reads.one("hot_entry", session=head.id, seq=seq)
+    if row is None:
+        raise Corrupt(f"entry {seq} of session {head.key!r} is missing")
+    return rows.entry(head.id, seq, rows.hot_body(head.id, row))
+
+
+def pack(reads: Reads, session: SessionId, max_bytes: int, through: int | None) -> list[Segment]:
+    """Compress the oldest hot entries, so many bytes or up to a seq, verified against their checksums."""
+    head = _head(reads, session)
+    hot = _hot(reads, head, head.cold_through)
+    bodies = _up_to(max_bytes, (body for seq, body in hot if through is None or seq <= through))
     return list(segments.pack(head.cold_through + 1, bodies))
 
 
@@ -96,6 +122,33 @@ def check_segments(reads: Reads, session_id: SessionId) -> int:
             raise Corrupt(f"entry {seq} of session {session.key!r} is not what its segment holds")
         compared = seq
     return compared
+
+
+class _Span(NamedTuple):
+    """Entries before one, up to so many bytes of bodies."""
+
+    before: int
+    max_bytes: int
+
+
+def _context(reads: Reads, head: Session, summary: Entry | None, span: _Span) -> Context:
+    body = summary.body if summary else None
+    through, pinned = (body.through, body.pinned) if isinstance(body, Summary) else (0, ())
+    found: list[Entry] = []
+    left, reached = span.max_bytes, span.before
+    for seq, encoded in _backwards(reads, head, span.before):
+        left -= len(encoded)
+        if seq <= through or (left < 0 and found):
+            break
+        entry, reached = rows.entry(head.id, seq, encoded), seq
+        if not isinstance(entry.body, Summary):
+            found.append(entry)
+    return Context(
+        pinned=[entry_at(reads, head, seq) for seq in pinned],
+        summary=summary,
+        entries=found[::-1],
+        is_whole=reached <= through + 1,
+    )
 
 
 def _head(reads: Reads, session: SessionId) -> Session:
@@ -128,9 +181,8 @@ def _hot(reads: Reads, head: Session, after: int) -> Iterator[tuple[int, bytes]]
         after = batch[-1][0]
 
 
-def _backwards(reads: Reads, session: SessionId) -> Iterator[tuple[int, bytes]]:
-    head = _head(reads, session)
-    before = head.entries + 1
+def _backwards(reads: Reads, head: Session, before: int) -> Iterator[tuple[int, bytes]]:
+    session = head.id
     while before > head.cold_through + 1:
         batch = reads.all(
             "hot_entries_back",

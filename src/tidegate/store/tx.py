@@ -6,16 +6,19 @@ house only after the commit: durable first, visible second.
 """
 
 from collections import Counter
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol, TypeVar
 
 from tidegate.domain.entry import Entry
 from tidegate.domain.event import Audience, Event
 from tidegate.domain.job import FiringOutcome
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Lane, Run
-from tidegate.domain.session import Session
+from tidegate.domain.session import PolicyName, Session
 from tidegate.ids import SessionId
 from tidegate.store.rows import Row, Value
+
+T = TypeVar("T")
 
 
 class Transition(NamedTuple):
@@ -45,6 +48,7 @@ class Effects:
     """What one committed transaction changed."""
 
     __slots__ = (
+        "born",
         "claimed",
         "closed",
         "entries",
@@ -55,6 +59,7 @@ class Effects:
         "is_about_jobs",
         "posted",
         "queued",
+        "renamed",
         "spent",
         "transitions",
         "waiting",
@@ -64,6 +69,8 @@ class Effects:
         #: new heads of sessions by key, None for a deleted one
         self.heads: dict[str, Session | None] = {}
         self.gone: list[SessionId] = []
+        #: sessions whose key has gone to another one
+        self.renamed: list[SessionId] = []
         self.entries: list[Entry] = []
         #: runs that were claimed as they were admitted; whoever asked for that carries them out
         self.claimed: list[Run] = []
@@ -77,6 +84,8 @@ class Effects:
         #: what answers have cost
         self.spent: list[Spent] = []
         self.transitions: Counter[Transition] = Counter()
+        #: new sessions
+        self.born: Counter[PolicyName] = Counter()
         #: what became of instants of jobs
         self.firings: Counter[FiringOutcome] = Counter()
         #: what plugins are told
@@ -93,6 +102,13 @@ class Reads(Protocol):
 
     def all(self, query: str, **values: Value) -> list[Row]:
         """Return every row of a named query."""
+
+
+class Read(Protocol):
+    """How a store reads for somebody who stands outside."""
+
+    def __call__(self, operation: Callable[[Reads], T], /) -> Awaitable[T]:
+        """Read over one state of the database."""
 
 
 class Tx(Reads, Protocol):
@@ -116,3 +132,10 @@ class Tx(Reads, Protocol):
 
     def run(self, query: str, **values: Value) -> int:
         """Carry out a named query and return how many rows it changed."""
+
+
+class Write(Protocol):
+    """How a store carries out a transaction for somebody who stands outside."""
+
+    def __call__(self, operation: Callable[[Tx], T], /) -> Awaitable[T]:
+        """Carry it out durably."""

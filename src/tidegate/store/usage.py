@@ -41,8 +41,8 @@ class DaySpend(msgspec.Struct, frozen=True, kw_only=True):
     jobs: Sequence[JobSpend]
 
 
-def count(tx: Tx, session: Session, run: Run, model: str, usage: Usage) -> None:
-    """Count one answer, for its agent and for the job that it belongs to."""
+def count(tx: Tx, session: Session, run: Run | None, model: str, usage: Usage) -> None:
+    """Count one answer, for its agent and for the job that it belongs to; *run* is whose answer it is, if any."""
     period = day(tx.now)
     row = tx.one(
         "usage_counted",
@@ -70,7 +70,7 @@ def count(tx: Tx, session: Session, run: Run, model: str, usage: Usage) -> None:
     )
 
 
-def job_of(reads: Reads, session: Session, run: Run) -> str | None:
+def job_of(reads: Reads, session: Session, run: Run | None) -> str | None:
     """Return the job that an answer belongs to: that of the session at the top, or the one that fired this run."""
     top = session
     if session.root and (row := reads.one("session_by_id", id=session.root)):
@@ -78,7 +78,7 @@ def job_of(reads: Reads, session: Session, run: Run) -> str | None:
     group = top.cap_group or ""
     if group.startswith(JOB_GROUP):
         return group.removeprefix(JOB_GROUP).partition(":")[0]
-    if session.policy.is_conversation and run.origin is Origin.FIRING:
+    if session.policy.is_conversation and run and run.origin is Origin.FIRING:
         row = reads.one("firing_of_run", session=session.id, run=run.id)
         return rows.firing(row).job if row else None
     return None

@@ -14,8 +14,7 @@ import apsw
 from tidegate.domain.session import PolicyName, State
 from tidegate.domain.weight import TOP, HeavySession, HeavySkill, Table
 from tidegate.store.connection import SqliteReads
-from tidegate.store.outbox import Read
-from tidegate.store.tx import Reads
+from tidegate.store.tx import Read, Reads
 
 PAGE = 5_000  # sessions
 NEWEST = "~"  # sorts after every id

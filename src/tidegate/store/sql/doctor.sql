@@ -57,3 +57,14 @@ ORDER BY expires_at LIMIT 5;
 
 -- name: doctor_blob_sessions
 SELECT s.key FROM session_blobs r JOIN sessions s ON s.id = r.session WHERE r.hash = :hash LIMIT 5;
+
+-- A fact that no search finds, or a place in the index without a fact.
+-- name: doctor_facts
+SELECT number FROM facts WHERE number NOT IN (SELECT id FROM facts_fts_docsize)
+UNION ALL SELECT id FROM facts_fts_docsize WHERE id NOT IN (SELECT number FROM facts) LIMIT 5;
+
+-- name: doctor_fact_texts
+SELECT number, text, id FROM facts WHERE number > :after ORDER BY number LIMIT :limit;
+
+-- name: doctor_fact_found
+SELECT 1 FROM facts_fts WHERE facts_fts MATCH :words AND rowid = :number;

@@ -6,6 +6,9 @@ INSERT INTO entries (session, seq, body, checksum) VALUES (:session, :seq, :body
 -- name: hot_entries
 SELECT seq, body, checksum FROM entries WHERE session = :session AND seq > :after ORDER BY seq LIMIT :limit;
 
+-- name: hot_entry
+SELECT seq, body, checksum FROM entries WHERE session = :session AND seq = :seq;
+
 -- name: hot_entries_back
 SELECT seq, body, checksum FROM entries WHERE session = :session AND seq < :before AND seq > :cold_through
 ORDER BY seq DESC LIMIT :limit;
@@ -14,8 +17,11 @@ ORDER BY seq DESC LIMIT :limit;
 INSERT INTO segments (session, first_seq, last_seq, digest, raw_bytes, body)
 VALUES (:session, :first_seq, :last_seq, :digest, :raw_bytes, :body);
 
+-- The segment that holds the next entry; segments follow one another without a gap, so that one look-up finds it.
 -- name: segment_after
-SELECT * FROM segments WHERE session = :session AND last_seq > :after ORDER BY first_seq LIMIT 1;
+SELECT * FROM (
+    SELECT * FROM segments WHERE session = :session AND first_seq <= :after + 1 ORDER BY first_seq DESC LIMIT 1
+) WHERE last_seq > :after;
 
 -- name: segment_before
 SELECT * FROM segments WHERE session = :session AND first_seq < :before ORDER BY first_seq DESC LIMIT 1;

@@ -105,3 +105,27 @@ DELETE FROM firings WHERE number IN (
         SELECT 1 FROM runs r WHERE r.id = f.run AND r.state <> 'done'))
     LIMIT :limit
 ) RETURNING *;
+
+-- name: facts_of_nobody
+SELECT * FROM facts f WHERE f.source IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = f.source);
+
+-- name: facts_without_source
+UPDATE facts SET source = NULL
+WHERE source IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = facts.source);
+
+-- name: orphans_removed_vector
+DELETE FROM fact_vectors WHERE number IN (
+    SELECT number FROM fact_vectors v WHERE NOT EXISTS (SELECT 1 FROM facts f WHERE f.number = v.number) LIMIT :limit
+) RETURNING *;
+
+-- name: orphans_removed_flush
+DELETE FROM flushes WHERE session IN (
+    SELECT session FROM flushes t WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session) LIMIT :limit
+) RETURNING *;
+
+-- Both need a connection that may write; the first one writes nothing.
+-- name: facts_index_checked
+INSERT INTO facts_fts (facts_fts, rank) VALUES ('integrity-check', 1);
+
+-- name: facts_index_rebuilt
+INSERT INTO facts_fts (facts_fts) VALUES ('rebuild');

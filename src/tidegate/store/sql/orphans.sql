@@ -88,3 +88,13 @@ OR (f.session IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = 
 OR (f.is_open AND f.isolated AND NOT EXISTS (
     SELECT 1 FROM sessions s WHERE s.id = f.session AND s.state IN ('created', 'active')))
 OR (f.is_open AND NOT f.isolated AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = f.run AND r.state <> 'done'));
+
+-- A fact that names a session which is gone.
+-- name: orphans_fact
+SELECT count(*) FROM facts f WHERE f.source IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = f.source);
+
+-- name: orphans_vector
+SELECT count(*) FROM fact_vectors v WHERE NOT EXISTS (SELECT 1 FROM facts f WHERE f.number = v.number);
+
+-- name: orphans_flush
+SELECT count(*) FROM flushes t WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session);

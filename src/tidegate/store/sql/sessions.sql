@@ -21,7 +21,7 @@ UPDATE sessions SET
     state = :state, outcome = :outcome, cap_group = :cap_group, updated_at = :updated_at, since_at = :since_at,
     turn_at = :turn_at, running_at = :running_at, due_at = :due_at, due_to = :due_to, entries = :entries,
     cold_through = :cold_through, bytes = :bytes, pinned = :pinned, version = :version,
-    waiting_at = :waiting_at, waited_ms = :waited_ms
+    waiting_at = :waiting_at, waited_ms = :waited_ms, summary_seq = :summary_seq
 WHERE id = :id;
 
 -- An append: no indexed column is named, so that no index is written.
@@ -31,6 +31,13 @@ UPDATE sessions SET updated_at = :updated_at, entries = :entries, bytes = :bytes
 -- Other skills: on its own, so that no transition writes the index of snapshots.
 -- name: session_adopted
 UPDATE sessions SET snapshot = :snapshot WHERE id = :id;
+
+-- A conversation that begins afresh leaves its key to the new one.
+-- name: session_renamed
+UPDATE sessions SET key = :key, version = version + 1 WHERE id = :id RETURNING *;
+
+-- name: session_titled
+UPDATE sessions SET title = :title WHERE id = :id;
 
 -- The date alone: a refused move, a postponed one, a cap.
 -- name: session_dated

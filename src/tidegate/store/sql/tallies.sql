@@ -33,6 +33,9 @@ SELECT '', outcome, count(*), 0 FROM firings GROUP BY outcome;
 -- name: recount_outbox
 SELECT '', state, count(*), coalesce(sum(length(body)), 0) FROM outbox GROUP BY state;
 
+-- name: recount_fact
+SELECT agent, '', count(*), sum(bytes) FROM facts GROUP BY agent;
+
 -- name: tally_corrected
 INSERT INTO tallies (family, label, state, count, bytes) VALUES (:family, :label, :state, :number, :size)
 ON CONFLICT (family, label, state) DO UPDATE SET count = excluded.count, bytes = excluded.bytes;

@@ -1,0 +1,29 @@
+"""How long a prompt is, in tokens: as the provider last counted it, and estimated from there on."""
+
+from collections.abc import Sequence
+
+from tidegate.domain.entry import Assistant, Body, Call, opaque_of, tokens_of
+
+BYTES_PER_TOKEN = 4  # a rough rule for English; providers count for real
+ENTRY_TOKENS = 8  # what a message takes beside its text
+
+
+def size(body: Body) -> int:
+    """Return how many bytes of a prompt a body takes."""
+    return text_size(body.text) + len(opaque_of(body)) + ENTRY_TOKENS * BYTES_PER_TOKEN
+
+
+def text_size(text: str) -> int:
+    """Return how many bytes a text has."""
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))
+
+
+def tokens(instructions: str, bodies: Sequence[Body]) -> int:
+    """Return how many tokens a prompt has; what a provider counted holds for everything before it."""
+    counted = next((at for at in reversed(range(len(bodies))) if tokens_of(bodies[at])), None)
+    if counted is None:
+        return (text_size(instructions) + sum(map(size, bodies))) // BYTES_PER_TOKEN
+    rest = counted + 1
+    while rest < len(bodies) and isinstance(bodies[rest], Assistant | Call):
+        rest += 1  # of the same answer
+    return tokens_of(bodies[counted]) + sum(map(size, bodies[rest:])) // BYTES_PER_TOKEN

@@ -1,0 +1,18 @@
+"""Where the extension lies that compares vectors inside the database; asked for only where vectors are wanted."""
+
+from tidegate.errors import ConfigError
+
+
+def extension() -> str:
+    """Return the file of the extension.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        import sqlite_vec  # type: ignore[import-untyped]  # noqa: PLC0415 - untyped; an extra, which most do not have
+    except ImportError as error:
+        raise ConfigError(
+            "[memory] embeddings needs what is not installed", hint='pip install "tidegate[vectors]"'
+        ) from error
+    return str(sqlite_vec.loadable_path())
