@@ -187,3 +187,14 @@ def test_the_summary(server: LlmServer, tmp_path: Path) -> None:
     assert (2, 1, 2 * ANSWER) == (found["came"], found["went"], found["spend"])
     assert "2 sessions came and 1 went" in line
     assert "0.0360 dollars" in line
+
+
+def test_the_limit_of_a_job_over_http(server: LlmServer, tmp_path: Path) -> None:
+    """A job over HTTP has its limit in dollars, as a number or as text; null takes it away, and nonsense is refused."""
+    with gateway(tmp_path / "state", config(server)) as running:
+        job = {"name": "x", "prompt": "hi", "every": "1h", "spend": 0.5}
+        assert running.http.post("/api/jobs", json=job).json()["spend"] == 0.5
+        assert running.http.patch("/api/jobs/x", json={"spend": "0.75"}).json()["spend"] == 0.75
+        refused = running.http.patch("/api/jobs/x", json={"spend": -1})
+        assert (400, "bad_request") == error_of(refused)
+        assert "spend" not in running.http.patch("/api/jobs/x", json={"spend": None}).json()
