@@ -6,7 +6,7 @@ from types import MappingProxyType
 import msgspec
 
 from tidegate.bounded import OLDEST_GOES, Registry
-from tidegate.clock import DAY_MS, Clock
+from tidegate.clock import DAY_MS, MINUTE_MS, Clock
 from tidegate.domain.alert import Alert, AlertEvent
 from tidegate.domain.level import Level
 from tidegate.domain.trend import Shape
@@ -16,7 +16,7 @@ from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.spend import Spend
 
 LATE_BACKUP_MS = 2 * DAY_MS
-FULL_TICKS = 10  # a container that is full for so many looks in a row is worth a word
+FULL_MS = 5 * MINUTE_MS  # a container that is full for so long is worth a word
 #: of these it is their way to be full
 _MAY_BE_FULL = (OLDEST_GOES, "runs wait")
 
@@ -61,14 +61,14 @@ class Alarms:
 
     def __init__(self, instruments: Instruments) -> None:
         self._of = instruments
-        #: how many looks in a row a container has been full; as many as there are containers
+        #: since when containers have been full; never more than there are
         self._full: dict[str, int] = {}
-        self._rare: list[Alert] = []
+        self._counted_last: list[Alert] = []
 
-    async def look(self, *, rarely: bool) -> list[Alert]:
-        """Return all that is wrong; what is dear to find out is as it was, unless it is looked at *rarely*."""
-        if rarely:
-            self._rare = [alert async for alert in self._counted()]
+    async def look(self, *, counts: bool) -> list[Alert]:
+        """Return all that is wrong; what is dear to find out is as it was when that was counted last."""
+        if counts:
+            self._counted_last = [alert async for alert in self._counted()]
         parts: Sequence[Iterator[Alert]] = (
             self._levels(),
             self._money(),
@@ -76,7 +76,7 @@ class Alarms:
             self._backup(),
             self._bounds(),
         )
-        return [*(alert for part in parts for alert in part), *self._rare]
+        return [*(alert for part in parts for alert in part), *self._counted_last]
 
     def _levels(self) -> Iterator[Alert]:
         for (reason, level), (text, setting) in _SHORT.items():
@@ -125,10 +125,15 @@ class Alarms:
             yield Alert(event=AlertEvent.BACKUP, level=Level.TIGHT, text=text, setting=setting)
 
     def _bounds(self) -> Iterator[Alert]:
-        for gauge in self._of.registry:
-            is_full = gauge.entries >= gauge.limit > 0 and gauge.when_full not in _MAY_BE_FULL
-            self._full[gauge.name] = self._full.get(gauge.name, 0) + 1 if is_full else 0
-            if self._full[gauge.name] >= FULL_TICKS:
+        now = self._of.clock.monotonic()
+        full = [
+            gauge
+            for gauge in self._of.registry
+            if gauge.entries >= gauge.limit > 0 and gauge.when_full not in _MAY_BE_FULL
+        ]
+        self._full = {gauge.name: self._full.get(gauge.name, now) for gauge in full}
+        for gauge in full:
+            if now - self._full[gauge.name] >= FULL_MS:
                 yield Alert(
                     event=AlertEvent.CONTAINER,
                     level=Level.TIGHT,

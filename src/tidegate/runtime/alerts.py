@@ -11,7 +11,7 @@ import msgspec
 
 from tidegate import log
 from tidegate.bounded import Registry
-from tidegate.clock import Clock
+from tidegate.clock import MINUTE_MS, Clock
 from tidegate.domain.alert import MAX_OPEN, WEEK_MS, Alert, AlertEvent, News, Owner, Record, news
 from tidegate.domain.level import Level
 from tidegate.errors import TidegateError
@@ -20,7 +20,8 @@ from tidegate.runtime.bell import ring_or
 from tidegate.store.port import Store
 
 LOOK_S = 30.0
-RARELY = 20  # looks: what is dear is asked for every ten minutes
+FIRST_COUNT_MS = 5 * MINUTE_MS  # after a start the sweep makes up for what came due meanwhile
+COUNT_MS = 10 * MINUTE_MS  # between two looks at what is dear to find out
 
 _log = log.get("alerts")
 
@@ -48,7 +49,7 @@ class Alerts:
         self._owner = owner
         self._clock = clock
         self._record: Record | None = None
-        self._looks = 0
+        self._counts_ms = clock.monotonic() + FIRST_COUNT_MS
         self._bell = asyncio.Event()
         self._is_well = True
         #: the keys of what is logged and could not be told yet
@@ -75,9 +76,7 @@ class Alerts:
         """Look once, and tell what is new; what goes wrong with that is logged, counted and tried again."""
         try:
             record = self._record or await self._remembered()
-            rarely = self._looks % RARELY == 0
-            self._looks += 1
-            found = news(record, await self._alarms.look(rarely=rarely), self._clock.now())
+            found = news(record, await self._alarms.look(counts=self._is_time_to_count()), self._clock.now())
             self._record, self.untold = found.before, found.dropped
             found = await self._with_summary(found)
             if found.alerts:
@@ -97,6 +96,12 @@ class Alerts:
             "failed": self.failed,
             "untold": self.untold,
         }
+
+    def _is_time_to_count(self) -> bool:
+        is_time = self._clock.monotonic() >= self._counts_ms
+        if is_time:
+            self._counts_ms = self._clock.monotonic() + COUNT_MS
+        return is_time
 
     async def _remembered(self) -> Record:
         record = await self._store.alerts_told()
