@@ -1,10 +1,11 @@
-"""What a chat costs that never ends: one of 100,000 entries, compacted 500 times beside hooks that misbehave.
+"""What a chat costs that never ends: one of 100,000 entries, compacted 500 times beside 100,000 facts and bad hooks.
 
 The chat is written through the store, as runs write it, and compacted by the gateway's own compactor with the offline
-model, each time that a window is full: before each summary one who takes part is slow, one takes a lot of memory and
-one crashes; after each, one crashes. Resident memory is looked at after each compaction.
+model, each time that a window is full. Before each summary what it says is flushed to the memory of the agent, which
+holds 100,000 facts, its most, so that one goes for each that comes; one who takes part is slow, one takes a lot of
+memory and one crashes; after each, one crashes. Resident memory is looked at after each compaction.
 
-Run: python bench/compaction.py [--entries N] [--compactions N] [--slow S] [--huge MIB] [--dir FOLDER]. To reach: memory
+Run: python bench/compaction.py [--entries N] [--compactions N] [--facts N] [--slow S] [--huge MIB]. To reach: memory
 within 10 MiB of what it was before the first compaction; each compaction within its deadline; the 500th at most 1.2 x
 the 5th in CPU (medians of ten around each); hot entries never more than a window has.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+from msgspec.structs import replace
 
 from child import folder
 from report import MIB, Goal, finish, percentiles, say
@@ -27,6 +29,7 @@ from tidegate.clock import SystemClock
 from tidegate.config import Config
 from tidegate.domain.compaction import Compaction, CompactionOutcome, Reason
 from tidegate.domain.entry import Assistant, Body, User
+from tidegate.domain.fact import Note
 from tidegate.domain.run import Lane, Lease, Origin, Step
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.engine import Engine, engine
@@ -34,6 +37,8 @@ from tidegate.runtime.compaction import Part
 from tidegate.store.port import Admission, Birth
 
 ENTRIES = 100_000
+FACTS = 100_000
+AT_ONCE = 500  # facts that share commits while they are filled in
 COMPACTIONS = 500
 EARLY = 5
 AROUND = 5  # compactions to each side of one that is compared
@@ -78,12 +83,20 @@ class Chat:
         claimed = await self.inside.store.claim(Lane.INTERACTIVE)
         if claimed is None:
             raise RuntimeError("there is no run to claim")
-        bodies: list[Body] = []
+        bodies: list[Body] = [Assistant(text="I see."), User(text=f"remember: {self._text()[:200]}")]
         while len(bodies) < self.count - 2:
             bodies += [Assistant(text=self._text()), User(text=self._text())]
         lease = claimed.run.lease
         await self.inside.store.append(lease, Step(bodies=[*bodies, Assistant(text=self._text())]))
         return lease
+
+    async def remember(self, facts: int) -> None:
+        """Fill the memory of the agent."""
+        for first in range(0, facts, AT_ONCE):
+            async with asyncio.TaskGroup() as group:
+                for number in range(first, min(first + AT_ONCE, facts)):
+                    note = Note(text=f"{number}: {self._text()[:200]}")
+                    group.create_task(self.inside.store.facts.remember("main", note))
 
     async def compact(self, lease: Lease) -> Sample:
         """Compact and look."""
@@ -137,8 +150,11 @@ def take_part(inside: Engine, chat: "Chat", slow_s: float, huge_mib: int) -> Non
 
 async def measure(state: Path, asked: argparse.Namespace) -> tuple[dict[str, object], list[Goal]]:
     """Measure on a fresh store."""
-    async with engine(Config(), state, SystemClock()) as inside:
+    config = Config(memory=replace(Config().memory, max_facts=asked.facts))
+    async with engine(config, state, SystemClock()) as inside:
         chat = Chat(inside, asked.entries, asked.compactions)
+        await chat.remember(asked.facts)
+        say(f"{asked.facts:,} facts, {chat.rss_bytes / MIB:.1f} MiB")
         take_part(inside, chat, asked.slow, asked.huge)
         lease = await chat.grow()
         before = chat.rss_bytes
@@ -153,6 +169,7 @@ async def measure(state: Path, asked: argparse.Namespace) -> tuple[dict[str, obj
         figures: dict[str, object] = {
             "entries": head.entries if head else 0,
             "text_bytes": chat.text_bytes,
+            "facts": {"held": inside.store.facts.held("main"), "flushes_failed": inside.flush.failed},
             "compactions": inside.runner.compactor.counts[CompactionOutcome.OK],
             "part_failures": inside.runner.compactor.failures,
             "segments": inside.store.tallies().segments,
@@ -185,13 +202,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--entries", type=int, default=ENTRIES)
     parser.add_argument("--compactions", type=int, default=COMPACTIONS)
+    parser.add_argument("--facts", type=int, default=FACTS, help="that the agent has, and may have")
     parser.add_argument("--slow", type=float, default=0.01, help="seconds until the slow one is given up")
     parser.add_argument("--huge", type=int, default=256, help="MiB that the huge one takes")
     parser.add_argument("--dir", type=Path, help="a folder on the disk to measure")
     asked = parser.parse_args()
     with folder(asked.dir) as state:
         figures, goals = asyncio.run(measure(state, asked))
-    conditions = {name: getattr(asked, name) for name in ("entries", "compactions", "slow", "huge")}
+    conditions = {name: getattr(asked, name) for name in ("entries", "compactions", "facts", "slow", "huge")}
     finish("compaction", conditions | {"durability": "synchronous=FULL", "concurrency": 1}, figures, goals)
 
 

@@ -123,7 +123,7 @@ def test_a_planted_leak_is_found(tmp_path: Path) -> None:
     """The leak that a soak plants on purpose, a kibibyte a session, is named with its place."""
     found, _ = soak(tmp_path, 4 * SESSIONS_A_WAVE, leaks=True)
 
-    assert "Census._planted" in found.keys() - REGISTERED.keys()
+    assert "Leak._planted" in found.keys() - REGISTERED.keys()
 
 
 def test_requests_leave_nothing_behind(tmp_path: Path) -> None:
