@@ -4,14 +4,15 @@ import pytest
 from house import House
 from jobbing import job as definition
 from tidegate.clock import DAY_MS, day
-from tidegate.domain.entry import Assistant
+from tidegate.domain.entry import Assistant, Summary
 from tidegate.domain.job import JobOrigin
 from tidegate.domain.run import Lane, Step, Usage
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.errors import FenceLost
 from tidegate.store import usage as counted
-from tidegate.store.port import Claimed
-from work import claim, offer, order, start
+from tidegate.store.facts import Flushed
+from tidegate.store.port import Claimed, Replacement
+from work import EVERYTHING, claim, head, offer, order, start
 
 pytestmark = pytest.mark.anyio
 
@@ -68,6 +69,27 @@ async def test_what_is_refused_costs_nothing(house: House) -> None:
     await house.store.append(again.run.lease, step())
 
     assert {("main", "m"): (3_000, 0)} == await spent(house)
+
+
+async def test_what_else_a_model_is_asked_for(house: House) -> None:
+    """The costs of a compaction and of facts count for the day as those of answers do, each once."""
+    working = await start(house.store, offer(key="c"))
+    await house.store.append(working.run.lease, step(Usage(input_tokens=1)))
+    through = head(house.store, working).entries
+    replacement = Replacement(
+        summary=Summary(text="so far", through=through),
+        before=None,
+        segments=await house.store.pack(working.session.id, EVERYTHING, through),
+        usage=COST,
+        model="m",
+    )
+    await house.store.compact(working.run.lease, replacement)
+    flushed = Flushed(session=working.session.id, through=1, agent="main", notes=[], model="m", usage=COST)
+    for _ in range(2):
+        await house.store.facts.flush(flushed)
+
+    assert {("main", "m"): (3_000, 0)} == await spent(house)
+    assert [1_500, 3_000] == [one.total[0] for effects in house.heard for one in effects.spent]
 
 
 async def test_free_answers_are_no_news(house: House) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway_process import TOKEN, GatewayProcess, environment, error_of, until
-from llm_server import LlmServer, Reply
+from llm_server import USAGE, LlmServer, Reply
 from receiver import Delivered, Receiver
 from tidegate import signature
 from tidegate.signature import Signed
@@ -137,6 +137,24 @@ def test_what_has_no_price_is_shown(server: LlmServer, tmp_path: Path) -> None:
         )
         assert "1 answers are unpriced (tiny)" in cli(running, "status")
         assert "tidegate_unpriced_answers_total 1.0" in running.http.get("/metrics").text
+
+
+def test_what_came_from_a_cache(server: LlmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the provider read from its cache costs what that costs."""
+    monkeypatch.setitem(USAGE, "prompt_tokens_details", {"cached_tokens": 6})
+    price = "input = 1000\noutput = 100\ncached_input = 10"
+    with gateway(tmp_path / "state", config(server, price=price)) as running:
+        running.say("c", "one")
+        assert spend(running)["today"] == (5 * 1_000 + 6 * 10 + 7 * 100) / 1_000_000
+
+
+def test_an_answer_that_breaks_off(server: LlmServer, tmp_path: Path) -> None:
+    """Half an answer, of which the provider has not told what it took, is unpriced."""
+    with gateway(tmp_path / "state", config(server)) as running:
+        server.script = [Reply(text="half an answer", end="cut")]
+        run = running.send("c", "go").json()["run"]
+        until(lambda: running.get(f"/api/runs/{run}")["state"] == "done")
+        assert (0, 1) == (spend(running)["today"], spend(running)["unpriced"])
 
 
 def test_the_owner_is_told(server: LlmServer, receiver: Receiver, tmp_path: Path) -> None:
