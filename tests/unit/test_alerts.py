@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ from tidegate.domain.alert import AlertEvent, Owner
 from tidegate.domain.level import Level
 from tidegate.domain.outbox import Attempt, Reply
 from tidegate.domain.sample import Range
+from tidegate.errors import DiskFull
 from tidegate.runtime.alarms import Alarms, Instruments
 from tidegate.runtime.alerts import Alerts
 from tidegate.runtime.growth import Growth
@@ -183,6 +184,28 @@ def test_what_cannot_be_told_is_tried_again(tmp_path: Path, monkeypatch: pytest.
             for _ in range(3):
                 await alerts.look()
             assert (3, 1) == (alerts.failed, alerts.told[AlertEvent.DISK])
+            assert ["disk"] == [event for event, _ in await bodies(here)]
+
+    asyncio.run(main())
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """On a disk that takes not a byte more nothing breaks; that it is full is told as soon as there is room."""
+
+    async def main() -> None:
+        async with alerting(tmp_path, Registry(), Wrong()) as (here, alerts, _):
+            maintain = here.store.writer.maintain
+            pages = await maintain(lambda connection: int(str(connection.pragma("page_count"))))
+            await maintain(lambda connection: connection.pragma("max_page_count", pages))
+            for size in (3_000, 100, 1):
+                with suppress(DiskFull):
+                    while True:
+                        await here.store.outbox.put("other", "filler", "x" * size)
+            here.intake.guard.set(Reason.DISK, Level.CRITICAL)
+            await alerts.look()
+            assert (1, []) == (alerts.failed, await bodies(here))
+            await maintain(lambda connection: connection.pragma("max_page_count", pages + 1_000))
+            await alerts.look()
             assert ["disk"] == [event for event, _ in await bodies(here)]
 
     asyncio.run(main())

@@ -163,6 +163,11 @@ def test_a_job_that_has_spent_its_day(tmp_path: Path) -> None:
                 here.clock.advance(HOUR_MS)
                 await calm(here)
             assert [FiringOutcome.FIRED, FiringOutcome.REFUSED] == await outcomes(here.store)
+            into_chat = CRON._replace(policy=PolicyName.CHAT, is_birth=False)
+            refused = [
+                bool(here.intake.guard.refusal(into_chat._replace(job=name))) for name in ("j", "other")
+            ]
+            assert [True, False] == refused
 
             here.clock.advance(DAY_MS)
             await spend.look()
