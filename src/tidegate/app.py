@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,13 +21,11 @@ from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
 from tidegate.domain.alert import Owner
-from tidegate.domain.forecast import Limits
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.bodies import Bodies
 from tidegate.edge.conversations import ConversationPage
-from tidegate.edge.explanation import Explanations
-from tidegate.edge.forecast import ForecastPage
+from tidegate.edge.endpoint import Handler
 from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
@@ -36,6 +35,7 @@ from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
 from tidegate.edge.outbox import OutboxPage
 from tidegate.edge.runs import Runs
+from tidegate.edge.seldom import Seldom
 from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
 from tidegate.edge.skills import SkillList
@@ -49,8 +49,6 @@ from tidegate.ids import ulid
 from tidegate.runtime import allowance
 from tidegate.runtime.alarms import Alarms, Instruments
 from tidegate.runtime.alerts import Alerts
-from tidegate.runtime.explainer import Explainer
-from tidegate.runtime.forecast import Forecaster
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.pressure import Pressure, Relief
@@ -162,7 +160,6 @@ async def gateway(
         await store.recover()
         health = Health()
         token = folder.token(state)
-        limits = Limits(disk_bytes=inside.disk.marks.limit, memory_bytes=pressure.limit_bytes)
         parts = (
             health,
             Sessions(store, inside.intake, inside.agents),
@@ -182,8 +179,7 @@ async def gateway(
             metrics,
             GrowthPage(growth, instance.boots),
             WeekPage(weeks),
-            ForecastPage(Forecaster(store, growth, config, limits, clock)),
-            Explanations(Explainer(growth, store, registry, store.writer.policies, clock)),
+            Seldom(partial(_explain, inside, growth), partial(_forecast, inside, growth, pressure)),
         )
         app = application(
             [endpoint for part in parts for endpoint in part.endpoints()],
@@ -208,6 +204,23 @@ async def gateway(
         finally:
             folder.take_card(state)
             await growth.flush()
+
+
+def _explain(inside: Engine, growth: Growth) -> Handler:
+    from tidegate.edge.explanation import Explanations  # noqa: PLC0415 - see `edge.seldom`
+    from tidegate.runtime.explainer import Explainer  # noqa: PLC0415
+
+    store = inside.store
+    return Explanations(Explainer(growth, store, inside.registry, store.writer.policies, inside.clock)).show
+
+
+def _forecast(inside: Engine, growth: Growth, pressure: Pressure) -> Handler:
+    from tidegate.domain.forecast import Limits  # noqa: PLC0415 - see `edge.seldom`
+    from tidegate.edge.forecast import ForecastPage  # noqa: PLC0415
+    from tidegate.runtime.forecast import Forecaster  # noqa: PLC0415
+
+    limits = Limits(disk_bytes=inside.disk.marks.limit, memory_bytes=pressure.limit_bytes)
+    return ForecastPage(Forecaster(inside.store, growth, inside.config, limits, inside.clock)).show
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from tidegate.clock import DAY_MS, SECOND_MS, iso
 from tidegate.domain.sample import COARSE
-from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest
 from tidegate.runtime import tracer
@@ -40,22 +39,6 @@ class Explanations:
             return not await request.is_disconnected()
 
         return await self._tracer.trace(ms, is_awaited)
-
-    def endpoints(self) -> list[Endpoint]:
-        """Return the route of this part."""
-        return [
-            Endpoint(
-                method="GET",
-                path="/api/growth/explain",
-                handler=self.show,
-                summary="What grew since when, in words, with the setting that would change it",
-                query={
-                    "since": "how far back, as `1h` (the default) or `7d`, 90d at most",
-                    "allocations": "trace Python's allocations for so long first, 1s to 5m; one at a time",
-                },
-                errors=(400, 409),
-            )
-        ]
 
 
 def _duration(name: str, text: str, least_ms: int, most_ms: int) -> int:

@@ -7,7 +7,6 @@ from starlette.responses import Response
 
 from tidegate.domain.arrival import read_rates
 from tidegate.domain.forecast import MOST_SCALE
-from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest
 from tidegate.runtime.forecast import Forecaster
@@ -28,22 +27,6 @@ class ForecastPage:
             what, _, hint = str(error).partition("; ")
             raise BadRequest(f"rate: {what}", hint=hint) from None
         return Json(await self._forecaster.outlook(rates, scale))
-
-    def endpoints(self) -> list[Endpoint]:
-        """Return the route of this part."""
-        return [
-            Endpoint(
-                method="GET",
-                path="/api/forecast",
-                handler=self.show,
-                summary="What there will be: sessions, disk, memory, and which budget breaks first",
-                query={
-                    "scale": f"how many times as much comes, 1 by default, {MOST_SCALE:,.0f} at most",
-                    "rate": "rates that are taken instead, with commas, such as `api=100/h,chat=5/d`",
-                },
-                errors=(400,),
-            )
-        ]
 
 
 def _scale(text: str) -> float:

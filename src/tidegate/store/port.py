@@ -10,7 +10,7 @@ process must stop; whether the last writes happened is unknown).
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -27,7 +27,6 @@ from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, S
 from tidegate.domain.snapshot import SkillRef, Snapshot
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.domain.storage import Group
-from tidegate.domain.survey import Survey
 from tidegate.errors import Unavailable
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.facts import Facts
@@ -36,6 +35,9 @@ from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
 from tidegate.store.usage import DaySpend
 from tidegate.store.weight import Weight
+
+if TYPE_CHECKING:  # what only a forecast needs
+    from tidegate.domain.survey import Survey
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True):
@@ -732,7 +734,7 @@ class Store(Protocol):
     async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
         """Return up to 1,000 slots of a ring from a place on, with the series of these names, in no order."""
 
-    async def survey(self, now: int) -> Survey:
+    async def survey(self, now: int) -> "Survey":
         """Return what a forecast needs to know; what that costs is bounded, whatever is stored."""
 
     async def growth_until(self, ring: Ring, at: int) -> Slot | None:

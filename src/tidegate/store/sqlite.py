@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -24,7 +24,6 @@ from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
-from tidegate.domain.survey import Survey
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store import (
@@ -48,7 +47,6 @@ from tidegate.store import (
     runs,
     sessions,
     snapshots,
-    survey,
     transcript,
     usage,
     vectors,
@@ -91,6 +89,9 @@ from tidegate.store.tx import Effects, Reads, Transition, Tx
 from tidegate.store.usage import DaySpend
 from tidegate.store.weight import Weight
 from tidegate.store.writer import MAX_JOBS, Writer, translate
+
+if TYPE_CHECKING:  # what only a forecast needs
+    from tidegate.domain.survey import Survey
 
 T = TypeVar("T")
 
@@ -548,8 +549,10 @@ class SqliteStore:
         """Return some slots of a ring."""
         return await self._read(partial(growth.page, ring=ring, first=first, names=names))
 
-    async def survey(self, now: int) -> Survey:
+    async def survey(self, now: int) -> "Survey":
         """Return what a forecast needs to know."""
+        from tidegate.store import survey  # noqa: PLC0415 - only a forecast asks
+
         return await self._read(partial(survey.take, policies=self.writer.policies, now=now))
 
     async def growth_until(self, ring: Ring, at: int) -> Slot | None:
