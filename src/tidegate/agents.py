@@ -20,6 +20,7 @@ from tidegate.config.source import Source, sources
 from tidegate.config.tree import Agent as AgentConfig
 from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
+from tidegate.prices import price_of
 from tidegate.runtime.library import Library
 from tidegate.runtime.memory import Memory
 from tidegate.toolset import Toolset
@@ -68,7 +69,7 @@ def _agent(
     offline = offline_tools() if any(source.is_offline for source in candidates) else []
     return Agent(
         name=name,
-        model=_model(candidates, agent, models),
+        model=_model(candidates, agent, config, models),
         instructions=agent.instructions,
         tools=ToolBox(toolset.of(name, agent, [*tools, *offline])),
         budget=Budget(
@@ -81,7 +82,10 @@ def _agent(
 
 
 def _model(
-    candidates: Sequence[Source], agent: AgentConfig, models: MutableMapping[Target, RemoteModel]
+    candidates: Sequence[Source],
+    agent: AgentConfig,
+    config: Config,
+    models: MutableMapping[Target, RemoteModel],
 ) -> Model:
     """Return what answers for an agent; agents that ask the same model in the same way share its client."""
     chain: list[Model] = []
@@ -89,12 +93,12 @@ def _model(
         if source.is_offline:
             chain.append(OfflineModel())
             continue
-        target = _target(source, agent)
+        target = _target(source, agent, config)
         chain.append(models.setdefault(target, RemoteModel(target)))
     return chain[0] if isinstance(chain[0], OfflineModel) else FallbackModel(chain)
 
 
-def _target(source: Source, agent: AgentConfig) -> Target:
+def _target(source: Source, agent: AgentConfig, config: Config) -> Target:
     missing = next((part for part in ("pydantic_ai", source.dialect) if find_spec(part) is None), None)
     if missing:
         raise ConfigError(
@@ -109,4 +113,5 @@ def _target(source: Source, agent: AgentConfig) -> Target:
         timeout_s=source.timeout_ms / 1_000,
         max_tokens=source.reserve,
         thinking=agent.thinking,
+        price=price_of(config.prices, source),
     )

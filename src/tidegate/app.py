@@ -20,6 +20,7 @@ from tidegate import folder, log
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
+from tidegate.domain.alert import Owner
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.bodies import Bodies
@@ -40,14 +41,18 @@ from tidegate.edge.sessions import Sessions
 from tidegate.edge.skills import SkillList
 from tidegate.edge.status import Instance, Status
 from tidegate.edge.sweep import Sweep
+from tidegate.edge.week import WeekPage
 from tidegate.engine import Engine, engine
 from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
 from tidegate.runtime import allowance
+from tidegate.runtime.alarms import Alarms, Instruments
+from tidegate.runtime.alerts import Alerts
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.pressure import Pressure, Relief
+from tidegate.runtime.week import Weeks
 from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
 
 LAG_EVERY_S = 1.0
@@ -66,6 +71,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     nightly: Nightly
     growth: Growth
     pressure: Pressure
+    alerts: Alerts
     health: Health
     metrics: Metrics
     server: Server
@@ -91,11 +97,13 @@ async def serve(
                 tasks.create_task(built.inside.cron.serve()),
                 tasks.create_task(built.inside.skills.serve()),
                 tasks.create_task(built.inside.postman.serve()),
+                tasks.create_task(built.inside.spend.serve()),
                 tasks.create_task(built.inside.memory.serve()),
                 tasks.create_task(built.inside.dispatcher.serve()),
                 tasks.create_task(built.nightly.serve()),
                 tasks.create_task(built.growth.serve()),
                 tasks.create_task(built.pressure.serve()),
+                tasks.create_task(built.alerts.serve()),
                 tasks.create_task(_watch_lag(built.metrics, built.growth)),
                 tasks.create_task(_until_broken(built.inside.broken)),
             ]
@@ -146,6 +154,9 @@ async def gateway(
         store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
         sweeper.on_sweep = metrics.sweep_seconds.observe
         sweeper.on_moves = pressure.swept
+        status.spend = metrics.spend = inside.spend
+        weeks = Weeks(growth, store, clock)
+        status.alerts = metrics.alerts = alerts = _alerts(inside, status, weeks)
         await store.recover()
         health = Health()
         token = folder.token(state)
@@ -167,6 +178,7 @@ async def gateway(
             status,
             metrics,
             GrowthPage(growth, instance.boots),
+            WeekPage(weeks),
             Seldom(partial(_explain, inside, growth), partial(_forecast, inside, growth, pressure)),
         )
         app = application(
@@ -184,6 +196,7 @@ async def gateway(
                 nightly=nightly,
                 growth=growth,
                 pressure=pressure,
+                alerts=alerts,
                 health=health,
                 metrics=metrics,
                 server=server(app, tls=_tls(config)),
@@ -249,6 +262,28 @@ def _pressure(inside: Engine) -> Pressure:
     limit = allowance.limit_bytes(inside.config.limits.memory_bytes)
     relief = Relief(shed=(inside.store.shed, inside.library.shed), cut=inside.bus.cut_slow)
     return Pressure(inside.guard, limit, relief, inside.clock)
+
+
+def _alerts(inside: Engine, status: Status, weeks: Weeks) -> Alerts:
+    """Build what tells the owner; it reads what the status shows."""
+    if status.nightly is None or status.growth is None:
+        raise RuntimeError("the status has to have its parts first")
+    instruments = Instruments(
+        guard=inside.guard,
+        spend=inside.spend,
+        growth=status.growth,
+        nightly=status.nightly,
+        registry=inside.registry,
+        clock=inside.clock,
+        overdue=inside.sweeper.overdue,
+        orphans=status.orphans,
+    )
+    settings = inside.config.alerts
+    owner = Owner(webhook=settings.webhook, chat=settings.chat, agent=next(iter(inside.config.agents)))
+    alerts = Alerts(inside.store, Alarms(instruments), owner, inside.clock, inside.registry)
+    inside.guard.listen(alerts.ring)
+    alerts.weekly = weeks.line if settings.weekly else None
+    return alerts
 
 
 def _tls(config: Config) -> tuple[str, str] | None:

@@ -27,6 +27,7 @@ from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.errors import ConfigError
 from tidegate.runtime import plugins
+from tidegate.runtime import spend as money
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
 from tidegate.runtime.compaction import PART_DEADLINE_S, Compactor, Part
@@ -48,6 +49,7 @@ from tidegate.runtime.outbox import Postman, Target
 from tidegate.runtime.plugins import Plugin
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.skills import Skills
+from tidegate.runtime.spend import Spend
 from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.tools.jobs import schedule_tool
@@ -85,6 +87,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     cron: Cron
     hooks: Hooks
     postman: Postman
+    spend: Spend
     memory: Memory
     flush: Flush
     dispatcher: Dispatcher
@@ -168,7 +171,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         await store.reconcile_jobs(jobs.of_config(config))
         cron = Cron(store, intake, clock)
-        for part in (runner, sweeper, disk, cron, bus, postman, dispatcher):
+        spend = await _spend(config, store, guard, clock, registry)
+        for part in (runner, sweeper, disk, cron, bus, postman, dispatcher, spend):
             store.listen(part.on_commit)
         yield Engine(
             folder=state,
@@ -191,6 +195,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             cron=cron,
             hooks=Hooks(store, intake, _hooks(config)),
             postman=postman,
+            spend=spend,
             memory=memory,
             flush=flush,
             dispatcher=dispatcher,
@@ -301,3 +306,14 @@ def _rights(config: Config) -> Mapping[str, Rights]:
 def _limits(config: Config) -> SpawnLimits:
     limits = config.subagents
     return SpawnLimits(depth=limits.depth, children=limits.children, descendants=limits.descendants)
+
+
+async def _spend(config: Config, store: SqliteStore, guard: Guard, clock: Clock, registry: Registry) -> Spend:
+    """Return the instrument of money, which knows what the day has cost so far."""
+    agents = {
+        name: agent.spend_micros for name, agent in config.agents.items() if agent.spend_micros is not None
+    }
+    limits = money.Limits(gateway=config.limits.spend_micros, agents=agents)
+    spend = Spend(store, guard, limits, clock, registry)
+    await spend.look()
+    return spend

@@ -442,12 +442,24 @@ class ModelCut(ModelFailed):
 
     code = "model_cut"
 
-    def __init__(self, failure: ModelFailed, *, text: str, model: str, tokens: tuple[int, int]) -> None:
-        """Take why it broke off, what it had said, which model it was and the tokens it read and wrote."""
+    def __init__(
+        self,
+        failure: ModelFailed,
+        *,
+        text: str,
+        model: str,
+        tokens: tuple[int, int],
+        cost: tuple[int, int] = (0, 1),
+    ) -> None:
+        """Take why it broke off, what it had said and which model it was.
+
+        *tokens* are those it read and wrote, *cost* micro-dollars and how many answers of unknown cost there are.
+        """
         super().__init__(failure.message, hint=failure.hint)
         self.text = text
         self.model = model
         self.tokens = tokens
+        self.cost = cost
 
 
 class ContextOverflow(ModelFailed):

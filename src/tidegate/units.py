@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: ``"30m"``, ``"36h"``, ``"never"``, ``"2GB"``.
+"""Durations, sizes and money as people write them: ``"30m"``, ``"36h"``, ``"never"``, ``"2GB"``, ``2.50``.
 
 Reading and printing are inverse for every value that can be written.
 """
@@ -37,6 +37,26 @@ def size_bytes(text: str) -> int:
     if not match:
         raise ValueError(f'{text!r} is no size; write for example "512MB" or "2GB"')
     return int(float(match[1]) * _SIZES[match[2]])
+
+
+def money_micros(value: object) -> int:
+    """Read a number of dollars such as 5, 2.5 or ``"2.50"`` as micro-dollars.
+
+    Raises:
+        ValueError: It is none, or too much to be meant.
+    """
+    text = "" if isinstance(value, bool) else str(value)
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,18})?", text):
+        raise ValueError(
+            "expected a number of dollars, such as 5 or 2.50; write it without sign and currency"
+        )
+    whole, _, part = text.partition(".")
+    return int(whole) * 1_000_000 + int(f"{part:0<6}"[:6])
+
+
+def print_money(micros: float) -> str:
+    """Print micro-dollars for people: ``"6.40"``, and with four places below ten cents."""
+    return f"{micros / 1_000_000:.{4 if 0 < abs(micros) < 100_000 else 2}f}"
 
 
 def print_duration(ms: int) -> str:

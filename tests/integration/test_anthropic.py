@@ -44,7 +44,7 @@ def test_a_text_arrives_in_order(server: LlmServer) -> None:
     *deltas, last = ask(anthropic(server))
     assert deltas == [Delta(text="hig"), Delta(text="h t"), Delta(text="ide")]
     assert last == Answer(
-        text="high tide", usage=Usage(input_tokens=11, output_tokens=7), model="tiny", calls=[]
+        text="high tide", usage=Usage(input_tokens=11, output_tokens=7, unpriced=1), model="tiny", calls=[]
     )
 
 

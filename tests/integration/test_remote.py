@@ -31,7 +31,7 @@ def test_a_text_arrives_in_order(server: LlmServer) -> None:
     *deltas, answer = ask(server.base_url)
     assert deltas == [Delta(text="hig"), Delta(text="h t"), Delta(text="ide")]
     assert answer == Answer(
-        text="high tide", usage=Usage(input_tokens=11, output_tokens=7), model="tiny", calls=[]
+        text="high tide", usage=Usage(input_tokens=11, output_tokens=7, unpriced=1), model="tiny", calls=[]
     )
 
 

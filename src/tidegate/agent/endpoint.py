@@ -19,7 +19,9 @@ from tidegate.agent.limit import Flood, limit
 from tidegate.agent.model import Answer, Delta, Prompt
 from tidegate.agent.target import Target
 from tidegate.config.preset import Dialect
+from tidegate.domain import price
 from tidegate.domain.entry import Body, Result
+from tidegate.domain.price import Tokens
 from tidegate.domain.run import Usage
 from tidegate.errors import ModelBusy, ModelCut, ModelFailed
 
@@ -106,7 +108,7 @@ class Endpoint:
         if is_cut:
             yield Delta(text=CUT)
         kept = "" if is_cut else opaque.keep(response, self._target.identity)
-        yield Answer(text=text, calls=calls, usage=_usage(stream), model=self._target.name, opaque=kept)
+        yield Answer(text=text, calls=calls, usage=self._usage(stream), model=self._target.name, opaque=kept)
 
     def _cut(
         self, failure: ModelFailed, texts: Sequence[str], stream: StreamedResponse | None
@@ -114,9 +116,20 @@ class Endpoint:
         """Return a failure as it is once something was said."""
         if not texts or stream is None:
             return failure
-        usage = _usage(stream)
+        usage = self._usage(stream)
         tokens = (usage.input_tokens, usage.output_tokens)
-        return ModelCut(failure, text="".join(texts), model=self._target.name, tokens=tokens)
+        cost = (usage.micros, usage.unpriced)
+        return ModelCut(failure, text="".join(texts), model=self._target.name, tokens=tokens, cost=cost)
+
+    def _usage(self, stream: StreamedResponse) -> Usage:
+        told = stream.usage
+        tokens = Tokens(
+            read=told.input_tokens,
+            written=told.output_tokens,
+            cached=told.cache_read_tokens,
+            cache_written=told.cache_write_tokens,
+        )
+        return price.usage(tokens, self._target.price)
 
 
 def _open(target: Target, http: httpx2.AsyncClient) -> Model:
@@ -146,10 +159,6 @@ def _settings(target: Target) -> ModelSettings:
         case level:
             settings["thinking"] = level
     return settings
-
-
-def _usage(stream: StreamedResponse) -> Usage:
-    return Usage(input_tokens=stream.usage.input_tokens, output_tokens=stream.usage.output_tokens)
 
 
 async def _strip_headers(request: httpx2.Request) -> None:

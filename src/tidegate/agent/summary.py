@@ -73,7 +73,9 @@ async def _asked(model: Model, before: str, bodies: Sequence[Body], max_bytes: i
                 return Told(_cut(_heard(part.text), max_bytes), part.usage, part.model or model.name)
             said += part.text
             if len(said) > 2 * max_bytes:  # it does not stop by itself
-                return Told(_cut(said, max_bytes), Usage(output_tokens=len(said) // 4), model.name)
+                return Told(
+                    _cut(said, max_bytes), Usage(output_tokens=len(said) // 4, unpriced=1), model.name
+                )
     raise ModelFailed("the model's summary has no end")
 
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tidegate.config.preset import Dialect
+from tidegate.domain.price import Price
 from tidegate.errors import ConfigError
 
 Thinking = Literal["default", "off", "low", "medium", "high"]
@@ -25,6 +26,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     #: of an answer at most, told to those that insist on being told
     max_tokens: int = 16_384
     thinking: Thinking = "default"
+    #: None is not known
+    price: Price | None = None
 
     def __repr__(self) -> str:
         """Leave the key out."""

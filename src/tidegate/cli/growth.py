@@ -19,6 +19,7 @@ from tidegate.cli.client import Client
 from tidegate.cli.explain import explain
 from tidegate.cli.options import json_option, state_option
 from tidegate.cli.text import plain
+from tidegate.cli.week import summary
 from tidegate.clock import SECOND_MS
 from tidegate.errors import TidegateError, Unavailable
 from tidegate.units import print_size, print_span
@@ -76,6 +77,7 @@ def growth(ctx: click.Context, /, **options: object) -> None:
 
 
 growth.add_command(explain)
+growth.add_command(summary)
 
 
 @growth.command()

@@ -59,6 +59,7 @@ def list_(state: Path | None, *, as_json: bool) -> None:
 @click.option("--allow-tool", "allow_tools", multiple=True, metavar="TOOL", help="Needs no approval.")
 @click.option("--tool", "tools", multiple=True, metavar="TOOL", help="Only these tools, instead of all.")
 @click.option("--alert-after", type=click.IntRange(1), metavar="N", help="Tell of N failures in a row.")
+@click.option("--spend", metavar="DOLLARS", help="How much it may cost in a day.")
 @click.option("--paused", is_flag=True, default=None, help="Do not run it yet.")
 @state_option
 @json_option

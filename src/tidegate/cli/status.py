@@ -1,7 +1,7 @@
 """``tidegate status``: how the running gateway is, in one look."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -10,8 +10,9 @@ import click
 from tidegate.cli.client import Client
 from tidegate.cli.options import json_option, state_option
 from tidegate.cli.table import Counts, count_table
+from tidegate.cli.text import plain
 from tidegate.clock import SECOND_MS
-from tidegate.units import print_size, print_span
+from tidegate.units import print_money, print_size, print_span
 
 
 class Backup(TypedDict):
@@ -44,6 +45,26 @@ class Pressure(TypedDict):
     levels: Mapping[str, str]
 
 
+class ShortOf(TypedDict):
+    """A limit of an agent or a job that is nearly reached, in dollars."""
+
+    of: str
+    name: str
+    today: float
+    limit: float
+
+
+class Spend(TypedDict):
+    """What models have cost today, in dollars."""
+
+    today: float
+    limit: float | None
+    level: str
+    unpriced: int
+    unpriced_models: Sequence[str]
+    short: Sequence[ShortOf]
+
+
 class Status(TypedDict):
     """The status, as far as people see it."""
 
@@ -64,6 +85,7 @@ class Status(TypedDict):
     overdue: int
     holds_deletes: bool
     backup: Backup
+    spend: Spend
 
 
 @click.command()
@@ -88,6 +110,7 @@ def _show(found: Status) -> None:
     _line("trend", f"{found['trend'] or 'not known'}; {starts}")
     _line("storage", ", ".join(f"{part} {print_size(size)}" for part, size in found["storage"].items()))
     _line("disk", _disk(found["disk"]))
+    _line("spend", _spend(found["spend"]))
     _line("overdue", str(found["overdue"]))
     _line("orphans", ", ".join(f"{name} {count}" for name, count in found["orphans"].items() if count) or "0")
     _line("backup", _backup(found["backup"]))
@@ -116,6 +139,24 @@ def _level(found: Status) -> str:
     used, limit = print_size(pressure["memory_bytes"]), print_size(pressure["memory_limit_bytes"])
     others = [f"{name} {word}" for name, word in pressure["levels"].items() if word != "normal"]
     return ", ".join([f"{found['level']}: {used} of {limit}", *others])
+
+
+def _spend(found: Spend) -> str:
+    said = [f"{_dollars(found['today'])} dollars today"]
+    if found["limit"] is not None:
+        said = [f"{found['level']}, {_dollars(found['today'])} of {_dollars(found['limit'])} dollars today"]
+    said += [
+        f"{one['of']} {one['name']} {_dollars(one['today'])} of {_dollars(one['limit'])}"
+        for one in found["short"][:5]
+    ]
+    if found["unpriced"]:
+        models = ", ".join(map(plain, found["unpriced_models"][:5]))
+        said += [f"{found['unpriced']:,} answers are unpriced ({models})"]
+    return "; ".join(said)
+
+
+def _dollars(amount: float) -> str:
+    return print_money(amount * 1_000_000)
 
 
 def _backup(found: Backup) -> str:

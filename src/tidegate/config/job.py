@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from tidegate import cron
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
@@ -20,6 +20,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _HOOK = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _LAST_YEAR = 2200
 
+Micros = Annotated[int, Meta(ge=1)]
 Names = tuple[Annotated[str, Meta(max_length=128)], ...]
 
 
@@ -57,6 +58,8 @@ class Job(Section, frozen=True, kw_only=True):
     tools: Names | None = None
     #: failures in a row that are told to where the answers go
     alert_after: Annotated[int, Meta(ge=1, le=1_000)] = 3
+    #: micro-dollars a day for its runs and all that they start; not told where unset, so that older releases read it
+    spend_micros: Micros | UnsetType = UNSET
     #: how it begins its life
     paused: bool = False
 

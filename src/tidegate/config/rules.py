@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from tidegate.config import hooks, memory, plugins
+from tidegate.config import hooks, memory, plugins, prices
 from tidegate.config import job as jobs
 from tidegate.config.job import Job
 from tidegate.config.place import Keys, item
@@ -23,6 +23,7 @@ from tidegate.config.tree import (
     OFFLINE_TOOLS,
     TOOLS,
     Agent,
+    Alerts,
     Approvals,
     Backup,
     Compaction,
@@ -66,11 +67,14 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
         "plugins": Plugins,
         "telemetry": Telemetry,
         "limits": Limits,
+        "alerts": Alerts,
         "backup": Backup,
         "compaction": Compaction,
         "memory": Memory,
     }
 )
+
+_NAMED = ("providers", "agents", "jobs", "lifecycle", "hooks", "webhooks", "prices")
 
 
 def build(document: Table, folder: Path) -> Config:
@@ -94,6 +98,8 @@ def build(document: Table, folder: Path) -> Config:
             parts[name] = hooks.named(Hook, table_of(value, at), at, folder)
         elif name == "webhooks":
             parts[name] = hooks.named(Webhook, table_of(value, at), at, folder)
+        elif name == "prices":
+            parts[name] = prices.named(table_of(value, at), folder)
         elif name in _SECTIONS:
             parts[name] = section(_SECTIONS[name], value, at, folder)
         else:
@@ -102,7 +108,7 @@ def build(document: Table, folder: Path) -> Config:
 
 
 def _refuse(name: str, value: object) -> None:
-    hint = suggestion(name, [*_SECTIONS, "providers", "agents", "jobs", "lifecycle", "hooks", "webhooks"])
+    hint = suggestion(name, [*_SECTIONS, *_NAMED])
     if isinstance(value, dict | list):
         raise WrongError((name,), None, "there is no such section", hint)
     raise WrongError((), name, "a key stands in a section", hint)
@@ -197,6 +203,7 @@ def check(config: Config) -> None:
     _check_night(config.backup)
     memory.check(config)
     hooks.check(config)
+    prices.check(config)
     plugins.check(config)
     _check_telemetry(config.telemetry)
 

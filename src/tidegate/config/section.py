@@ -1,8 +1,8 @@
 """Tables of a TOML file as frozen structs, and back; what is unknown or of the wrong type is refused.
 
 An attribute that ends in ``_ms`` is a duration, one in ``_bytes`` a size: in the file its key has no such ending and
-its value is text such as ``"30m"`` or ``"2GB"``; ``"never"`` is None where the type has it. A `Path` is taken from the
-folder of the file.
+its value is text such as ``"30m"`` or ``"2GB"``; ``"never"`` is None where the type has it. One in ``_micros`` is
+money: in the file a number of dollars, such as 5 or 2.50. A `Path` is taken from the folder of the file.
 Which tables there are, and which values make sense together, is left to `rules`.
 """
 
@@ -21,7 +21,7 @@ from msgspec.structs import FieldInfo, fields
 
 from tidegate.config.place import Keys, line_of, syntax_line
 from tidegate.errors import ConfigError
-from tidegate.units import duration_ms, exact_size, print_duration, size_bytes
+from tidegate.units import duration_ms, exact_size, money_micros, print_duration, size_bytes
 
 MAX_FILE_BYTES = 256 * 1024
 
@@ -34,7 +34,7 @@ _WORDS = {
     "object": "a table",
 }
 _TYPES = re.compile(r"Expected `(\w+)[^`]*`, got `(\w+)`(.*)")
-_RANGE = re.compile(r"Expected `int` ([<>]=) (-?\d+)")
+_RANGE = re.compile(r"Expected `(?:int|float)` ([<>]=) (-?\d+)(?:\.0)?")
 
 
 class Section(
@@ -42,7 +42,7 @@ class Section(
     frozen=True,
     kw_only=True,
     forbid_unknown_fields=True,
-    rename=lambda name: name.removesuffix("_ms").removesuffix("_bytes"),
+    rename=lambda name: name.removesuffix("_ms").removesuffix("_bytes").removesuffix("_micros"),
 ):
     """One table of the file."""
 
@@ -154,6 +154,8 @@ def _value(field: FieldInfo, value: object, folder: Path) -> object:
         if not isinstance(value, str):
             raise ValueError('expected a size in quotes, such as "64KB" or "2GB"')
         value = size_bytes(value)
+    if _is_money(field):
+        value = money_micros(value)
     return msgspec.convert(value, field.type, dec_hook=partial(_path, folder))
 
 
@@ -184,6 +186,8 @@ def _explained(field: FieldInfo, error: ValueError) -> tuple[str, str]:
 def _out_of_range(field: FieldInfo, sign: str, bound: int) -> str:
     if _is_duration(field) and bound == 1:
         return "must be longer than 0s"
+    if _is_money(field) and bound == 1:
+        return "must be more than 0"
     limit = _plain(field, bound)
     return f"must be at {'least' if sign == '>=' else 'most'} {limit}"
 
@@ -196,11 +200,17 @@ def _is_size(field: FieldInfo) -> bool:
     return field.name.endswith("_bytes")
 
 
+def _is_money(field: FieldInfo) -> bool:
+    return field.name.endswith("_micros")
+
+
 def _plain(field: FieldInfo, value: object) -> object:
     if _is_duration(field):
         return print_duration(value) if isinstance(value, int) else "never"
     if _is_size(field) and isinstance(value, int):
         return exact_size(value)
+    if _is_money(field) and isinstance(value, int):
+        return value / 1_000_000
     if isinstance(value, tuple):
         return [str(item) if isinstance(item, Path) else item for item in value]
     return str(value) if isinstance(value, Path) else value

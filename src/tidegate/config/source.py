@@ -21,6 +21,8 @@ class Source:
         self.model = model
         #: what its usage is counted under: as the configuration names it
         self.name = name
+        #: the preset that is spoken to
+        self.type = self._section.type or provider
         self.is_offline = OFFLINE in {provider, name}
         self.dialect = self._preset.dialect
         self.base_url = self._section.base_url or self._preset.base_url

@@ -11,7 +11,7 @@ from msgspec.structs import force_setattr
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tidegate.config import secret
-from tidegate.config.job import Job
+from tidegate.config.job import Job, Micros
 from tidegate.config.section import Section
 
 OFFLINE = "offline"  # the provider, and the model, that needs no network
@@ -66,6 +66,7 @@ EVENTS = (
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000_000)]
 Duration = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
+Dollars = Annotated[float, Meta(ge=0, le=1_000_000)]
 
 
 def default_reserve(window: int) -> int:
@@ -161,6 +162,8 @@ class Agent(Section, frozen=True, kw_only=True):
     max_steps: Count = 50
     max_tokens: Count = 2_000_000
     max_time_ms: Positive = 30 * MINUTE_MS
+    #: micro-dollars a day; None is no limit
+    spend_micros: Micros | None = None
 
     @property
     def fallbacks(self) -> Sequence[str]:
@@ -277,6 +280,8 @@ class Limits(Section, frozen=True, kw_only=True):
     disk_bytes: Annotated[int, Meta(ge=16 << 20)] | None = None
     #: bytes of anonymous memory
     memory_bytes: Annotated[int, Meta(ge=1 << 20)] | None = None
+    #: micro-dollars a day; None is no limit
+    spend_micros: Micros | None = None
 
 
 class Hook(Section, frozen=True, kw_only=True):
@@ -309,6 +314,25 @@ class Hook(Section, frozen=True, kw_only=True):
             ConfigError: One is missing, or is none.
         """
         return secret.read(f"[hooks.{name}]", self.secret_env, self.secret_file)
+
+
+class ModelPrice(Section, frozen=True, kw_only=True):
+    """What a model costs, in dollars for a million tokens; what is cached costs as much as what is not by default."""
+
+    input: Dollars = 0.0
+    output: Dollars = 0.0
+    cached_input: Dollars | None = None
+    cache_write: Dollars | None = None
+
+
+class Alerts(Section, frozen=True, kw_only=True):
+    """Who is told when something is wrong: one of the webhooks, a chat, or both; by default nobody."""
+
+    webhook: str = ""
+    #: the key of a chat
+    chat: str = ""
+    #: tell once a week how the gateway has grown
+    weekly: bool = False
 
 
 class Webhook(Section, frozen=True, kw_only=True):
@@ -364,6 +388,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     jobs: Sequence[Job] = ()
     hooks: Mapping[str, Hook] = MappingProxyType({})
     webhooks: Mapping[str, Webhook] = MappingProxyType({})
+    alerts: Alerts = Alerts()
+    prices: Mapping[str, ModelPrice] = MappingProxyType({})
     plugins: Plugins = Plugins()
     telemetry: Telemetry = Telemetry()
     backup: Backup = Backup()

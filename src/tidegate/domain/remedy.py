@@ -45,6 +45,9 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
     {
         "runs": Known("table", "runs", 600, 1, "they go with their sessions", KEPT),
         "receipts": Known("table", "receipts of requests with a key", 200, 1, "each goes after 24 h"),
+        "job_spends": Known(
+            "table", "what jobs cost, by day", 100, 1, "each goes after 7 d; 100,000 are kept at most"
+        ),
         "approvals": Known(
             "table",
             "approvals",

@@ -38,10 +38,14 @@ class RunState(StrEnum):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What model answers took, in tokens."""
+    """What model answers took: tokens, and money."""
 
     input_tokens: int = 0
     output_tokens: int = 0
+    #: cost in micro-dollars
+    micros: int = 0
+    #: answers whose cost nobody knows, which is counted as none
+    unpriced: int = 0
 
     @property
     def total(self) -> int:
@@ -53,6 +57,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
+            micros=self.micros + other.micros,
+            unpriced=self.unpriced + other.unpriced,
         )
 
 

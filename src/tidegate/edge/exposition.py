@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from tidegate.domain.alert import AlertEvent
 from tidegate.domain.compaction import CompactionOutcome
 from tidegate.domain.event import EventName
 from tidegate.domain.job import FiringOutcome, JobOrigin
@@ -86,7 +87,7 @@ class _Collector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
-        for part in (_sessions, _storage, _process, _bounds, _times):
+        for part in (_money, _sessions, _storage, _process, _bounds, _times):
             yield from part(self._reading)
 
 
@@ -116,6 +117,28 @@ def _sessions(reading: Reading) -> Iterator[Metric]:
     for name, count in reading.orphans.items():
         orphans.add_metric([name], count)
     yield orphans
+
+
+def _money(reading: Reading) -> Iterator[Metric]:
+    """Tell what models have cost, and what the owner was told; no names of agents, jobs or models."""
+    spend, alerts = reading.spend, reading.alerts
+    dollars = _counter("spend_dollars", "What models have cost since the start.")
+    dollars.add_metric([], spend.total_micros / 1_000_000 if spend else 0)
+    yield dollars
+    unpriced = _counter("unpriced_answers", "Answers of models since the start whose cost nobody knows.")
+    unpriced.add_metric([], spend.total_unpriced if spend else 0)
+    yield unpriced
+    today = spend.today_micros / 1_000_000 if spend else 0
+    yield _single("spend_today_dollars", "What models have cost on this day, in UTC.", today)
+    limit = spend.limit_micros / 1_000_000 if spend and spend.limit_micros else math.inf
+    yield _single("spend_limit_dollars", "What models may cost in a day.", limit)
+    told = _counter("alerts", "What the owner was told since the start.", "event")
+    for event in AlertEvent:
+        told.add_metric([event], alerts.told[event] if alerts else 0)
+    yield told
+    failed = _counter("alerts_failed", "Tries to tell the owner that have failed since the start.")
+    failed.add_metric([], alerts.failed if alerts else 0)
+    yield failed
 
 
 def _jobs(reading: Reading) -> Iterator[Metric]:

@@ -40,6 +40,7 @@ class JobChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_d
     allow_tools: list[str] | UnsetType | None = UNSET
     tools: list[str] | UnsetType | None = UNSET
     alert_after: int | UnsetType | None = UNSET
+    spend: float | str | UnsetType | None = UNSET
     paused: bool | UnsetType = UNSET
 
 

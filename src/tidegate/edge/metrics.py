@@ -20,9 +20,11 @@ from tidegate.domain.session import Outcome
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import Status
+from tidegate.runtime.alerts import Alerts
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.guard import Guard, Reason
 from tidegate.runtime.hook_thread import CallOutcome
+from tidegate.runtime.spend import Spend
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.watch import SpanOutcome
 from tidegate.store.port import Store
@@ -68,6 +70,8 @@ class Metrics:
         self.hook_calls: Mapping[tuple[EventName, CallOutcome], int] = {}
         #: by what became of them; nothing where telemetry is off
         self.spans: Mapping[SpanOutcome, int] = {}
+        self.spend: Spend | None = None
+        self.alerts: Alerts | None = None
         self._store = store
         self._sweeper = sweeper
         self._status = status
@@ -105,6 +109,8 @@ class Metrics:
             rss_bytes=self._status.rss_bytes,
             sampled=_sampled(self._status.growth),
             rss_slope=_slope(self._status.growth),
+            spend=self.spend,
+            alerts=self.alerts,
             uptime_s=self._status.uptime_s,
             boots=self._status.instance.boots,
             containers=list(self._containers),

@@ -12,10 +12,12 @@ from tidegate.domain.job import FiringOutcome
 from tidegate.domain.level import Level
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
+from tidegate.runtime.alerts import Alerts
 from tidegate.runtime.disk import Disk
 from tidegate.runtime.guard import Reason
 from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.nightly import Last
+from tidegate.runtime.spend import Spend
 from tidegate.runtime.watch import SpanOutcome
 from tidegate.store.port import StorageBytes, Tallies
 from tidegate.store.tx import Transition
@@ -49,6 +51,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     sampled: Mapping[str, int]
     #: bytes an hour, NaN while unknown
     rss_slope: float
+    spend: Spend | None
+    alerts: Alerts | None
     uptime_s: int
     boots: int
     containers: Sequence[Gauge]

@@ -14,10 +14,12 @@ from tidegate.domain.session import Kind, PolicyName, State
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
 from tidegate.runtime import process
+from tidegate.runtime.alerts import Alerts
 from tidegate.runtime.disk import Disk
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.pressure import Pressure
+from tidegate.runtime.spend import Spend
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.store.port import Store, Tallies
 
@@ -45,6 +47,8 @@ class Status:
         #: where there is one
         self.nightly: Nightly | None = None
         self.growth: Growth | None = None
+        self.spend: Spend | None = None
+        self.alerts: Alerts | None = None
         self.disk: Disk | None = None
         self.pressure: Pressure | None = None
         self._store = store
@@ -95,6 +99,8 @@ class Status:
             "shares_reads": self._shares_reads(),
             "backup": self.nightly.report() if self.nightly else None,
             "trend": self.growth.told(self.growth.overall) if self.growth else None,
+            "spend": self.spend.report() if self.spend else None,
+            "alerts": self.alerts.report() if self.alerts else None,
             "pressure": self.pressure.report() if self.pressure else None,
             "level": self.pressure.step.level if self.pressure else None,
         }

@@ -136,4 +136,4 @@ async def _ask(agent: Agent, part: str) -> Answer:
                 heard += piece.text
             if len(heard) > distillation.MAX_ANSWER_CHARS:
                 break
-    return Answer(text=heard, usage=Usage())
+    return Answer(text=heard, usage=Usage(unpriced=1))

@@ -24,9 +24,7 @@ from tidegate.domain.run import Lane
 from tidegate.domain.session import PolicyName, Session
 from tidegate.errors import DiskBudget, DiskShort, MemoryShort, Short, SpendShort, Unavailable
 from tidegate.store.port import Admission, Store
-
-#: how the cap group of a job's sessions begins; an outcome follows the name once they are completed
-JOB_GROUP = "job:"
+from tidegate.store.usage import JOB_GROUP
 
 _log = log.get("guard")
 

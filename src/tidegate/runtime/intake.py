@@ -27,7 +27,7 @@ from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged
 from tidegate.runtime.command import begins_afresh
-from tidegate.runtime.guard import JOB_GROUP, Guard, work_of
+from tidegate.runtime.guard import Guard, work_of
 from tidegate.runtime.lanes import Lane as Slots
 from tidegate.runtime.skills import Skills
 from tidegate.runtime.text import check_text
@@ -41,6 +41,7 @@ from tidegate.store.port import (
     SnapshotMissing,
     Store,
 )
+from tidegate.store.usage import JOB_GROUP
 
 ROOM_TRIES = 3
 

@@ -1,6 +1,7 @@
 """Reads every gauge of a gateway at once. What is dear is read once a minute, and carried along in between."""
 
 import asyncio
+from collections.abc import Mapping
 from itertools import product
 
 import apsw
@@ -11,8 +12,12 @@ from tidegate.domain.session import PolicyName, State
 from tidegate.runtime import process
 from tidegate.runtime.heap import Heap
 from tidegate.store.port import Store, Tallies
+from tidegate.store.sessions import DELETED
+from tidegate.store.tx import Transition
 
 RARELY = 6  # samples
+#: the series of what has gone since the start, beside those of what has come (`domain.arrival`)
+WENT = "sessions.went"
 
 
 class Sampler:
@@ -39,6 +44,7 @@ class Sampler:
         values["loop_lag_us"], self._lag_us = self._lag_us, 0
         # counts up for ever, so that it is no state of this moment
         values |= {series_of(name): self._store.born.get(name, 0) for name in PolicyName}
+        values[WENT] = went(self._store.transitions)
         return values
 
     async def look(self) -> dict[str, int]:
@@ -74,12 +80,18 @@ class Sampler:
         }
 
 
+def went(transitions: Mapping[Transition, int]) -> int:
+    """Return how many sessions have gone since the start."""
+    return sum(count for one, count in transitions.items() if one.after == DELETED)
+
+
 def counts(tallies: Tallies) -> dict[str, int]:
     """Return what the store counts, by the names of the series."""
     values = {
         "blob_bytes": tallies.blob_bytes,
         "segment_bytes": tallies.segment_bytes,
         "receipts": tallies.receipts,
+        "job_spends": tallies.job_spends,
         "snapshots": tallies.snapshots,
         "jobs": sum(tallies.jobs.values()),
         "facts": sum(count for count, _ in tallies.facts.values()),

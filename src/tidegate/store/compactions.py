@@ -1,11 +1,11 @@
 """The transaction of a compaction: a summary is appended, and what it takes the place of goes into segments."""
 
-from tidegate.clock import day
 from tidegate.domain.entry import Entry
-from tidegate.domain.run import Lease
+from tidegate.domain.run import Lease, Run
 from tidegate.domain.session import Session
 from tidegate.errors import WrongState
-from tidegate.store import retention, sessions, transcript
+from tidegate.store import retention, rows, sessions, transcript
+from tidegate.store import usage as counted
 from tidegate.store.lease import held
 from tidegate.store.port import Replacement
 from tidegate.store.tx import Tx
@@ -13,14 +13,14 @@ from tidegate.store.tx import Tx
 
 def compact(tx: Tx, lease: Lease, replacement: Replacement) -> Entry:
     """Carry out a compaction under the fence of the run that has the turn."""
-    held(tx, lease)
+    run = rows.run(held(tx, lease))
     session = sessions.by_id(tx, lease.session)
     _check(session, replacement)
     session = retention.keep(tx, session, list(replacement.segments))
     appended = transcript.append(tx, session, lease.run, [replacement.summary])
     (entry,) = appended.entries
     sessions.summarise(tx, appended.session, entry.seq)
-    _count(tx, lease, session, replacement)
+    _count(tx, run, session, replacement)
     return entry
 
 
@@ -33,23 +33,16 @@ def _check(session: Session, replacement: Replacement) -> None:
         raise WrongState(f"session {session.key!r} has changed meanwhile")
 
 
-def _count(tx: Tx, lease: Lease, session: Session, replacement: Replacement) -> None:
+def _count(tx: Tx, run: Run, session: Session, replacement: Replacement) -> None:
     """Count what the summary took, for the run and for ever; it is no step of the run."""
     usage = replacement.usage
     tx.run(
         "run_grew",
-        id=lease.run,
-        fence=lease.fence,
+        id=run.id,
+        fence=run.fence,
         answers=0,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         reply_seq=None,
     )
-    tx.run(
-        "usage_counted",
-        period=day(tx.now),
-        agent=session.agent,
-        model=replacement.model,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-    )
+    counted.count(tx, session, run, replacement.model, usage)

@@ -10,12 +10,11 @@ from functools import partial
 
 import msgspec
 
-from tidegate.clock import day
 from tidegate.domain.fact import Fact, FactOrigin, Kept, Note, columns, sizes, worth
 from tidegate.domain.run import Usage
 from tidegate.errors import FactNotFound, FactRefused
 from tidegate.ids import FactId, SessionId, ulid
-from tidegate.store import recall, rows
+from tidegate.store import recall, rows, usage
 from tidegate.store.recall import Question
 from tidegate.store.tx import Read, Reads, Tx, Write
 
@@ -100,18 +99,12 @@ def flush(tx: Tx, flushed: Flushed, rules: FactRules) -> int:
     Idempotent: nothing happens for entries that were dealt with already, or in a session that has gone.
     """
     row = tx.one("flushed_through", session=flushed.session)
-    if (row and row[0] >= flushed.through) or tx.one("session_by_id", id=flushed.session) is None:
+    head = tx.one("session_by_id", id=flushed.session)
+    if (row and row[0] >= flushed.through) or head is None:
         return 0
     tx.run("flush_kept", session=flushed.session, through=flushed.through)
-    if flushed.usage.total:
-        tx.run(
-            "usage_counted",
-            period=day(tx.now),
-            agent=flushed.agent,
-            model=flushed.model,
-            input_tokens=flushed.usage.input_tokens,
-            output_tokens=flushed.usage.output_tokens,
-        )
+    if flushed.usage != Usage():
+        usage.count(tx, rows.session(head), None, flushed.model, flushed.usage)
     found = [remember(tx, flushed.agent, note, rules) for note in flushed.notes]
     return sum(one.kept is not Kept.KNOWN for one in found)
 

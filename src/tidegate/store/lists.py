@@ -104,5 +104,6 @@ def tallies(reads: Reads) -> Tallies:
         firings={outcome: table["firing", "", outcome][0] for outcome in FiringOutcome},
         outbox={state: table["outbox", "", state][0] for state in DeliveryState},
         outbox_refused=table["outbox_refused", "", ""][0],
+        job_spends=table["job_spend", "", ""][0],
         facts={label: found for (family, label, _), found in table.items() if family == "fact"},
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 
 from tidegate.config.job import Job as Definition
+from tidegate.domain.alert import Alert, Owner, Record
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry, Summary
 from tidegate.domain.event import Audience
@@ -32,6 +33,7 @@ from tidegate.store.facts import Facts
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
+from tidegate.store.usage import DaySpend
 from tidegate.store.weight import Weight
 
 if TYPE_CHECKING:  # what only a forecast needs
@@ -273,6 +275,8 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     outbox: Mapping[DeliveryState, int]
     #: deliveries that there was no room for, ever
     outbox_refused: int
+    #: rows of what jobs have cost
+    job_spends: int
     #: by agent: count and bytes
     facts: Mapping[str, tuple[int, int]]
 
@@ -738,6 +742,22 @@ class Store(Protocol):
 
     async def growth_first(self, ring: Ring, boot: int | None) -> Slot | None:
         """Return the oldest slot of a ring, of one life of the gateway or of any, with every series."""
+
+    async def tell_alerts(self, owner: Owner, told: Sequence[Alert], record: Record) -> None:
+        """Tell the owner, by webhook, in a chat or both, and remember what was told, in one transaction.
+
+        Raises:
+            Busy: One of them would have reached nobody; nothing was written.
+        """
+
+    async def alerts_told(self) -> Record | None:
+        """Return what the owner was told, as far as that matters; None where nothing was."""
+
+    async def day_spend(self, day: str) -> DaySpend:
+        """Return what models have cost on a day, as in ``2026-11-21``, UTC."""
+
+    async def spend_since(self, day: str) -> tuple[int, int]:
+        """Return micro-dollars and answers without a price since a day, which is not more than 90 days ago."""
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner, by type; every count is 0 unless somebody wrote past the store."""

@@ -2,20 +2,18 @@
 
 import msgspec
 
-from tidegate.clock import DAY_MS, day
 from tidegate.domain import policy
 from tidegate.domain.policy import REFUSED_AGAIN_MS
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import SessionPinned, SessionRunning
 from tidegate.ids import SessionId
-from tidegate.store import approvals, facts, jobs, outbox, rows, sessions, turns
+from tidegate.store import approvals, facts, jobs, outbox, rows, sessions, turns, usage
 from tidegate.store.facts import FactRules
 from tidegate.store.port import Move, Settled
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Tx
 
 SLICE_ROWS = 200
-FOLD_AFTER_MS = 90 * DAY_MS
 
 
 def settle(tx: Tx, move: Move, rules: FactRules) -> Settled:
@@ -97,9 +95,7 @@ def redate(tx: Tx, name: PolicyName, after: SessionId | None) -> SessionId | Non
 
 def tidy(tx: Tx, rules: FactRules) -> int:
     """Forget a slice of what has expired; questions that nobody has answered in time count as answered."""
-    before = day(tx.now - FOLD_AFTER_MS)
-    tx.run("usage_folded", before=before)
-    gone = tx.run("usage_unfolded", before=before) + tx.run("receipts_expired", now=tx.now)
+    gone = usage.tidy(tx) + tx.run("receipts_expired", now=tx.now)
     gone += jobs.tidy(tx)
     gone += outbox.expire(tx) + facts.tidy(tx, rules)
     return gone + approvals.lapse(tx) + tx.run("approvals_forgotten", now=tx.now)

@@ -1,8 +1,8 @@
 """Work, from the door to its end; the transactions behind the first half of the port."""
 
-from tidegate.clock import DAY_MS, day
+from tidegate.clock import DAY_MS
 from tidegate.domain.entry import Assistant, Call, Entry, User
-from tidegate.domain.run import Lane, Lease, Run, RunState, Step
+from tidegate.domain.run import Lane, Lease, Run, RunState, Step, Usage
 from tidegate.domain.session import Outcome, Session, State
 from tidegate.errors import (
     AgentMismatch,
@@ -26,6 +26,7 @@ from tidegate.store import (
     spawns,
     transcript,
     turns,
+    usage,
     waits,
 )
 from tidegate.store.lease import held
@@ -89,15 +90,15 @@ def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> C
 
 def append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:
     """Append one step under its fence."""
-    held(tx, lease)
-    return _append(tx, lease, step)
+    run = rows.run(held(tx, lease))
+    return _append(tx, run, lease, step)
 
 
 def finish(tx: Tx, lease: Lease, ending: Ending) -> Run:
     """Keep the last step of a run, if there is one, and close it under its fence."""
     row = held(tx, lease)
     if ending.step is not None:
-        _append(tx, lease, ending.step)
+        _append(tx, rows.run(row), lease, ending.step)
     session = turns.notice(tx, sessions.by_id(tx, lease.session), lease.run, ending.notice)
     session = turns.close(tx, session, row, ending.outcome, ending.error)
     turns.end_turn(tx, session, ending.outcome, "finished")
@@ -139,27 +140,20 @@ def recover(tx: Tx) -> int:
     return count
 
 
-def _append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:
+def _append(tx: Tx, run: Run, lease: Lease, step: Step) -> list[Entry]:
     appended = transcript.append(tx, sessions.by_id(tx, lease.session), lease.run, step.bodies)
-    usage = step.usage
+    took = step.usage or Usage()
     tx.run(
         "run_grew",
         id=lease.run,
         fence=lease.fence,
-        answers=0 if usage is None else 1,
-        input_tokens=usage.input_tokens if usage else 0,
-        output_tokens=usage.output_tokens if usage else 0,
+        answers=0 if step.usage is None else 1,
+        input_tokens=took.input_tokens,
+        output_tokens=took.output_tokens,
         reply_seq=_reply_seq(appended.entries),
     )
-    if usage is not None:
-        tx.run(
-            "usage_counted",
-            period=day(tx.now),
-            agent=appended.session.agent,
-            model=step.model,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-        )
+    if step.usage is not None:
+        usage.count(tx, appended.session, run, step.model, took)
     return appended.entries
 
 

@@ -13,6 +13,7 @@ import apsw
 from tidegate.bounded import OLDEST_GOES, LruCache, Registry
 from tidegate.clock import Clock
 from tidegate.config.job import Job as Definition
+from tidegate.domain.alert import Alert, Owner, Record
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Body, Entry, opaque_of, text_bytes
 from tidegate.domain.event import Audience
@@ -26,6 +27,7 @@ from tidegate.domain.storage import Group
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store import (
+    alerts,
     approvals,
     blobs,
     compactions,
@@ -46,6 +48,7 @@ from tidegate.store import (
     sessions,
     snapshots,
     transcript,
+    usage,
     vectors,
     waits,
 )
@@ -83,6 +86,7 @@ from tidegate.store.reserve import NAME as RESERVE
 from tidegate.store.reserve import Reserve, checkpoint_pages
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Reads, Transition, Tx
+from tidegate.store.usage import DaySpend
 from tidegate.store.weight import Weight
 from tidegate.store.writer import MAX_JOBS, Writer, translate
 
@@ -558,6 +562,22 @@ class SqliteStore:
     async def growth_first(self, ring: Ring, boot: int | None) -> Slot | None:
         """Return the oldest slot."""
         return await self._read(partial(growth.first, ring=ring, boot=boot))
+
+    async def tell_alerts(self, owner: Owner, told: Sequence[Alert], record: Record) -> None:
+        """Tell the owner."""
+        await self.writer.write(partial(alerts.tell, owner=owner, alerts=told, record=record))
+
+    async def alerts_told(self) -> Record | None:
+        """Return what the owner was told."""
+        return await self._read(alerts.told)
+
+    async def day_spend(self, day: str) -> DaySpend:
+        """Return what models have cost on a day."""
+        return await self._read(partial(usage.of_day, period=day))
+
+    async def spend_since(self, day: str) -> tuple[int, int]:
+        """Return what models have cost since a day."""
+        return await self._read(partial(usage.since, period=day))
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner."""

@@ -20,6 +20,7 @@ FAMILIES = (
     "job",
     "firing",
     "outbox",
+    "job_spend",
     "fact",
 )
 

@@ -29,6 +29,21 @@ class Transition(NamedTuple):
     reason: str
 
 
+class Spent(NamedTuple):
+    """What one answer has cost; costs are micro-dollars, and answers whose cost nobody knows."""
+
+    #: in UTC
+    day: str
+    agent: str
+    model: str
+    cost: tuple[int, int]
+    #: of the agent with this model, on this day so far
+    total: tuple[int, int]
+    #: the job that it belongs to, and what that has cost on this day so far
+    job: str | None
+    job_micros: int
+
+
 class Effects:
     """What one committed transaction changed."""
 
@@ -45,6 +60,7 @@ class Effects:
         "posted",
         "queued",
         "renamed",
+        "spent",
         "transitions",
         "waiting",
     )
@@ -65,6 +81,8 @@ class Effects:
         self.queued: set[Lane] = set()
         #: webhooks that there is something new for
         self.posted: set[str] = set()
+        #: what answers have cost
+        self.spent: list[Spent] = []
         self.transitions: Counter[Transition] = Counter()
         #: new sessions
         self.born: Counter[PolicyName] = Counter()

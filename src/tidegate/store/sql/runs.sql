@@ -71,22 +71,5 @@ WHERE id IN (SELECT session FROM runs WHERE state = 'running') RETURNING *;
 -- name: runs_recovered
 UPDATE runs SET state = 'queued' WHERE state = 'running';
 
--- name: usage_counted
-INSERT INTO usage_daily (period, agent, model, answers, input_tokens, output_tokens)
-VALUES (:period, :agent, :model, 1, :input_tokens, :output_tokens)
-ON CONFLICT (period, agent, model) DO UPDATE SET answers = answers + 1,
-    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;
-
--- Days older than 90 become months.
--- name: usage_folded
-INSERT INTO usage_daily (period, agent, model, answers, input_tokens, output_tokens)
-SELECT substr(period, 1, 7), agent, model, sum(answers), sum(input_tokens), sum(output_tokens) FROM usage_daily
-WHERE length(period) = 10 AND period < :before GROUP BY 1, 2, 3
-ON CONFLICT (period, agent, model) DO UPDATE SET answers = answers + excluded.answers,
-    input_tokens = input_tokens + excluded.input_tokens, output_tokens = output_tokens + excluded.output_tokens;
-
--- name: usage_unfolded
-DELETE FROM usage_daily WHERE length(period) = 10 AND period < :before;
-
 -- name: last_outcome
 SELECT outcome FROM runs WHERE session = :session AND state = 'done' ORDER BY number DESC LIMIT 1;

@@ -39,3 +39,6 @@ SELECT agent, '', count(*), sum(bytes) FROM facts GROUP BY agent;
 -- name: tally_corrected
 INSERT INTO tallies (family, label, state, count, bytes) VALUES (:family, :label, :state, :number, :size)
 ON CONFLICT (family, label, state) DO UPDATE SET count = excluded.count, bytes = excluded.bytes;
+
+-- name: recount_job_spend
+SELECT '', '', count(*), 0 FROM job_spend;
