@@ -117,7 +117,7 @@ def test_a_start_without_a_key(tmp_path: Path) -> None:
 
 
 def test_an_overflow_is_answered_with_a_summary(server: LlmServer, tmp_path: Path) -> None:
-    """A provider that finds a prompt too long is asked for a summary and then again; the person sees an answer."""
+    """A provider that finds a prompt too long is asked what to remember, for a summary, and again; an answer is seen."""
     too_long = Reply(
         status=400, body='{"error": {"message": "at most 8 tokens", "code": "context_length_exceeded"}}'
     )
@@ -126,11 +126,14 @@ def test_an_overflow_is_answered_with_a_summary(server: LlmServer, tmp_path: Pat
     ) as gateway:
         for text in ("one", "two", "three"):
             gateway.say("c", f"/echo {text}")
-        server.script = [too_long, Reply(text="They counted to two."), Reply(text="four!")]
+        server.script = [too_long, Reply(text="remember: numbers"), Reply(text="They counted to two."), Reply(text="four!")]
         assert gateway.say("c", "four?")["reply"] == "four!"
-        _, asked, last = server.requests[-3:]
+        _, flushed, asked, last = server.requests[-4:]
+        facts = [fact["text"] for fact in gateway.get("/api/memory")["facts"]]
         texts = [entry["text"] for entry in gateway.get("/api/sessions/c/entries")["entries"]]
 
+    assert "remember:" in flushed.messages[0]["content"]
+    assert ["numbers"] == facts
     assert "You write the summary" in asked.messages[0]["content"]
     material = [json.loads(line) for line in str(asked.messages[-1]["content"]).split("\n")]
     assert material[:2] == [{"user": "/echo one"}, {"assistant": "one"}]
