@@ -122,6 +122,27 @@ def test_plugins_and_webhooks_are_told(tmp_path: Path, packages: Path) -> None:
         assert running.say("chat:1", "/echo still there")["reply"] == "still there"
 
 
+def test_a_compaction_is_told_before_and_after(tmp_path: Path, packages: Path) -> None:
+    """Who wants to hear of compactions is told which entries a summary takes the place of, and never what they say."""
+    events = 'events = ["before_compaction", "after_compaction"]'
+    config = SETTINGS.format(url="{url}").replace('"noting", "hostile"', "")
+    config = "\n".join(events if line.startswith("events") else line for line in config.splitlines())
+    with Receiver() as receiver, gateway(tmp_path, packages, config.format(url=receiver.url)) as running:
+        for number in range(6):
+            running.say("c", f"/echo {number} {'tide ' * 50}")
+        answer = running.http.post("/api/sessions/c/compact")
+        until(lambda: len(receiver.delivered) == 2)
+        told = [verified(one.body, dict(one.headers)) for one in receiver.delivered]
+
+    assert answer.status_code == 200, answer.text
+    assert {"before_compaction", "after_compaction"} == {one["type"] for one in told}
+    assert {("c", "chat", 1)} == {
+        (one["data"]["key"], one["data"]["kind"], one["data"]["first_seq"]) for one in told
+    }
+    assert all(one["data"]["last_seq"] >= 8 for one in told)
+    assert "tide" not in json.dumps(told)
+
+
 def test_webhooks_survive_a_kill(tmp_path: Path, packages: Path) -> None:
     """What was told while the receiver was away, before the process was killed, arrives after the next start."""
     with Receiver([Turn(status=500)]) as receiver:

@@ -117,7 +117,7 @@ def test_a_start_without_a_key(tmp_path: Path) -> None:
 
 
 def test_an_overflow_is_answered_with_a_summary(server: LlmServer, tmp_path: Path) -> None:
-    """A provider that finds a prompt too long is asked what to remember, for a summary, and again; an answer is seen."""
+    """Asked too much, a provider is asked what to remember, for a summary, and then again; a person sees an answer."""
     too_long = Reply(
         status=400, body='{"error": {"message": "at most 8 tokens", "code": "context_length_exceeded"}}'
     )
@@ -126,7 +126,12 @@ def test_an_overflow_is_answered_with_a_summary(server: LlmServer, tmp_path: Pat
     ) as gateway:
         for text in ("one", "two", "three"):
             gateway.say("c", f"/echo {text}")
-        server.script = [too_long, Reply(text="remember: numbers"), Reply(text="They counted to two."), Reply(text="four!")]
+        server.script = [
+            too_long,
+            Reply(text="remember: numbers"),
+            Reply(text="They counted to two."),
+            Reply(text="four!"),
+        ]
         assert gateway.say("c", "four?")["reply"] == "four!"
         _, flushed, asked, last = server.requests[-4:]
         facts = [fact["text"] for fact in gateway.get("/api/memory")["facts"]]
