@@ -13,7 +13,8 @@ from tidegate.errors import BadRequest, ConfigError, Corrupt, NotFound, Unavaila
 from tidegate.store import doctor, replacement, scrub
 from tidegate.store.backup import PART, Rules, back_up
 from tidegate.store.connection import open_reader
-from tidegate.store.restore import RESTORED_AT, restore
+from tidegate.store.replacement import RESTORED_AT
+from tidegate.store.restore import restore
 from tidegate.store.sql import migrations
 from tidegate.store.sqlite import NAME
 

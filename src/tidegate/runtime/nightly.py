@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -25,9 +26,11 @@ from tidegate.domain.night import following
 from tidegate.errors import Stopping, StorageFailed, TidegateError
 from tidegate.runtime.bell import ring_or
 from tidegate.store import disk
-from tidegate.store.backup import Contents, Rules, back_up
 from tidegate.store.file import size_of
 from tidegate.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from tidegate.store.backup import Contents
 
 SETTLE_MS = 10 * MINUTE_MS  # after a start, before anything is made up for
 RETRY_MS = HOUR_MS
@@ -154,7 +157,9 @@ class Nightly:
 
     # On a thread ----------------------------------------------------------------------------------------------------
 
-    def _work(self, target: Path) -> Contents:
+    def _work(self, target: Path) -> "Contents":
+        from tidegate.store.backup import Rules, back_up  # noqa: PLC0415 - an idle gateway does not hold it
+
         self._is_idle.clear()
         try:
             path = self._store.path

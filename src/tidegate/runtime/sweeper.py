@@ -20,7 +20,7 @@ from tidegate.ids import SessionId
 from tidegate.runtime import mover
 from tidegate.runtime.bell import ring_or
 from tidegate.store.port import Move, Settled, Store
-from tidegate.store.restore import RESTORED_AT
+from tidegate.store.replacement import RESTORED_AT
 from tidegate.store.tx import Effects
 
 PAGE = 100

@@ -10,9 +10,7 @@ from pathlib import Path
 import apsw
 
 from tidegate.errors import ConfigError
-from tidegate.store import backup
 from tidegate.store.connection import pragma
-from tidegate.store.scrub import verify_pages
 from tidegate.store.sql import migrations
 
 TOLERATED_AHEAD = 1
@@ -30,6 +28,9 @@ def migrate(connection: apsw.Connection, backups: Path, scripts: Sequence[str] |
     scripts = migrations() if scripts is None else scripts
     version = check_version(connection, scripts)
     if 0 < version < len(scripts):
+        from tidegate.store import backup  # noqa: PLC0415 - an idle gateway does not hold it
+        from tidegate.store.scrub import verify_pages  # noqa: PLC0415
+
         backups.mkdir(mode=0o700, parents=True, exist_ok=True)
         target = backups / f"before-schema-{len(scripts)}.db"
         backup.copy(connection, target, backup.Rules(verify=verify_pages, is_forced=True))

@@ -12,6 +12,7 @@ from tidegate.errors import Unavailable
 from tidegate.store import disk
 from tidegate.store.file import size_of
 
+RESTORED_AT = "restored_at"  # stands in a restored store until its dates are trusted again
 MARK = ".restored-"  # between the name of the store and the stamp
 
 

@@ -17,13 +17,13 @@ from tidegate.store import backup, disk, migrate, replacement
 from tidegate.store.backup import Contents, Rules, Watch
 from tidegate.store.connection import SqliteReads, open_reader, open_writer
 from tidegate.store.file import size_of
+from tidegate.store.replacement import RESTORED_AT
 from tidegate.store.scrub import verify, verify_pages
 from tidegate.store.sql import QUERIES
 from tidegate.store.sqlite import NAME
 from tidegate.store.writer import translate
 
 STAGED = f"{NAME}.staged"
-RESTORED_AT = "restored_at"  # stands in the store until its dates are trusted again
 
 
 class Restored(NamedTuple):
