@@ -32,10 +32,10 @@ from tidegate.domain.policy import DEFAULTS
 from tidegate.domain.run import Lane, Lease, Origin, Step
 from tidegate.domain.session import PolicyName
 from tidegate.runtime.nightly import PAUSE_S
+from tidegate.store.admission import Admission, Birth
 from tidegate.store.backup import Rules, back_up
 from tidegate.store.connection import open_reader
 from tidegate.store.file import size_of
-from tidegate.store.port import Admission, Birth
 from tidegate.store.sqlite import NAME, SqliteStore
 
 WRITERS = 4

@@ -34,7 +34,7 @@ from tidegate.domain.run import Lane, Lease, Origin, Step
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.engine import Engine, engine
 from tidegate.runtime.compaction import Part
-from tidegate.store.port import Admission, Birth
+from tidegate.store.admission import Admission, Birth
 
 ENTRIES = 100_000
 FACTS = 100_000

@@ -31,7 +31,8 @@ from tidegate.domain.run import Lane, Origin, Step, Usage
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.ids import SessionId
 from tidegate.runtime import mover
-from tidegate.store.port import Admission, Birth, Move
+from tidegate.store.admission import Admission, Birth
+from tidegate.store.move import Move
 from tidegate.store.sqlite import SqliteStore
 
 SETTLE_S = 3.0  # after ready

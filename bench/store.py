@@ -38,9 +38,9 @@ from tidegate.domain.policy import DEFAULTS
 from tidegate.domain.run import Lane, Origin, Step, Usage
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.ids import RunId, ulid
+from tidegate.store.admission import Admission, Birth
 from tidegate.store.connection import open_writer
 from tidegate.store.migrate import migrate
-from tidegate.store.port import Admission, Birth
 from tidegate.store.rows import checksum
 from tidegate.store.sqlite import SqliteStore
 

@@ -30,7 +30,7 @@ from tidegate.runtime.runner import Runner
 from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.tools.spawn import spawn_tool
-from tidegate.store.port import Admission, Birth
+from tidegate.store.admission import Admission, Birth
 from tidegate.store.sqlite import SqliteStore
 
 Reply = Answer | Exception | Callable[[Prompt], AsyncGenerator[Delta | Answer, None]]

@@ -8,7 +8,8 @@ from tidegate.domain.entry import Entry, Result
 from tidegate.domain.run import Lane, Lease, Run, RunState
 from tidegate.domain.session import PolicyName
 from tidegate.ids import RunId, SessionId
-from tidegate.store.port import Admitted, Claimed, Store
+from tidegate.store.admission import Admitted, Claimed
+from tidegate.store.port import Store
 
 
 class OpenRun(msgspec.Struct):

@@ -11,18 +11,9 @@ from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef, snapshot_of
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.ids import BlobHash, SessionId
-from tidegate.store.port import (
-    Admission,
-    Admitted,
-    Birth,
-    Claimed,
-    Move,
-    Offer,
-    Order,
-    Receipt,
-    Settled,
-    Store,
-)
+from tidegate.store.admission import Admission, Admitted, Birth, Claimed, Offer, Order, Receipt
+from tidegate.store.move import Move, Settled
+from tidegate.store.port import Store
 
 LANES = {
     PolicyName.CHAT: Lane.INTERACTIVE,

@@ -14,7 +14,7 @@ from tidegate.errors import (
     SessionFinished,
     TooManySessions,
 )
-from tidegate.store.port import Admission, Birth
+from tidegate.store.admission import Admission, Birth
 from work import LANES, archive, claim, counts, fresh, head, offer, say, start, texts, work
 
 pytestmark = pytest.mark.anyio

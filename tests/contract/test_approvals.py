@@ -17,8 +17,9 @@ from tidegate.domain.run import Lane, RunState
 from tidegate.domain.session import DueTo, Outcome, PolicyName, State
 from tidegate.errors import AlreadyDecided, ApprovalNotFound, FenceLost, TooManyApprovals
 from tidegate.ids import ApprovalId
+from tidegate.store.admission import Claimed
 from tidegate.store.approvals import MAX_ALWAYS, MAX_PENDING
-from tidegate.store.port import Claimed, Store
+from tidegate.store.port import Store
 from work import archive, claim, delete, fresh, head, offer, start
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,8 @@ from tidegate.errors import (
     WrongState,
 )
 from tidegate.ids import SessionId
-from tidegate.store.port import Replacement, Store
+from tidegate.store.context import Replacement
+from tidegate.store.port import Store
 from work import EVERYTHING, archive, delete, head, offer, offered, say, start, texts, work
 
 pytestmark = pytest.mark.anyio

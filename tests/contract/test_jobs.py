@@ -23,7 +23,8 @@ from tidegate.errors import (
     TooManyJobs,
     WrongState,
 )
-from tidegate.store.port import Admission, Attempt, Birth, Claimed, Shot, Store
+from tidegate.store.admission import Admission, Attempt, Birth, Claimed, Shot
+from tidegate.store.port import Store
 from work import archive, bodies, claim, delete, fresh, head, move, offer, say, start, texts
 
 pytestmark = pytest.mark.anyio

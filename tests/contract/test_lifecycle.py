@@ -6,7 +6,8 @@ from tidegate.clock import DAY_MS, MINUTE_MS
 from tidegate.domain.policy import DEFAULTS, Policies, Policy
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import TooManySessions, WrongState
-from tidegate.store.port import Settled, Store
+from tidegate.store.move import Settled
+from tidegate.store.port import Store
 from work import archive, delete, head, move, names, offer, start, texts, work
 
 pytestmark = pytest.mark.anyio

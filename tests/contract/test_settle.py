@@ -9,7 +9,7 @@ from tidegate.domain.run import Step
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import FenceLost, SessionNotFound, SessionPinned, SessionRunning
 from tidegate.ids import SessionId
-from tidegate.store.port import Move, Settled
+from tidegate.store.move import Move, Settled
 from work import EVERYTHING, archive, claim, fresh, head, move, offer, say, start, texts, work
 
 pytestmark = pytest.mark.anyio

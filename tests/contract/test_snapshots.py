@@ -4,7 +4,9 @@ import pytest
 from house import House
 from tidegate.domain.session import DueTo, PolicyName, Session, State
 from tidegate.errors import TooManySessions
-from tidegate.store.port import Settled, SnapshotMissing, Store
+from tidegate.store.admission import SnapshotMissing
+from tidegate.store.move import Settled
+from tidegate.store.port import Store
 from work import archive, claim, delete, head, move, offer, offered, start, work
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,8 @@ from tidegate.domain.run import Lane, Origin, Run, RunState, Step, Usage
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.errors import FenceLost, SpawnRefused
-from tidegate.store.port import Admission, Admitted, Claimed, Order, Store
+from tidegate.store.admission import Admission, Admitted, Claimed, Order
+from tidegate.store.port import Store
 from work import archive, bodies, claim, delete, fresh, head, move, offer, start, texts
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,8 @@ from tidegate.domain.job import JobOrigin
 from tidegate.domain.policy import policies
 from tidegate.domain.run import Lane, Origin
 from tidegate.domain.session import DueTo, Outcome, PolicyName, State
-from tidegate.store.port import Admission, Birth, Move
+from tidegate.store.admission import Admission, Birth
+from tidegate.store.move import Move
 from tidegate.store.sqlite import SqliteStore
 from tidegate.store.visit import look
 

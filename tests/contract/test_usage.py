@@ -10,8 +10,9 @@ from tidegate.domain.run import Lane, Step, Usage
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.errors import FenceLost
 from tidegate.store import usage as counted
+from tidegate.store.admission import Claimed
+from tidegate.store.context import Replacement
 from tidegate.store.facts import Flushed
-from tidegate.store.port import Claimed, Replacement
 from work import EVERYTHING, claim, head, offer, order, start
 
 pytestmark = pytest.mark.anyio

@@ -30,7 +30,8 @@ from tidegate.errors import (
 from tidegate.runtime import mover
 from tidegate.runtime.disk import Disk
 from tidegate.runtime.guard import Guard
-from tidegate.store.port import Admission, Replacement
+from tidegate.store.admission import Admission
+from tidegate.store.context import Replacement
 from work import LANES, offer, offered, order, receipt, say
 
 EXAMPLES = int(100 * float(os.environ.get("TIDEGATE_EXAMPLES", "1")))

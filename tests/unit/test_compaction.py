@@ -17,7 +17,8 @@ from tidegate.domain.session import Outcome, PolicyName, State
 from tidegate.errors import CompactionFailed, ContextOverflow, ModelFailed, SessionNotFound, WrongState
 from tidegate.runtime import mover
 from tidegate.runtime.compaction import Part
-from tidegate.store.port import Admission, Birth, Replacement
+from tidegate.store.admission import Admission, Birth
+from tidegate.store.context import Replacement
 
 WINDOW = 4_000  # bytes of a prompt
 LONG = "x" * 400

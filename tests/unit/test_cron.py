@@ -15,7 +15,7 @@ from tidegate.domain.job import FiringOutcome, JobOrigin, plan
 from tidegate.domain.policy import DEFAULTS
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.errors import FenceLost, JobNotFound, JobRunning, Stopping
-from tidegate.store.port import Shot
+from tidegate.store.admission import Shot
 
 
 def play(tmp_path: Path, main: Callable[[Inside], Awaitable[None]], **options: object) -> None:

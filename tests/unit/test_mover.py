@@ -11,7 +11,7 @@ from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import SessionPinned, SessionRunning
 from tidegate.runtime import mover
 from tidegate.store import segments
-from tidegate.store.port import Move, Settled
+from tidegate.store.move import Move, Settled
 
 
 async def grown(here: Inside, key: str, entries: int, *, size: int = 20) -> Session:

@@ -13,7 +13,7 @@ from tidegate.domain.level import Level
 from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.runtime.guard import Grip, Hold, Reason
-from tidegate.store.port import Admission, Birth
+from tidegate.store.admission import Admission, Birth
 from work import fresh
 
 CALL = ToolCall(call_id="c1", tool="note", arguments="{}")

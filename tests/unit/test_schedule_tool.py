@@ -14,7 +14,7 @@ from tidegate.domain.job import MAX_JOBS_OF_MODEL, JobOrigin
 from tidegate.domain.run import Lane, Origin
 from tidegate.domain.session import PolicyName
 from tidegate.engine import Engine, engine
-from tidegate.store.port import Admission, Birth
+from tidegate.store.admission import Admission, Birth
 
 EVERY = '{"name": "j", "prompt": "look", "every": "1h"}'
 

@@ -22,7 +22,7 @@ from tidegate.domain.session import PolicyName
 from tidegate.engine import Engine, engine
 from tidegate.runtime.library import CACHE_BYTES
 from tidegate.runtime.skills import Skills
-from tidegate.store.port import Admission, Birth
+from tidegate.store.admission import Admission, Birth
 from tidegate.store.sqlite import NAME
 from work import delete
 

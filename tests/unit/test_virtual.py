@@ -16,7 +16,7 @@ from tidegate.engine import Engine, engine
 from tidegate.errors import Broken
 from tidegate.soak import virtual
 from tidegate.soak.virtual import EPOCH, VirtualClock, VirtualLoop
-from tidegate.store.port import Admission, Birth
+from tidegate.store.admission import Admission, Birth
 from tidegate.store.tx import Effects
 
 DAY_S = 86_400.0

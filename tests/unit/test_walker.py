@@ -10,7 +10,7 @@ from tidegate.bounded import LruCache
 from tidegate.domain.entry import User
 from tidegate.domain.run import Lane, Origin
 from tidegate.domain.session import PolicyName
-from tidegate.store.port import Admission, Birth
+from tidegate.store.admission import Admission, Birth
 from tidegate.store.tx import Effects
 from walker import grown, sizes
 

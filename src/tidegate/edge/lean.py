@@ -1,8 +1,8 @@
 """uvicorn and starlette without what a gateway has no use for.
 
 uvicorn brings its reloader, its manager of processes and logging's configuration, 2 MB in all; starlette a client for
-HTTP with half of `email`, for a table of phrases, 0.4 MB. A module that is there already is not imported; afterwards the
-places are free again for whoever needs the real ones.
+HTTP with half of `email`, for a table of phrases, 0.4 MB. A module that is there already is not imported; afterwards
+the places are free again for whoever needs the real ones.
 """
 
 import http

@@ -26,7 +26,7 @@ from tidegate.errors import BadMessage, BadRequest, NoAnswer, TidegateError
 from tidegate.ids import session_key
 from tidegate.runtime.bus import Piece
 from tidegate.runtime.intake import Intake
-from tidegate.store.port import Admission, Admitted, Birth
+from tidegate.store.admission import Admission, Admitted, Birth
 
 MAX_MESSAGES = 2_000
 

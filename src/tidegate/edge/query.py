@@ -13,7 +13,8 @@ from tidegate.agent.loop import Agent
 from tidegate.domain.session import Session
 from tidegate.errors import AgentNotFound, BadRequest, SessionNotFound
 from tidegate.ids import idempotency_key, session_key
-from tidegate.store.port import Receipt, Store
+from tidegate.store.admission import Receipt
+from tidegate.store.port import Store
 
 E = TypeVar("E", bound=StrEnum)
 

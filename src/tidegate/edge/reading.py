@@ -19,7 +19,7 @@ from tidegate.runtime.hook_thread import CallOutcome
 from tidegate.runtime.nightly import Last
 from tidegate.runtime.spend import Spend
 from tidegate.runtime.watch import SpanOutcome
-from tidegate.store.port import StorageBytes, Tallies
+from tidegate.store.tally import StorageBytes, Tallies
 from tidegate.store.tx import Transition
 
 

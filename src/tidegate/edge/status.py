@@ -21,7 +21,8 @@ from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.pressure import Pressure
 from tidegate.runtime.spend import Spend
 from tidegate.runtime.sweeper import Sweeper
-from tidegate.store.port import Store, Tallies
+from tidegate.store.port import Store
+from tidegate.store.tally import Tallies
 
 AUDIT_S = 30.0  # orphans are counted at most this often,
 AUDIT_SHARE = 100  # and take at most a hundredth of the time

@@ -14,7 +14,8 @@ from tidegate.agent.tools import ToolBox
 from tidegate.domain.run import Origin
 from tidegate.domain.session import Kind, Session
 from tidegate.errors import ModelFailed
-from tidegate.store.port import Claimed, Store
+from tidegate.store.admission import Claimed
+from tidegate.store.port import Store
 
 GROUP = "hook:"
 

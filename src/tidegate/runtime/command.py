@@ -6,7 +6,7 @@ from enum import StrEnum
 from tidegate.domain.entry import Body, Notice, Summary, User
 from tidegate.domain.run import Origin, Run
 from tidegate.domain.session import Session
-from tidegate.store.port import Admission
+from tidegate.store.admission import Admission
 
 
 class Command(StrEnum):

@@ -33,7 +33,8 @@ from tidegate.errors import (
     Unavailable,
 )
 from tidegate.runtime import mover
-from tidegate.store.port import Context, Replacement, Store
+from tidegate.store.context import Context, Replacement
+from tidegate.store.port import Store
 
 PART_DEADLINE_S = 10.0
 MAX_ROUNDS = 8  # summaries one after the other, where more has been said than one can take in

@@ -13,7 +13,9 @@ from tidegate.ids import SessionId
 from tidegate.runtime import mover
 from tidegate.runtime.command import Command
 from tidegate.runtime.intake import Intake
-from tidegate.store.port import Admission, Birth, Renewed, Store
+from tidegate.store.admission import Admission, Birth
+from tidegate.store.context import Renewed
+from tidegate.store.port import Store
 
 MAX_ASKED = 1_000  # conversations that somebody waits for to be compacted
 SHARED_BYTES = 4 << 20  # of a transcript that a fork shares

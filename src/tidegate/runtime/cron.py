@@ -15,7 +15,8 @@ from tidegate.domain.run import Lane
 from tidegate.errors import Stopping, Unavailable
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.intake import Intake
-from tidegate.store.port import Shot, Store
+from tidegate.store.admission import Shot
+from tidegate.store.port import Store
 from tidegate.store.tx import Effects
 
 PAGE = 50  # jobs planned and written at a time

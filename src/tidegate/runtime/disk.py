@@ -23,7 +23,8 @@ from tidegate.runtime.bell import ring_or
 from tidegate.runtime.guard import Grip, Guard, Hold, Reason
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.store import disk, quota, reserve
-from tidegate.store.port import Evictable, Store
+from tidegate.store.move import Evictable
+from tidegate.store.port import Store
 from tidegate.store.tx import Effects
 from tidegate.units import print_size
 

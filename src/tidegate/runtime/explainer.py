@@ -21,7 +21,8 @@ from tidegate.domain.weight import TOP, HeavyJob, HeavySession, Table, Weights
 from tidegate.runtime.allocator import Allocator
 from tidegate.runtime.growth import Growth
 from tidegate.store import weight
-from tidegate.store.port import Store, Tallies
+from tidegate.store.port import Store
+from tidegate.store.tally import Tallies
 from tidegate.store.weight import Held
 
 FRESH_MS = 10 * SECOND_MS

@@ -23,7 +23,8 @@ from tidegate.domain.level import Level
 from tidegate.domain.run import Lane
 from tidegate.domain.session import PolicyName, Session
 from tidegate.errors import DiskBudget, DiskShort, MemoryShort, Short, SpendShort, Unavailable
-from tidegate.store.port import Admission, Store
+from tidegate.store.admission import Admission
+from tidegate.store.port import Store
 from tidegate.store.usage import JOB_GROUP
 
 _log = log.get("guard")

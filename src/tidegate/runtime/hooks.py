@@ -19,7 +19,8 @@ from tidegate.domain.session import PolicyName
 from tidegate.errors import SessionBusy
 from tidegate.runtime.agents import group
 from tidegate.runtime.intake import Intake
-from tidegate.store.port import Admission, Admitted, Birth, Receipt, Store
+from tidegate.store.admission import Admission, Admitted, Birth, Receipt
+from tidegate.store.port import Store
 from tidegate.template import Part
 
 MAX_OPEN_IN_CHAT = 10  # far below what a session takes, so that there is always room for the person

@@ -31,16 +31,8 @@ from tidegate.runtime.guard import Guard, work_of
 from tidegate.runtime.lanes import Lane as Slots
 from tidegate.runtime.skills import Skills
 from tidegate.runtime.text import check_text
-from tidegate.store.port import (
-    Admission,
-    Admitted,
-    Attempt,
-    Birth,
-    Receipt,
-    Shot,
-    SnapshotMissing,
-    Store,
-)
+from tidegate.store.admission import Admission, Admitted, Attempt, Birth, Receipt, Shot, SnapshotMissing
+from tidegate.store.port import Store
 from tidegate.store.usage import JOB_GROUP
 
 ROOM_TRIES = 3

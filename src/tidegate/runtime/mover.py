@@ -15,7 +15,8 @@ from tidegate import log
 from tidegate.domain.session import DueTo, Session
 from tidegate.errors import Corrupt, Refused, SessionNotFound, SessionRunning, Unavailable
 from tidegate.ids import SessionId
-from tidegate.store.port import Move, Settled, Store
+from tidegate.store.move import Move, Settled
+from tidegate.store.port import Store
 
 T = TypeVar("T")
 

@@ -33,7 +33,8 @@ from tidegate.runtime.guard import Grip, Guard, Reason, Work, job_of
 from tidegate.runtime.journal import RunJournal, until_written
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.watch import Watch, unwatched
-from tidegate.store.port import Claimed, Ending, Store
+from tidegate.store.admission import Claimed, Ending
+from tidegate.store.port import Store
 from tidegate.store.tx import Effects
 
 POLL_S = 5.0  # a safety net: work is announced by the store's effects

@@ -11,8 +11,9 @@ from tidegate.domain.arrival import series_of
 from tidegate.domain.session import PolicyName, State
 from tidegate.runtime import process
 from tidegate.runtime.heap import Heap
-from tidegate.store.port import Store, Tallies
+from tidegate.store.port import Store
 from tidegate.store.sessions import DELETED
+from tidegate.store.tally import Tallies
 from tidegate.store.tx import Transition
 
 RARELY = 6  # samples

@@ -22,7 +22,7 @@ from tidegate.agent.skills.shelf import Shelf
 from tidegate.bounded import Registry
 from tidegate.domain.snapshot import SkillRef, snapshot_of
 from tidegate.ids import BlobHash
-from tidegate.store.port import Offer
+from tidegate.store.admission import Offer
 
 T = TypeVar("T")
 

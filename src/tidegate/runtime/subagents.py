@@ -16,7 +16,8 @@ from tidegate.domain.session import DueTo, PolicyName, Session
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.errors import BadText, FenceLost, LimitReached, SpawnRefused, TooLarge
 from tidegate.runtime.intake import Intake
-from tidegate.store.port import Admission, Birth, Order, Store
+from tidegate.store.admission import Admission, Birth, Order
+from tidegate.store.port import Store
 
 KEPT_FOR_PARENT = 0.1  # of the time that is left, so that a parent can still use what comes back
 

@@ -19,7 +19,8 @@ from tidegate.errors import Unavailable
 from tidegate.ids import SessionId
 from tidegate.runtime import mover
 from tidegate.runtime.bell import ring_or
-from tidegate.store.port import Move, Settled, Store
+from tidegate.store.move import Move, Settled
+from tidegate.store.port import Store
 from tidegate.store.replacement import RESTORED_AT
 from tidegate.store.tx import Effects
 

@@ -24,7 +24,7 @@ from tidegate.config import Config
 from tidegate.config.source import Source, sources
 from tidegate.domain.run import Usage
 from tidegate.errors import ModelCut
-from tidegate.store.port import Claimed
+from tidegate.store.admission import Claimed
 
 #: what the conventions call the providers that the configuration calls otherwise
 PROVIDERS = {"google": "gcp.gemini", "mistral": "mistral_ai", "xai": "x_ai"}

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 
 from tidegate.agent.loop import Agent
-from tidegate.store.port import Claimed
+from tidegate.store.admission import Claimed
 
 #: around each attempt at a run; it gives the agent that the run has in the place of the one it takes
 Watch = Callable[[Claimed, Agent], AbstractContextManager[Agent]]

@@ -10,7 +10,7 @@ from tidegate.engine import Engine
 from tidegate.errors import Broken, LimitReached
 from tidegate.soak.plan import Plan
 from tidegate.soak.talk import Talk
-from tidegate.store.port import Admission, Birth
+from tidegate.store.admission import Admission, Birth
 
 WAVE_S = 1_500.0  # of virtual time until a wave must be over; only a run that nobody ends takes as long
 

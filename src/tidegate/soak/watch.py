@@ -12,8 +12,8 @@ import psutil
 from tidegate.domain.session import PolicyName
 from tidegate.engine import Engine
 from tidegate.soak.floor import WARM_UP, Floors, resident_bytes
-from tidegate.store.port import StorageBytes
 from tidegate.store.sqlite import READERS
+from tidegate.store.tally import StorageBytes
 
 MIB = 1 << 20
 

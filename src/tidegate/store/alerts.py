@@ -10,7 +10,7 @@ from tidegate.domain.session import PolicyName, State
 from tidegate.errors import Busy
 from tidegate.ids import RunId
 from tidegate.store import outbox, rows, sessions, transcript
-from tidegate.store.port import Birth
+from tidegate.store.admission import Birth
 from tidegate.store.tx import Reads, Tx
 
 #: under this key the store remembers what was told

@@ -6,8 +6,8 @@ from tidegate.domain.session import Session
 from tidegate.errors import WrongState
 from tidegate.store import retention, rows, sessions, transcript
 from tidegate.store import usage as counted
+from tidegate.store.context import Replacement
 from tidegate.store.lease import held
-from tidegate.store.port import Replacement
 from tidegate.store.tx import Tx
 
 

@@ -5,7 +5,8 @@ from tidegate.domain.session import PolicyName, Session, State
 from tidegate.errors import SessionExists, WrongState
 from tidegate.ids import SessionId
 from tidegate.store import retention, sessions, transcript
-from tidegate.store.port import Birth, Excerpt, Renewed
+from tidegate.store.admission import Birth, Excerpt
+from tidegate.store.context import Renewed
 from tidegate.store.tx import Tx
 
 MAX_KEY_CHARS = 256

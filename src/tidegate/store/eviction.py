@@ -11,7 +11,7 @@ from tidegate.domain.session import DueTo, State
 from tidegate.domain.storage import Group
 from tidegate.ids import SessionId
 from tidegate.store import rows, sessions
-from tidegate.store.port import Evictable
+from tidegate.store.move import Evictable
 from tidegate.store.tx import Reads, Tx
 
 FINISHED = (State.COMPLETED, State.ARCHIVED)

@@ -13,7 +13,8 @@ from tidegate.domain.session import Session
 from tidegate.errors import BadRequest
 from tidegate.ids import BlobHash, SessionId
 from tidegate.store import segments, sessions, transcript
-from tidegate.store.port import Context, Excerpt
+from tidegate.store.admission import Excerpt
+from tidegate.store.context import Context
 from tidegate.store.tx import Reads
 
 

@@ -19,7 +19,7 @@ from tidegate.errors import (
     WrongState,
 )
 from tidegate.store import jobs, runs
-from tidegate.store.port import Admission, Admitted, Attempt, Shot, SnapshotMissing
+from tidegate.store.admission import Admission, Admitted, Attempt, Shot, SnapshotMissing
 from tidegate.store.tx import Tx
 
 STILL_RUNS = "it still ran"

@@ -10,7 +10,8 @@ from tidegate.domain.run import Lane, Run, RunState
 from tidegate.domain.session import Kind, PolicyName, Session, State
 from tidegate.ids import SessionId
 from tidegate.store import rows
-from tidegate.store.port import Page, Tallies
+from tidegate.store.port import Page
+from tidegate.store.tally import Tallies
 from tidegate.store.tx import Reads
 
 HIGHEST = "~"  # sorts after every id

@@ -9,25 +9,21 @@ process must stop; whether the last writes happened is unknown).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from tidegate.config.job import Job as Definition
 from tidegate.domain.alert import Alert, Owner, Record
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
-from tidegate.domain.entry import Body, Entry, Summary
+from tidegate.domain.entry import Entry
 from tidegate.domain.event import Audience
-from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Plan, Rights
-from tidegate.domain.outbox import DeliveryState
-from tidegate.domain.run import Lane, Lease, Origin, Run, RunState, Step, Usage
+from tidegate.domain.job import Firing, Job, JobOrigin, Rights
+from tidegate.domain.run import Lane, Lease, Run, RunState, Step
 from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
-from tidegate.domain.snapshot import SkillRef, Snapshot
-from tidegate.domain.spawn import SpawnLimits
+from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
-from tidegate.errors import Unavailable
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.store.facts import Facts
 from tidegate.store.outbox import Outbox
@@ -40,205 +36,10 @@ if TYPE_CHECKING:  # what only a forecast needs
     from tidegate.domain.survey import Survey
 
 
-class Birth(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session is created as, if its key is not known yet."""
-
-    policy: PolicyName
-    agent: str
-    parent: SessionId | None = None
-    #: a parent's children are grouped by themselves; jobs and hooks name their group
-    cap_group: str | None = None
-    #: a limit of its own, where that is below the policy's
-    max_runtime_ms: int | None = None
-    #: instead of the beginning of its first message
-    title: str | None = None
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks for a child, and how far that may go: the call of a running run."""
-
-    lease: Lease
-    call_id: str
-    tool: str
-    label: str
-    #: the call waits for the result, else it comes as a run of the parent
-    waits: bool
-    limits: SpawnLimits
-    #: what the parent's agent may spend in one run, and the child's
-    max_tokens: int
-    child_max_tokens: int
-
-
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """The promise to do a piece of work once: same key and body, same run, for 24 hours."""
-
-    scope: str
-    key: str
-    body_hash: bytes
-
-
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """The skills that an agent has now, for a session of it."""
-
-    agent: str
-    snapshot: Snapshot
-    #: the bytes of blobs; needed are only those that the store does not have
-    bodies: Mapping[BlobHash, bytes] = {}
-
-
-class SnapshotMissing(Exception):
-    """The store needs the bytes of some blobs of the snapshot that was offered."""
-
-    def __init__(self, blobs: frozenset[BlobHash]) -> None:
-        super().__init__(f"{len(blobs)} blobs are missing")
-        self.blobs = blobs
-
-
-class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a transcript that a fork shares, packed; what came before stays with the original."""
-
-    source: SessionId
-    #: the first entry that is not shared
-    before: int
-    segments: Sequence[Segment]
-    blobs: Collection[BlobHash]
-    #: where the summary stands among the shared entries
-    summary_seq: int | None
-
-
-class Admission(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of work at the door."""
-
-    #: None: a session of its own
-    key: str | None
-    birth: Birth
-    #: a named agent must be the one that the session has
-    agent_is_named: bool = False
-    lane: Lane
-    origin: Origin
-    bodies: Sequence[Body]
-    receipt: Receipt | None = None
-    #: what is open in a conversation ends as interrupted instead of going first; None is no
-    interrupts: bool | None = None
-    #: for a sub-agent: the call that asks for it
-    order: Order | None = None
-    #: an existing conversation begins afresh with it
-    is_fresh: bool = False
-    #: the one session it is for; nothing else is accepted
-    only: SessionId | None = None
-    #: what a new session begins with
-    excerpt: Excerpt | None = None
-    #: what a new session gets, and a conversation whose skills have changed since; None: they stay as they are
-    skills: Offer | None = None
-    #: claim it in the same transaction if it is the next one of its lane; somebody waits to carry it out
-    claims: bool = False
-    #: why it may not be taken now; a repetition is found all the same
-    refusal: Unavailable | None = None
-    #: how many runs may be queued in the lane, and open in the session
-    max_queued: int = 1_000
-    max_open: int = 100
-
-
-class Admitted(msgspec.Struct, frozen=True, kw_only=True):
-    """An accepted piece of work; `is_repeat` when the receipt was known."""
-
-    run: Run
-    session: Session
-    is_repeat: bool = False
-
-
-class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that is now running, and its session."""
-
-    run: Run
-    session: Session
-
-
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run ends: with which last step, outcome, error in one line and word to the reader."""
-
-    outcome: Outcome
-    step: Step | None = None
-    error: str = ""
-    notice: str = ""
-
-
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """An instant at the door: the job as it was when the plan was made, and its run."""
-
-    job: Job
-    plan: Plan
-    admission: Admission
-
-
-class Shot(StrEnum):
-    """What became of an attempt."""
-
-    DONE = "done"
-    #: the job has changed since it was read, or the instant is dealt with; nothing was touched
-    LOST = "lost"
-    #: there is no room for its run now; nothing was touched
-    FULL = "full"
-    #: the offer of its run lacks bytes that the store needs; nothing was touched
-    BARE = "bare"
-
-
-class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model reads of a transcript: the summary, what is read beside it, and the entries that it leaves out."""
-
-    pinned: Sequence[Entry] = ()
-    summary: Entry | None = None
-    #: the newest of them, without summaries
-    entries: Sequence[Entry] = ()
-    #: these are all of them
-    is_whole: bool = True
-
-
-class Replacement(msgspec.Struct, frozen=True, kw_only=True):
-    """A summary and what it takes the place of, which goes into segments in the same step."""
-
-    summary: Summary
-    #: the summary that it was made from
-    before: int | None
-    #: the hot entries up to `Summary.through`, packed
-    segments: Sequence[Segment]
-    usage: Usage
-    model: str
-
-
-class Renewed(msgspec.Struct, frozen=True, kw_only=True):
-    """A conversation that has begun afresh, and the one before it, under the key that it has now."""
-
-    session: Session
-    #: None where nothing had been said
-    former: Session | None
-
-
-class Move(msgspec.Struct, frozen=True, kw_only=True):
-    """A step of a session's life that a sweep or a person wants carried out."""
-
-    session: Session
-    to: DueTo
-    #: whose wish it is: by date, the date is asked again and the move may be postponed
-    is_asked: bool = False
-    #: for a move to archived: the hot entries, packed
-    segments: Sequence[Segment] = ()
-
-
-class Settled(StrEnum):
-    """What became of a move."""
-
-    DONE = "done"
-    #: one session below it was deleted; ask again
-    PROGRESS = "progress"
-    #: some of what hangs on it was dealt with, and more is left; ask again
-    SLICE = "slice"
-    #: its date lies in the future after all
-    POSTPONED = "postponed"
-    #: something running or pinned holds it; it comes back in 30 s
-    REFUSED = "refused"
-    #: the session has changed since it was read, or is gone; nothing was touched
-    LOST = "lost"
+from tidegate.store.admission import Admission, Admitted, Attempt, Claimed, Excerpt, Shot
+from tidegate.store.context import Context, Renewed, Replacement
+from tidegate.store.move import Evictable, Move, Settled
+from tidegate.store.tally import StorageBytes, Tallies
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -251,52 +52,6 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     text: str | None = None
     before: str | None = None
     limit: int = 100
-
-
-class Tallies(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts kept with each transition; reading them costs the same whatever is stored."""
-
-    #: by policy and state: count and bytes
-    sessions: Mapping[tuple[PolicyName, State], tuple[int, int]]
-    runs: Mapping[tuple[Lane, RunState], int]
-    blobs: int
-    blob_bytes: int
-    #: of sessions to their large texts, of snapshots to their skills
-    references: int
-    snapshots: int
-    segments: int
-    segment_bytes: int
-    receipts: int
-    approvals: Mapping[ApprovalState, int]
-    #: those that run, by who made them, and those that are paused
-    jobs: Mapping[JobOrigin, int]
-    paused_jobs: Mapping[JobOrigin, int]
-    firings: Mapping[FiringOutcome, int]
-    outbox: Mapping[DeliveryState, int]
-    #: deliveries that there was no room for, ever
-    outbox_refused: int
-    #: rows of what jobs have cost
-    job_spends: int
-    #: by agent: count and bytes
-    facts: Mapping[str, tuple[int, int]]
-
-
-class Evictable(NamedTuple):
-    """A finished session that may go to make room, and about how much of it that would be."""
-
-    id: SessionId
-    bytes: int
-
-
-class StorageBytes(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the disk went, in bytes; `live` is what is in use of the main file and its log, free pages left out."""
-
-    live: int
-    main: int
-    wal: int
-    free: int
-    blobs: int
-    segments: int
 
 
 Listener = Callable[[Effects], None]

@@ -15,7 +15,7 @@ from tidegate.domain.run import Lane, Origin, Run
 from tidegate.domain.session import Outcome, PolicyName, Session, State
 from tidegate.ids import RunId
 from tidegate.store import jobs, outbox, queue, rows, sessions, spawns, transcript
-from tidegate.store.port import Birth
+from tidegate.store.admission import Birth
 from tidegate.store.rows import Row
 from tidegate.store.tx import Tx
 

@@ -9,7 +9,7 @@ from tidegate.errors import SessionPinned, SessionRunning
 from tidegate.ids import SessionId
 from tidegate.store import approvals, facts, jobs, outbox, rows, sessions, turns, usage
 from tidegate.store.facts import FactRules
-from tidegate.store.port import Move, Settled
+from tidegate.store.move import Move, Settled
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Tx
 

@@ -29,8 +29,8 @@ from tidegate.store import (
     usage,
     waits,
 )
+from tidegate.store.admission import Admission, Admitted, Claimed, Ending
 from tidegate.store.lease import held
-from tidegate.store.port import Admission, Admitted, Claimed, Ending
 from tidegate.store.tx import Tx
 
 RECEIPT_MS = DAY_MS

@@ -8,7 +8,7 @@ from tidegate.domain.session import DueTo, PolicyName, Session, State
 from tidegate.errors import SessionExists, SessionNotFound, TooManySessions, WrongState
 from tidegate.ids import SessionId, ulid
 from tidegate.store import events, rows
-from tidegate.store.port import Birth
+from tidegate.store.admission import Birth
 from tidegate.store.tx import Reads, Transition, Tx
 
 ABSENT = "none"  # stands for "before birth" and is the first state of every transition count

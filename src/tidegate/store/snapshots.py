@@ -7,7 +7,7 @@ reference the blob, by triggers of the schema.
 from tidegate.domain.snapshot import SkillRef
 from tidegate.ids import BlobHash
 from tidegate.store import blobs
-from tidegate.store.port import Offer, SnapshotMissing
+from tidegate.store.admission import Offer, SnapshotMissing
 from tidegate.store.tx import Reads, Tx
 
 

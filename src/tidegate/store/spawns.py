@@ -14,8 +14,8 @@ from tidegate.domain.spawn import MIN_TOKENS, Tree
 from tidegate.errors import SpawnRefused
 from tidegate.ids import RunId, SessionId
 from tidegate.store import blobs, queue, rows, sessions, transcript, waits
+from tidegate.store.admission import Order
 from tidegate.store.lease import held
-from tidegate.store.port import Order
 from tidegate.store.tx import Tx
 
 MAX_TOLD_CHARS = 32_000

@@ -52,6 +52,7 @@ from tidegate.store import (
     vectors,
     waits,
 )
+from tidegate.store.admission import Admission, Admitted, Attempt, Claimed, Ending, Excerpt, Shot
 from tidegate.store.connection import (
     ReaderSlots,
     SqliteReads,
@@ -60,31 +61,16 @@ from tidegate.store.connection import (
     open_writer,
     shrink,
 )
+from tidegate.store.context import Context, Renewed, Replacement
 from tidegate.store.facts import Facts
 from tidegate.store.migrate import check_version, migrate
+from tidegate.store.move import Evictable, Move, Settled
 from tidegate.store.outbox import Outbox
-from tidegate.store.port import (
-    Admission,
-    Admitted,
-    Attempt,
-    Claimed,
-    Context,
-    Ending,
-    Evictable,
-    Excerpt,
-    Listener,
-    Move,
-    Page,
-    Renewed,
-    Replacement,
-    Settled,
-    Shot,
-    StorageBytes,
-    Tallies,
-)
+from tidegate.store.port import Listener, Page
 from tidegate.store.reserve import NAME as RESERVE
 from tidegate.store.reserve import Reserve, checkpoint_pages
 from tidegate.store.segments import Segment
+from tidegate.store.tally import StorageBytes, Tallies
 from tidegate.store.tx import Effects, Reads, Transition, Tx
 from tidegate.store.usage import DaySpend
 from tidegate.store.weight import Weight

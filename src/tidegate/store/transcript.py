@@ -10,7 +10,7 @@ from tidegate.domain.session import Session
 from tidegate.errors import Corrupt, SessionNotFound
 from tidegate.ids import RunId, SessionId
 from tidegate.store import blobs, rows, segments, sessions
-from tidegate.store.port import Context
+from tidegate.store.context import Context
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Reads, Tx
 
