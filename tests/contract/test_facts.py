@@ -256,3 +256,11 @@ async def test_a_common_word_is_answered_from_few_facts(house: House) -> None:
     answers = await found(house, "common", limit=50)
     assert vital.text in answers[:1]
     assert 50 == len(answers)
+
+
+async def test_words_of_any_script_are_found(house: House) -> None:
+    """Letters that the index folds in its own way, marks by themselves, new signs: each word is found as it is written."""
+    texts = ("İstanbul", "n\u0303andu", "\N{LATIN SMALL LIGATURE FI}ancée", "ß", "\U0001f98afox", "a\ue000b")
+    for text in texts:
+        await keep(house, text)
+    assert [[text] for text in texts] == [await found(house, text) for text in texts]

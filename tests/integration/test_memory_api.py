@@ -108,14 +108,17 @@ def test_facts_outlive_a_backup(tmp_path: Path) -> None:
     """A backup that is restored knows what was remembered, finds it, and is sound."""
     with GatewayProcess(tmp_path / "state") as gateway:
         remember(gateway, "the cat is called Tom")
+        remember(gateway, "İstanbul")
+        remember(gateway, "\U0001f98afox")
         line = CommandLine(gateway.state, {"TIDEGATE_TOKEN": "a-token-for-tests-only"})
-        assert 0 == line.run("backup", tmp_path / "b.db").code
+        made = line.run("backup", tmp_path / "b.db")
+        assert 0 == made.code, made.err
         remember(gateway, "later")
         gateway.stop()
         restored = line.run("restore", tmp_path / "b.db")
         assert 0 == restored.code, restored.err
         gateway.start()
-        assert ["the cat is called Tom"] == found(gateway)
+        assert ["\U0001f98afox", "İstanbul", "the cat is called Tom"] == found(gateway)
         assert ["the cat is called Tom"] == found(gateway, q="tom")
         told = line.run("doctor", "--scrub")
         assert 0 == told.code, told.out

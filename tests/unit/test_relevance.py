@@ -1,3 +1,4 @@
+import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,11 +45,26 @@ def test_words_are_compared_without_case_and_marks() -> None:
     assert ["cafe", "in", "zurich", "8", "strasse"] == words("CAFÉ in Zürich_8, Straße!")
 
 
+def test_terms_end_where_the_index_ends_them() -> None:
+    """Whatever character stands between two letters, the index cuts there if a term does, and finds every term."""
+    connection = apsw.Connection(":memory:")
+    tokenizer = connection.fts5_tokenizer("unicode61", ["remove_diacritics", "2"])
+
+    def tokens(text: str) -> int:
+        found = tokenizer(text.encode(), apsw.FTS5_TOKENIZE_QUERY, None, include_offsets=False)
+        return len(found)
+
+    every = (f"a{chr(code)}b" for code in range(1, 0x110000) if not 0xD800 <= code < 0xE000)
+    assert [] == [text for text in every if len(terms(text)) > 1 and tokens(text) == 1]
+    texts = ["\N{LATIN SMALL LIGATURE FI}ancée", "İstanbul", "ß straße", "n\u0303a", "\U0001f98afox", "\U0001f408 cat", "a\ue000b"]
+    assert [tokens(term) for text in texts for term in terms(text)] == [1] * 8
+
+
 def test_terms_of_a_long_question() -> None:
     """Of very many words the longest are looked for, each once, in their order; what is no word is passed over."""
     text = "the the " + " ".join(f"{'w' * (number % 30 + 1)}{number}" for number in range(500)) + "x" * 70
     assert MAX_TERMS == len(terms(text)) == len(set(terms(text)))
-    assert ["anna", "and", "bob"] == terms('"Anna" AND bob* -anna')
+    assert ["anna", "AND", "bob"] == terms('"Anna" AND bob* -anna')
     assert [] == terms('"*" -- \0 🐈')
 
 

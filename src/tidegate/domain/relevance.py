@@ -35,14 +35,30 @@ def words(text: str) -> list[str]:
 
 
 def terms(text: str) -> list[str]:
-    """Return the different words of a question, as they stand in it; of very many the longest, which say most."""
-    found = dict.fromkeys(
-        word for word in _WORD.findall(text[:MAX_QUERY_CHARS].casefold()) if len(word) <= MAX_TERM_CHARS
-    )
+    """Return the different words of a question, as they stand in it; of very many the longest, which say most.
+
+    They are left as they are written: the index folds them in the way in which it has folded those of the facts.
+    """
+    written = (word for word in _written(text[:MAX_QUERY_CHARS]) if len(word) <= MAX_TERM_CHARS)
+    found = list({word.casefold(): word for word in written}.values())
     if len(found) <= MAX_TERMS:
-        return list(found)
+        return found
     longest = set(sorted(found, key=len, reverse=True)[:MAX_TERMS])
     return [word for word in found if word in longest]
+
+
+def _written(text: str) -> list[str]:
+    """Return the words as the index cuts them, or several together that it cuts: it knows an older Unicode."""
+    if text.isascii():
+        return _WORD.findall(text)
+    cut = "".join(char if _is_inside(char) else " " for char in text)
+    return [word for word in cut.split() if _WORD.search(word)]
+
+
+def _is_inside(char: str) -> bool:
+    """Whether a character may be inside of a word; for the index one that it does not know is, and some marks are."""
+    known = unicodedata.ucd_3_2_0.category(char)
+    return known[0] in "LN" or known in {"Cn", "Co"} or char.isalnum() or "\u0300" <= char <= "\u036f"
 
 
 def by_words(facts: Sequence[Fact], rarity: Mapping[str, float], now: int) -> list[Fact]:
