@@ -35,13 +35,20 @@ def test_of_each_skill_the_latest_reading_stays() -> None:
     )
 
 
+def test_the_same_instructions_stay_once() -> None:
+    """What a client says with each request is pinned in its latest place, not as often as it was said."""
+    said: list[Body] = [System(text="be kind"), User(text="q")]
+
+    assert pinned(entries(*said, System(text="be brief"), *said, *said), ROOM, with_message=False) == (3, 6)
+
+
 def test_the_newest_come_first() -> None:
     """Where there is no room for all the oldest are left out, whole."""
     found = entries(System(text="x" * 400), *reading("1", text="y" * 400), *reading("2", "b", "z" * 400))
 
     assert pinned(found, ROOM, with_message=False) == (2, 3, 4, 5)
     assert pinned(found, Room(500, keeps_first=False), with_message=False) == (4, 5)
-    many = entries(*[System(text="a") for _ in range(200)])
+    many = entries(*[System(text=f"{at}") for at in range(200)])
     assert pinned(many, ROOM, with_message=False) == tuple(range(201 - MAX_PINNED, 201))
 
 

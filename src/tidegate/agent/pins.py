@@ -1,7 +1,7 @@
 """Which entries stay in the prompt when a summary takes the place of those around them.
 
-Pinned are the instructions that requests brought along, the skills that were read (the latest reading of each), the
-first message of a user where that is wished, and the message that is being worked on while no later one is behind the
+Pinned are the instructions that requests brought along (the same ones once), the skills that were read (the latest
+reading of each), the first message of a user where that is wished, and the message that is being worked on while no later one is behind the
 cut. The newest come first, as far as there is room for them.
 """
 
@@ -26,7 +26,7 @@ def pinned(entries: Sequence[Entry], room: Room, *, with_message: bool) -> tuple
     """Return the seqs of those of *entries* that stay, in order; *with_message*: the last message is one of them."""
     messages = [entry for entry in entries if isinstance(entry.body, User)]
     kept = {messages[-1].seq} if with_message and messages else set()
-    groups = [[entry] for entry in entries if isinstance(entry.body, System)]
+    groups = _instructions(entries)
     groups += [messages[:1]] if room.keeps_first else []
     groups += _skills(entries)
     left, count = room.max_bytes, MAX_PINNED
@@ -37,6 +37,12 @@ def pinned(entries: Sequence[Entry], room: Room, *, with_message: bool) -> tuple
             break
         kept |= {entry.seq for entry in group}
     return tuple(sorted(kept))
+
+
+def _instructions(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Return what requests instructed; many say the same each time, which stays once."""
+    found = [entry for entry in entries if isinstance(entry.body, System)]
+    return [[entry] for entry in {(entry.body.text, entry.body.blob): entry for entry in found}.values()]
 
 
 def _skills(entries: Sequence[Entry]) -> list[list[Entry]]:
