@@ -143,10 +143,13 @@ async def test_answers_of_recall_are_bounded(tmp_path: Path) -> None:
 
 
 async def test_what_cannot_be_remembered(tmp_path: Path) -> None:
-    """Halves of surrogate pairs, nothing at all and what is over already are refused."""
+    """Halves of surrogate pairs, NUL, nothing at all and what is over already are refused."""
     async with opened(tmp_path) as here:
         with pytest.raises(BadText):
             await here.memory.remember("main", Note(text="\ud800"))
+        for bad in (Note(text="a\0b"), Note(text="a", category="\0"), note("a", "\0", "k")):
+            with pytest.raises(BadText):
+                await here.memory.remember("main", bad)
         with pytest.raises(BadRequest, match="nothing to remember"):
             await here.memory.remember("main", Note(text="\n"))
         with pytest.raises(BadRequest, match="expired"):

@@ -79,7 +79,7 @@ def _note(values: Mapping[str, object]) -> Note:
     def of(name: str, limit: int) -> str:
         value = values.get(name)
         text = value if isinstance(value, str) else ""
-        return text.encode(errors="replace").decode()[:limit].strip()
+        return text.replace("\0", " ").encode(errors="replace").decode()[:limit].strip()
 
     entity, key = of("entity", MAX_NAME_CHARS), of("key", MAX_NAME_CHARS)
     is_placed = bool(entity and key)

@@ -15,10 +15,11 @@ from tidegate.clock import HOUR_MS, Clock
 from tidegate.domain import relevance
 from tidegate.domain.fact import Fact, FactOrigin, Note
 from tidegate.domain.session import Kind
-from tidegate.errors import BadRequest, BadText, ModelBusy, ModelFailed, TidegateError, Unavailable
+from tidegate.errors import BadRequest, ModelBusy, ModelFailed, TidegateError, Unavailable
 from tidegate.ids import FactId, SessionId
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.meaning import Meaning
+from tidegate.runtime.text import check_text
 from tidegate.store.facts import Remembered
 from tidegate.store.port import Store
 from tidegate.store.recall import Question
@@ -49,15 +50,14 @@ class Memory:
 
         Raises:
             BadRequest: There is nothing in it, or half of something.
+            BadText: It cannot be stored.
             FactRefused: It comes from outside and would replace what does not.
         """
         problem = note.problem()
         if problem:
             raise BadRequest(problem)
-        try:
-            note.digest  # noqa: B018 - hashing it says whether it can be stored
-        except UnicodeEncodeError:
-            raise BadText("the text holds half a surrogate pair") from None
+        for part in (note.text, note.entity, note.key, note.value, note.category):
+            check_text(part)
         if note.expires_at is not None and note.expires_at <= self._clock.now():
             raise BadRequest("it would have expired already")
         kept = await self._store.facts.remember(agent, note)
