@@ -101,8 +101,9 @@ def test_new_for_openai_clients(gateway: GatewayProcess) -> None:
     """A named api session begins afresh and is compacted by the same messages."""
     headers = {"X-Tidegate-Session": "voice"}
 
-    def say(text: str) -> str:
-        body = {"messages": [{"role": "user", "content": text}]}
+    def say(text: str, instructions: str = "") -> str:
+        told = [{"role": "system", "content": instructions}] if instructions else []
+        body = {"messages": [*told, {"role": "user", "content": text}]}
         answer = gateway.http.post("/v1/chat/completions", json=body, headers=headers)
         return str(answer.json()["choices"][0]["message"]["content"])
 
@@ -111,6 +112,9 @@ def test_new_for_openai_clients(gateway: GatewayProcess) -> None:
     assert say("/compact") == "2 entries are now a summary."
     assert "voice~" in say("/new")
     assert gateway.session("voice")["kind"] == "api"
+    assert say("/echo c", "be kind") == "c"
+    assert say("/compact", "be kind").endswith("entries are now a summary.")
+    assert "voice~" in say("/new", "be kind")
 
 
 def test_edit_and_resend(gateway: GatewayProcess) -> None:
@@ -164,7 +168,15 @@ def test_on_the_command_line(tidegate_up: CommandLine, request: pytest.FixtureRe
     )
     assert forked == (0, f"forked {key} as {key}-2\n", "")
     assert tidegate_up.json("sessions", "fork", key)["forked_from"] == key
-    assert tidegate_up.run("sessions", "new", key) == (0, f"begun afresh: {key}\n", "")
+    head = tidegate_up.json("sessions", "show", key)["session"]
+    assert tidegate_up.run("sessions", "new", key) == (
+        0,
+        f"begun afresh: {key}; what was said before stands in {key}~{head['id']}\n",
+        "",
+    )
+    assert tidegate_up.run("sessions", "new", key) == (0, f"{key} is new already\n", "")
+    assert tidegate_up.run("sessions", "compact", key) == (0, f"there is nothing to compact in {key}\n", "")
+    assert tidegate_up.json("sessions", "compact", key)["sessions"][0]["compacted"] is False
     tidegate_up.run("chat", "/echo three", "--session", key)
     told = tidegate_up.run("chat", "/new", "--session", key)
     assert (told.code, told.out.startswith(f"A new conversation. What was said before stands in {key}~")) == (
@@ -172,3 +184,27 @@ def test_on_the_command_line(tidegate_up: CommandLine, request: pytest.FixtureRe
         True,
     )
     assert tidegate_up.run("sessions", "fork", "nobody").code == 1
+
+
+def test_a_job_does_not_begin_afresh(gateway: GatewayProcess) -> None:
+    """A job whose prompt is /new is read by the model: it does not say that there is a new conversation."""
+    gateway.say("kept", "/echo old")
+    gateway.say("kept", "/new")
+    job = {"name": "fresh", "prompt": "/new", "every": "1h", "session": "kept"}
+    gateway.http.post("/api/jobs", json=job).raise_for_status()
+    run = gateway.post("/api/jobs/fresh/run").json()["run"]
+    until(lambda: gateway.get(f"/api/runs/{run}")["state"] == "done")
+    assert "cannot answer “/new”" in entries(gateway, "kept")[-1]["text"]
+
+
+def test_who_begins_afresh_at_once_shares_it(gateway: GatewayProcess) -> None:
+    """Many who ask at the same time begin afresh once: what was said before stands where the new one says."""
+    gateway.say("crowd", "/echo old")
+    former = f"crowd~{gateway.session('crowd')['id']}"
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: gateway.post("/api/sessions/crowd/new").json(), range(8)))
+
+    assert [answer["former"] for answer in answers if answer["former"]] == [former]
+    assert {answer["key"] for answer in answers} == {"crowd"}
+    assert [entry["text"] for entry in entries(gateway, former)] == ["/echo old", "old"]
+    assert former in entries(gateway, "crowd")[0]["text"]

@@ -444,7 +444,7 @@ def test_more_than_one_summary_can_take_in(tmp_path: Path) -> None:
 
 
 def test_a_person_is_not_waited_for(tmp_path: Path) -> None:
-    """While a run waits for a person's word a request is kept, and answered at once that it is not done."""
+    """While a run waits for a person's word a request is kept, one for all who ask, and answered: it is not done."""
     tool = Tool(spec=ToolSpec(name="shell", description="", parameters={}), run=lambda *_: never(), asks=True)
 
     async def never() -> str:
@@ -454,12 +454,12 @@ def test_a_person_is_not_waited_for(tmp_path: Path) -> None:
         async with inside(tmp_path, Listening(), tools=[tool]) as here:
             await here.say("c", "/echo x")
             await here.say("c", "/run ls")
-            found = await here.conversations.compact(here.head("c"))
-            assert not found.is_done
+            found = [await here.conversations.compact(here.head("c")) for _ in range(3)]
+            assert [(one.is_done, one.has_summary) for one in found] == [(False, False)] * 3
             (approval,) = await here.store.approvals(state=None, session=None, before=None, limit=9)
             await here.store.decide(approval.id, Decision.DENY)
-            assert (await here.conversations.compact(here.head("c"))).is_done
-            assert await summaries(here)
+            last = await here.conversations.compact(here.head("c"))
+            assert (last.is_done, last.has_summary, len(await summaries(here))) == (True, True, 1)
 
     asyncio.run(main())
 

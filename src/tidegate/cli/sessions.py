@@ -36,15 +36,37 @@ COLUMNS: Mapping[str, Side] = MappingProxyType(
     }
 )
 
+Told = str | Callable[[str, Mapping[str, object]], str]
+
+
+def _compacted(key: str, after: Mapping[str, object]) -> str:
+    """Say what became of asking for a summary."""
+    match after.get("compacted"):
+        case None:
+            return f"{key} is compacted once a person has decided on a call: tidegate approvals list"
+        case False:
+            return f"there is nothing to compact in {key}"
+        case _:
+            return f"compacted {key}"
+
+
+def _begun(key: str, after: Mapping[str, object]) -> str:
+    """Say where the conversation before is."""
+    former = after.get("former")
+    return (
+        f"begun afresh: {key}; what was said before stands in {former}" if former else f"{key} is new already"
+    )
+
+
 #: what can be done to sessions, how that is told, what it means
-ACTIONS = (
+ACTIONS: tuple[tuple[str, Told, str], ...] = (
     ("archive", "archived", "Archive sessions now."),
     ("restore", "restored", "Bring archived sessions back."),
     ("pin", "pinned", "Keep sessions: no archiving, no deleting."),
     ("unpin", "unpinned", "Let the life of sessions go on, from now."),
     ("cancel", "cancelled", "Close all that is open in sessions."),
-    ("compact", "compacted", "Let summaries take the place of what is older; it stays readable."),
-    ("new", "begun afresh:", "Begin conversations afresh; what was said before gets a key of its own."),
+    ("compact", _compacted, "Let summaries take the place of what is older; it stays readable."),
+    ("new", _begun, "Begin conversations afresh; what was said before gets a key of its own."),
 )
 
 keys_argument = click.argument("keys", nargs=-1, required=True, metavar="KEY...", shell_complete=session_keys)
@@ -134,7 +156,7 @@ def stats(state: Path | None, *, as_json: bool) -> None:
     count_table(sizes, print_size)
 
 
-def _action(name: str, done: str, summary: str) -> click.Command:
+def _action(name: str, done: Told, summary: str) -> click.Command:
     @click.command(name, help=summary)
     @keys_argument
     @state_option
@@ -150,9 +172,11 @@ for _name, _done, _summary in ACTIONS:
     sessions.add_command(_action(_name, _done, _summary))
 
 
-def _each(keys: Sequence[str], done: str, do: Callable[[str], object], *, as_json: bool) -> None:
+def _each(
+    keys: Sequence[str], done: Told, do: Callable[[str], Mapping[str, object]], *, as_json: bool
+) -> None:
     """Do something to each session; one that refuses does not keep it from the others."""
-    after: list[object] = []
+    after: list[Mapping[str, object]] = []
     refusals: list[Answered] = []
     for key in dict.fromkeys(keys):
         try:
@@ -161,7 +185,7 @@ def _each(keys: Sequence[str], done: str, do: Callable[[str], object], *, as_jso
             refusals.append(error)
             continue
         if not as_json:
-            click.echo(f"{done} {key}")
+            click.echo(f"{done} {key}" if isinstance(done, str) else done(key, after[-1]))
     if as_json:
         click.echo(json.dumps({"sessions": after}))
     if refusals:

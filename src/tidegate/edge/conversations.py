@@ -37,7 +37,9 @@ class ConversationPage:
     async def compact(self, request: Request) -> Response:
         """Let a summary take the place of what is older."""
         compacted = await self._conversations.compact(self._head_of(request))
-        return Json(self._shown(compacted.session), status_code=200 if compacted.is_done else 202)
+        what = compacted.has_summary if compacted.is_done else None
+        shown = self._shown(compacted.session) | {"compacted": what}
+        return Json(shown, status_code=200 if compacted.is_done else 202)
 
     async def renew(self, request: Request) -> Response:
         """Begin afresh under the same key."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from tidegate.domain.entry import Body, Notice, Summary, User
+from tidegate.domain.entry import Body, Notice, Summary, System, User
 from tidegate.domain.run import Origin, Run
 from tidegate.domain.session import Session
 from tidegate.store.admission import Admission
@@ -30,15 +30,15 @@ def begins_afresh(admission: Admission) -> bool:
 
 def command_of(session: Session, run: Run, bodies: Sequence[Body]) -> Command | None:
     """Return the command that a run of a conversation carries out; what strangers send is none."""
-    own = (body for body in bodies if body.run == run.id)
-    prompt = next(
-        (body for body in own if not isinstance(body, Summary)), None
-    )  # it may have made one before a crash
+    # instructions come along with a message; a summary it may have made before a crash
+    own = (body for body in bodies if body.run == run.id and not isinstance(body, System | Summary))
+    prompt = next(own, None)
     if not session.policy.is_conversation or run.origin is Origin.HOOK:
         return None
     match prompt:
         case User():
-            return command(prompt.text)
+            found = command(prompt.text)
+            return None if found is Command.NEW and run.origin is not Origin.MESSAGE else found
         case Notice():
             return command(prompt.command)
         case _:

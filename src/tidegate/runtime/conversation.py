@@ -26,6 +26,8 @@ class Compacted(NamedTuple):
 
     session: Session
     is_done: bool
+    #: whether there was anything to gain
+    has_summary: bool = False
 
 
 class Forked(NamedTuple):
@@ -41,7 +43,7 @@ class Conversations:
     def __init__(self, store: Store, intake: Intake, registry: Registry) -> None:
         self._store = store
         self._intake = intake
-        #: the run that compacts each conversation, as long as somebody waits for it
+        #: the run that compacts each conversation, as long as somebody waits for it, or it for a person
         self._asked: dict[SessionId, Run] = {}
         self._admitting = asyncio.Lock()
         registry.add(
@@ -61,14 +63,14 @@ class Conversations:
         if session.state is State.ARCHIVED:
             raise WrongState(f"session {session.key!r} is archived", hint="restore it first")
         async with self._admitting:
-            run = self._asked.get(session.id) or await self._begin(session)
+            run = self._open(session.id) or await self._begin(session)
             self._asked[session.id] = run
         try:
             await self._until_done_or_held(run)
         finally:
-            if self._asked.get(session.id) is run:
+            if self._asked.get(session.id) is run and not self._is_held(run):
                 del self._asked[session.id]
-        return self._judged(run)
+        return await self._judged(run)
 
     async def renew(self, session: Session) -> Renewed:
         """Let a conversation begin afresh; the one before gets a key of its own and is archived if nothing runs in it.
@@ -78,7 +80,7 @@ class Conversations:
             SessionNotFound: It has gone meanwhile.
             TooManySessions: `max_running` is reached.
         """
-        renewed = await self._store.renew(session.id)
+        renewed = await self._store.renew(session.id, session.key)
         if renewed.former is not None:
             await mover.retire(self._store, renewed.former.id)
         return renewed
@@ -108,7 +110,15 @@ class Conversations:
         )
         return Forked(admitted.session, admitted.run)
 
+    def _open(self, session: SessionId) -> Run | None:
+        """Return the run that is to compact a conversation, unless it has ended."""
+        run = self._asked.get(session)
+        found = self._store.run(run.id) if run else None
+        return None if found is None or found.state is RunState.DONE else run
+
     async def _begin(self, session: Session) -> Run:
+        if len(self._asked) >= MAX_ASKED:
+            self._asked = {name: run for name, run in self._asked.items() if self._open(name)}
         if len(self._asked) >= MAX_ASKED:
             raise LimitReached(f"{MAX_ASKED} conversations are being compacted", retry_after_s=10)
         admitted = await self._intake.submit(
@@ -137,7 +147,7 @@ class Conversations:
             return False
         return head.waiting_at is not None
 
-    def _judged(self, run: Run) -> Compacted:
+    async def _judged(self, run: Run) -> Compacted:
         found, head = self._store.run(run.id), self._store.session_by_id(run.session)
         if found is None or head is None:
             raise SessionNotFound("the session has gone meanwhile")
@@ -145,7 +155,13 @@ class Conversations:
             return Compacted(head, is_done=False)
         if found.outcome is not Outcome.OK:
             raise CompactionFailed(found.error or f"the compaction was {found.outcome}")
-        return Compacted(head, is_done=True)
+        return Compacted(head, is_done=True, has_summary=await self._has_summary(head, run))
+
+    async def _has_summary(self, head: Session, run: Run) -> bool:
+        """Whether the latest summary of a conversation is one that a run has made."""
+        after = (head.summary_seq or 1) - 1
+        latest = await self._store.entries(head.id, after, 1) if head.summary_seq else ()
+        return any(entry.body.run == run.id for entry in latest)
 
 
 def _check_conversation(session: Session) -> None:

@@ -2,9 +2,9 @@
 
 from tidegate.domain.entry import Notice
 from tidegate.domain.session import PolicyName, Session, State
-from tidegate.errors import SessionExists, WrongState
+from tidegate.errors import SessionExists, SessionNotFound, WrongState
 from tidegate.ids import SessionId
-from tidegate.store import retention, sessions, transcript
+from tidegate.store import retention, rows, sessions, transcript
 from tidegate.store.admission import Birth, Excerpt
 from tidegate.store.context import Renewed
 from tidegate.store.tx import Tx
@@ -12,11 +12,19 @@ from tidegate.store.tx import Tx
 MAX_KEY_CHARS = 256
 
 
-def renew(tx: Tx, session_id: SessionId) -> Renewed:
-    """Let a conversation begin afresh, between two turns."""
+def renew(tx: Tx, session_id: SessionId, key: str | None = None) -> Renewed:
+    """Let a conversation begin afresh, between two turns; one that has lost its key meanwhile has done so already."""
     session = sessions.by_id(tx, session_id)
+    if key is not None and session.key != key:
+        holder = tx.one("session_by_key", key=key)
+        if holder is None:
+            raise SessionNotFound(f"there is no session {key!r}")
+        return Renewed(session=rows.session(holder), former=None)
     if not session.policy.is_conversation:
-        raise WrongState(f"session {session.key!r} is no conversation")
+        raise WrongState(
+            f"session {session.key!r} is no conversation",
+            hint="chats and named api sessions are conversations",
+        )
     if not is_used(session):
         return Renewed(session=session, former=None)
     renewed = begin_afresh(tx, session)

@@ -296,8 +296,10 @@ class Store(Protocol):
             TooManySessions: A conversation would live again above `max_running`.
         """
 
-    async def renew(self, session: SessionId) -> Renewed:
+    async def renew(self, session: SessionId, key: str | None = None) -> Renewed:
         """Let a conversation begin afresh under its key; what was said so far, and what runs there, gets another key.
+
+        With the *key* that it had when that was asked for, who asks at the same time shares it.
 
         Raises:
             SessionNotFound: There is no such session.

@@ -279,9 +279,9 @@ class SqliteStore:
         """Bring an archived session back."""
         return await self.writer.write(partial(sessions.restore, session_id=session))
 
-    async def renew(self, session: SessionId) -> Renewed:
+    async def renew(self, session: SessionId, key: str | None = None) -> Renewed:
         """Let a conversation begin afresh."""
-        return await self.writer.write(partial(conversations.renew, session_id=session))
+        return await self.writer.write(partial(conversations.renew, session_id=session, key=key))
 
     async def fork(self, key: str | None, excerpt: Excerpt) -> Session:
         """Make a chat out of a part of another conversation."""
