@@ -56,12 +56,12 @@ def test_waiting_brings_the_reply(gateway: GatewayProcess) -> None:
 
 
 def test_a_failed_run_answers_all_the_same(gateway: GatewayProcess) -> None:
-    """A run that is cancelled ends the wait with 200 and an empty reply."""
+    """A run that is cancelled ends the wait with 200, an empty reply, and what became of it."""
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(gateway.say, "cancelled", "/sleep 30")
         until(lambda: gateway.http.get("/api/sessions/cancelled").status_code == 200)
         assert gateway.post("/api/sessions/cancelled/cancel").status_code == 200
-        assert waiting.result()["reply"] == ""
+        assert (waiting.result()["reply"], waiting.result()["outcome"]) == ("", "cancelled")
 
 
 def test_an_unknown_key_becomes_a_chat(gateway: GatewayProcess) -> None:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from tidegate.agent.loop import Agent
 from tidegate.domain.run import RunState
-from tidegate.domain.session import Kind, Session, State
+from tidegate.domain.session import Kind, Outcome, Session, State
 from tidegate.edge import query, wire
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json, MessageIn
@@ -46,7 +46,8 @@ class Sessions:
         run, reply = await self._intake.answer(admitted.run)
         if run.state is RunState.WAITING:
             return Json(answer | {"state": run.state}, status_code=202)
-        return Json(answer | {"reply": reply})
+        failure = {} if run.outcome is Outcome.OK else {"outcome": run.outcome, "error": run.error}
+        return Json(answer | {"reply": reply} | failure)
 
     async def page(self, request: Request) -> Response:
         """List sessions, newest first."""
