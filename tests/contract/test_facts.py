@@ -259,7 +259,7 @@ async def test_a_common_word_is_answered_from_few_facts(house: House) -> None:
 
 
 async def test_words_of_any_script_are_found(house: House) -> None:
-    """Letters that the index folds in its own way, marks by themselves, new signs: each word is found as it is written."""
+    """Letters that the index folds in its own way, lone marks, new signs: each word is found as it is written."""
     texts = ("İstanbul", "n\u0303andu", "\N{LATIN SMALL LIGATURE FI}ancée", "ß", "\U0001f98afox", "a\ue000b")
     for text in texts:
         await keep(house, text)

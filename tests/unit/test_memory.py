@@ -132,6 +132,14 @@ async def test_tools_say_what_became_of_it(tmp_path: Path) -> None:
         assert ["Anna drink: coffee"] == await texts(here)
 
 
+async def test_of_a_long_question_the_beginning_counts(tmp_path: Path) -> None:
+    """A model may ask with a whole page; of its first 2,000 characters words are looked for."""
+    async with opened(tmp_path) as here:
+        await here.memory.remember("main", Note(text="the cat is called Tom"))
+        result = await call(here, await born(here), "recall", query="cat " + "x " * 2_000)
+        assert ["the cat is called Tom"] == [fact["text"] for fact in json.loads(result.text)["facts"]]
+
+
 async def test_answers_of_recall_are_bounded(tmp_path: Path) -> None:
     """Fifty of the longest facts do not make a result that has to be spilled."""
     async with opened(tmp_path) as here:

@@ -51,13 +51,13 @@ def test_terms_end_where_the_index_ends_them() -> None:
     tokenizer = connection.fts5_tokenizer("unicode61", ["remove_diacritics", "2"])
 
     def tokens(text: str) -> int:
-        found = tokenizer(text.encode(), apsw.FTS5_TOKENIZE_QUERY, None, include_offsets=False)
+        found = list(tokenizer(text.encode(), apsw.FTS5_TOKENIZE_QUERY, None, include_offsets=False))
         return len(found)
 
     every = (f"a{chr(code)}b" for code in range(1, 0x110000) if not 0xD800 <= code < 0xE000)
     assert [] == [text for text in every if len(terms(text)) > 1 and tokens(text) == 1]
-    texts = ["\N{LATIN SMALL LIGATURE FI}ancée", "İstanbul", "ß straße", "n\u0303a", "\U0001f98afox", "\U0001f408 cat", "a\ue000b"]
-    assert [tokens(term) for text in texts for term in terms(text)] == [1] * 8
+    said = "\N{LATIN SMALL LIGATURE FI}ancée İstanbul ß straße n\u0303a \U0001f98afox \U0001f408 cat a\ue000b"
+    assert [tokens(term) for term in terms(said)] == [1] * 8
 
 
 def test_terms_of_a_long_question() -> None:

@@ -1,8 +1,8 @@
 """Which entries stay in the prompt when a summary takes the place of those around them.
 
 Pinned are the instructions that requests brought along (the same ones once), the skills that were read (the latest
-reading of each), the first message of a user where that is wished, and the message that is being worked on while no later one is behind the
-cut. The newest come first, as far as there is room for them.
+reading of each), the first message of a user where that is wished, and the message that is being worked on while no
+later one is behind the cut. The newest come first, as far as there is room for them.
 """
 
 from collections.abc import Sequence

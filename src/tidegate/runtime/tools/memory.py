@@ -20,7 +20,6 @@ from tidegate.domain.fact import (
     Kept,
     Note,
 )
-from tidegate.domain.relevance import MAX_QUERY_CHARS
 from tidegate.errors import BadRequest, FactNotFound, FactRefused
 from tidegate.ids import FactId
 from tidegate.runtime.memory import Memory
@@ -38,9 +37,7 @@ _Value = Annotated[
 _Category = Annotated[str, Meta(max_length=MAX_CATEGORY_CHARS, description="Such as preference or decision.")]
 _Importance = Annotated[int, Meta(ge=1, le=MAX_IMPORTANCE, description="From 1 to 10.")]
 _Expires = Annotated[str, Meta(max_length=20, description='After how long to forget it, such as "30d".')]
-_Query = Annotated[
-    str, Meta(min_length=1, max_length=MAX_QUERY_CHARS, description="Words, or what you want to know.")
-]
+_Query = Annotated[str, Meta(min_length=1, description="Words, or what you want to know.")]
 _Limit = Annotated[int, Meta(ge=1, le=50, description="How many at most.")]
 
 
