@@ -140,6 +140,7 @@ def test_edit_and_resend(gateway: GatewayProcess) -> None:
     assert error_of(gateway.http.post(path, json={})) == (400, "bad_json")
     assert error_of(gateway.http.post(path, json={"before": 1, "key": "no spaces"})) == (400, "bad_request")
     assert error_of(gateway.http.post(path, json={"before": 1, "text": "\0"})) == (400, "bad_text")
+    assert error_of(gateway.http.post(path, json={"before": 1, "text": " /new"})) == (400, "bad_request")
     gateway.http.delete("/api/sessions/origin")
     blob = next(entry["blob"]["hash"] for entry in shared if entry["blob"])
     assert len(gateway.http.get(f"/api/blobs/{blob}").content) == 70_000

@@ -8,10 +8,10 @@ from tidegate.bounded import Registry
 from tidegate.domain.entry import Notice, User
 from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import Outcome, PolicyName, Session, State
-from tidegate.errors import CompactionFailed, LimitReached, SessionNotFound, WrongState
+from tidegate.errors import BadRequest, CompactionFailed, LimitReached, SessionNotFound, WrongState
 from tidegate.ids import SessionId
 from tidegate.runtime import mover
-from tidegate.runtime.command import Command
+from tidegate.runtime.command import Command, command
 from tidegate.runtime.intake import Intake
 from tidegate.store.admission import Admission, Birth
 from tidegate.store.context import Renewed
@@ -90,11 +90,15 @@ class Conversations:
 
         Raises:
             WrongState: It is no conversation.
-            BadRequest: There is no such entry.
+            BadRequest: There is no such entry, or the message would begin afresh.
             SessionExists: The key is taken.
             Refused, Unavailable: What the intake refuses.
         """
         _check_conversation(session)
+        if text is not None and command(text) is Command.NEW:
+            raise BadRequest(
+                "/new would leave what the new chat shares", hint="send another message, or none"
+            )
         excerpt = await self._store.excerpt(session.id, before, SHARED_BYTES)
         if text is None:
             return Forked(await self._store.fork(key, excerpt), None)
