@@ -130,3 +130,15 @@ def test_init_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "folder/tidegate.toml").mkdir(parents=True)
     assert isinstance(refusal("init", "--state", tmp_path / "folder", "--force"), StorageFailed)
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["tidegate.toml"]
+
+
+def test_a_price_of_no_model(tmp_path: Path) -> None:
+    """A price is told that no model of an agent has, since the list would hold in its place."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[model]\nprovider = "openai"\nname = "gpt-5"\n[agents.main]\n[agents.b]\nmodel = "gpt-5-mini"\n'
+        + "".join(f'[prices."{name}"]\ninput = 1\noutput = 1\n' for name in ("gpt-5", "gpt-5-mini", "gtp-5"))
+    )
+    said = run("check", "--config", path).stdout
+    assert '  note: [prices."gtp-5"] is for no model that an agent here has' in said.splitlines()
+    assert said.count("[prices.") == 1
