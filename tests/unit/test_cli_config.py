@@ -63,6 +63,19 @@ def test_what_is_shown_can_be_read(tmp_path: Path) -> None:
     assert policies(two.lifecycle) == policies(one.lifecycle)
 
 
+def test_names_of_models_are_shown_in_quotes(tmp_path: Path) -> None:
+    """A name with dots, slashes or worse is one key again when what is printed is read."""
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    names = ("gpt-4.1", "meta/llama 3", "gpt-5", 'a\u0007"b\u007f')
+    tables = (f"[prices.{json.dumps(name)}]\ninput = 1.5\noutput = 2.0\n" for name in names)
+    first.write_text("".join(tables).replace("\x7f", "\\u007f"))
+    shown = run("show", "--config", first).stdout
+    second.write_text(shown)
+    assert set(names) == set(read(second).prices)
+    assert read(first).prices == read(second).prices
+    assert "\a" not in shown
+
+
 def test_show_never_prints_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The name of the variable is shown, not its value."""
     monkeypatch.setenv("TIDEGATE_TEST_KEY", "k-secret")
