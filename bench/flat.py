@@ -21,6 +21,7 @@ import uvloop
 
 from child import Child, compile_bytecode, folder
 from report import MIB, Goal, finish, percentiles, say
+from tidegate.domain.slope import median, slopes
 from tidegate.store import orphans
 from tidegate.store.connection import SqliteReads, open_reader
 
@@ -136,14 +137,9 @@ def floors(samples: Sequence[Sample], sessions: int) -> list[Sample]:
 
 
 def slope(points: Sequence[Sample]) -> float:
-    """Return the median slope between any two points, in bytes a session (Theil 1950, Sen 1968)."""
-    slopes = sorted(
-        (later.rss_bytes - earlier.rss_bytes) / (later.sessions - earlier.sessions)
-        for index, earlier in enumerate(points)
-        for later in points[index + 1 :]
-        if later.sessions > earlier.sessions
-    )
-    return slopes[len(slopes) // 2] if slopes else 0.0
+    """Return the median slope between any two points, in bytes a session."""
+    pairs = [(float(sample.sessions), float(sample.rss_bytes)) for sample in points]
+    return median(slopes(pairs)) if len(pairs) > 1 else 0.0
 
 
 def every_thousand(samples: Sequence[Sample]) -> dict[str, float]:

@@ -113,40 +113,23 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
-        audience = _audience(config, loaded)
-        store.tell(audience)
-        dispatcher = Dispatcher(store, loaded, audience, clock, deadline_ms=config.plugins.deadline_ms)
-        registry.add(
-            "hook_events",
-            lambda: dispatcher.waiting,
-            dispatcher.limit,
-            when_full="the event is dropped and counted",
-        )
+        dispatcher = _dispatcher(config, loaded, store, registry, clock)
         skills = Skills(reaches(config, folder.workspace(state)), registry)
         await skills.load()
         library = Library(store, skills, registry)
         bus = Bus(registry)
         lanes = _lanes(config.runs, registry)
-        guard = Guard()
-        intake = Intake(
-            store,
-            bus,
-            skills=skills,
-            bounds=Bounds(config.runs.queue, config.runs.session_queue),
-            interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
-            lanes=lanes,
-            guard=guard,
-        )
+        intake = _intake(config, store, bus, skills, lanes)
+        guard = intake.guard
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
         agents: dict[str, Agent] = {}
         jobs = Jobs(store, agents, config.webhooks, clock)
-        job_tools = {name: agent.job_tools for name, agent in config.agents.items()}
         memory = _memory(config, store, clock, registry)
         tools = [
             spawn_tool(subagents),
             skill_tool(library),
             status_tool(store, clock, who(config)),
-            schedule_tool(jobs, store, job_tools),
+            schedule_tool(jobs, store, {name: agent.job_tools for name, agent in config.agents.items()}),
             *memory_tools(memory, clock),
         ]
         toolset = Toolset(config, state, registry)
@@ -156,16 +139,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         await disk.begin(config.limits.disk_bytes)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
         runner = Runner(store, bus, cast, lanes, clock, guard)
-        runner.compactor = Compactor(store, config.compaction)
-        patience_s = config.plugins.deadline_ms / 1_000 + PART_DEADLINE_S  # it has a deadline of its own
         flush = Flush(store, memory, agents, is_on=config.memory.flush)
-
-        async def remember(told: Compaction) -> None:
-            await flush(told.session, told.agent, told.first_seq, told.last_seq)
-
-        runner.compactor.before.append(Part("memory", remember, 2 * FLUSH_S))  # it has a deadline of its own
-        runner.compactor.before.append(Part("hooks", dispatcher.before_compaction, patience_s))
-        runner.compactor.after.append(Part("hooks", dispatcher.after_compaction, patience_s))
+        runner.compactor = _compactor(config, store, flush, dispatcher)
         postman = Postman(store, toolset.egress, _targets(config), clock)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
@@ -202,6 +177,50 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             spans=await stack.enter_async_context(_telemetry(config, runner, registry)),
             broken=broken,
         )
+
+
+def _dispatcher(
+    config: Config, loaded: Sequence[Plugin], store: SqliteStore, registry: Registry, clock: Clock
+) -> Dispatcher:
+    """Let the store know who wants to hear of what, and plugins be told."""
+    audience = _audience(config, loaded)
+    store.tell(audience)
+    dispatcher = Dispatcher(store, loaded, audience, clock, deadline_ms=config.plugins.deadline_ms)
+    registry.add(
+        "hook_events",
+        lambda: dispatcher.waiting,
+        dispatcher.limit,
+        when_full="the event is dropped and counted",
+    )
+    return dispatcher
+
+
+def _intake(
+    config: Config, store: SqliteStore, bus: Bus, skills: Skills, lanes: Mapping[LaneName, Lane]
+) -> Intake:
+    return Intake(
+        store,
+        bus,
+        skills=skills,
+        bounds=Bounds(config.runs.queue, config.runs.session_queue),
+        interrupted=[name for name, agent in config.agents.items() if agent.busy == "interrupt"],
+        lanes=lanes,
+        guard=Guard(),
+    )
+
+
+def _compactor(config: Config, store: SqliteStore, flush: Flush, dispatcher: Dispatcher) -> Compactor:
+    """Let memory and whoever listens take part in compactions; both have deadlines of their own."""
+
+    async def remember(told: Compaction) -> None:
+        await flush(told.session, told.agent, told.first_seq, told.last_seq)
+
+    patience_s = config.plugins.deadline_ms / 1_000 + PART_DEADLINE_S
+    compactor = Compactor(store, config.compaction)
+    compactor.before.append(Part("memory", remember, 2 * FLUSH_S))
+    compactor.before.append(Part("hooks", dispatcher.before_compaction, patience_s))
+    compactor.after.append(Part("hooks", dispatcher.after_compaction, patience_s))
+    return compactor
 
 
 def _memory(config: Config, store: SqliteStore, clock: Clock, registry: Registry) -> Memory:

@@ -1,7 +1,4 @@
-import pytest
-
 from tidegate.soak.floor import BLOCKS, Floors, resident_bytes
-from tidegate.soak.slope import slope
 
 MIB = 1 << 20
 
@@ -56,22 +53,3 @@ def test_what_is_resident_is_seen() -> None:
 
     assert resident_bytes() - before > 12 * MIB
     assert held
-
-
-def test_the_slope_of_a_line() -> None:
-    """On a line every pair agrees."""
-    assert (3.0, 3.0, 3.0) == slope([(x, 3.0 * x + 7) for x in range(10)])
-
-
-def test_one_wild_point_does_not_turn_the_line() -> None:
-    """The median of the slopes stays, and the interval holds it."""
-    found = slope([(x, 1_000.0 if x == 9 else 2.0 * x) for x in range(10)])
-
-    assert found is not None
-    assert pytest.approx(2.0) == found.median
-    assert found.low <= found.median <= found.high
-
-
-def test_few_points_have_no_slope() -> None:
-    """An interval cannot be told of three points."""
-    assert slope([(0, 0), (1, 1), (2, 2)]) is None

@@ -7,19 +7,18 @@ widened by how much each window resembles the one before. It is *growing* only i
 slope is worth a word, and the end grows by itself: a warm-up flattens, a leak does not.
 
 How often that is wrong: ``bench/trend.py`` and ``docs/growth.md``.
-
-Source: P. K. Sen, Estimates of the regression coefficient based on Kendall's tau, 1968.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
 
 from tidegate.clock import HOUR_MS, MINUTE_MS
+from tidegate.domain.slope import Z_99, Slope, median, slope, slopes
 from tidegate.units import print_size, print_span
 
 WINDOW_MS = 10 * MINUTE_MS
@@ -32,7 +31,6 @@ JUMP_HOURS = 6.0  # of the least slope worth a word make the least jump
 JUMPS = 3
 OUTLIER = 6.0  # times the usual difference of neighbours
 STILL = 0.4  # of the slope, at the end
-Z = 2.576  # 99 %
 STICKIEST = 0.5  # the envelope makes neighbours alike by itself
 LONGEST_MS = 3_650 * 24 * HOUR_MS  # further away is no date
 
@@ -53,14 +51,6 @@ class Window(NamedTuple):
 
     number: int
     low: float
-
-
-class Slope(NamedTuple):
-    """A slope an hour, and the interval that holds it with 99 %."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +117,7 @@ def _verdict(shape: Shape, slope: Slope) -> Verdict:
 def _is_growing(hours: Sequence[float], level: Sequence[float], slope: Slope, floor: float) -> bool:
     if slope.low <= 0 or slope.value < floor:
         return False
-    late = _median(_slopes(hours[-LATE:], level[-LATE:]))
+    late = median(slopes(list(zip(hours[-LATE:], level[-LATE:], strict=True))))
     return late >= max(floor / 2, STILL * slope.value)
 
 
@@ -140,8 +130,8 @@ def _envelope(lows: Sequence[float]) -> list[float]:
 def _without_jumps(level: Sequence[float], floor: float) -> list[float]:
     """Take out the largest upward jumps, where they are unlike the other differences of neighbours."""
     steps = [after - before for before, after in pairwise(level)]
-    usual = _median(steps)
-    spread = _median(abs(step - usual) for step in steps)
+    usual = median(steps)
+    spread = median(abs(step - usual) for step in steps)
     least = usual + max(OUTLIER * spread, JUMP_HOURS * floor)
     largest = sorted((step for step in steps if step > least), reverse=True)[:JUMPS]
     kept, taken = [level[0]], list(largest)
@@ -154,26 +144,10 @@ def _without_jumps(level: Sequence[float], floor: float) -> list[float]:
 
 
 def _slope(hours: Sequence[float], level: Sequence[float]) -> Slope:
-    """Return the slope of Theil and Sen, with the interval that Kendall's tau gives it."""
-    slopes = sorted(_slopes(hours, level))
-    value = _median(slopes)
-    count = len(level)
-    variance = count * (count - 1) * (2 * count + 5) / 18 * _inflation(hours, level, value)
-    reach = Z * math.sqrt(variance)
-    first = max(0, round((len(slopes) - reach) / 2))
-    return Slope(value, slopes[first], slopes[len(slopes) - 1 - first])
-
-
-def _median(values: Iterable[float]) -> float:
-    """Return the median; the standard library's brings fractions and decimals along, half a megabyte."""
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
-def _slopes(hours: Sequence[float], level: Sequence[float]) -> list[float]:
+    """Return the slope with its interval, as wide as alike neighbours make it."""
     points = list(zip(hours, level, strict=True))
-    return [(after[1] - before[1]) / (after[0] - before[0]) for before, after in combinations(points, 2)]
+    inflation = _inflation(hours, level, median(slopes(points)))
+    return slope(points, Z_99, inflation)
 
 
 def _inflation(hours: Sequence[float], level: Sequence[float], slope: float) -> float:

@@ -9,10 +9,10 @@ import apsw
 from tidegate import __version__
 from tidegate.clock import DAY_MS
 from tidegate.domain.session import PolicyName
+from tidegate.domain.slope import Z_95, Slope, slope
 from tidegate.soak.course import Facts, Now
 from tidegate.soak.floor import BLOCKS
 from tidegate.soak.plan import Plan, all_policies
-from tidegate.soak.slope import slope
 from tidegate.soak.verdict import Check, what_grew
 from tidegate.soak.watch import Reading
 from tidegate.units import print_duration, print_size, print_span
@@ -140,8 +140,13 @@ def _value(check: Check, number: float) -> str:
     return print_size(number) if check.unit == "bytes" else f"{number:,.0f}"
 
 
+def _slope(facts: Facts) -> Slope | None:
+    """Return the slope of the floors in bytes a session; of less than four nothing can be told."""
+    return slope(facts.floors, Z_95) if len(facts.floors) >= 4 else None
+
+
 def _told_slope(facts: Facts) -> str:
-    found = slope(facts.floors)
+    found = _slope(facts)
     if found is None:
         return "memory: too few blocks for a slope"
     kib = [f"{1_000 * value / 1024:+.2f}" for value in found]
@@ -191,7 +196,7 @@ def _policy(plan: Plan, name: PolicyName) -> dict[str, str]:
 
 
 def _memory(facts: Facts) -> dict[str, object]:
-    found = slope(facts.floors)
+    found = _slope(facts)
     name = "rss_bytes" if facts.memory == "resident" else f"{facts.memory}_bytes"
     return {
         "growth_bytes": facts.growth_bytes,
@@ -201,7 +206,7 @@ def _memory(facts: Facts) -> dict[str, object]:
         "floors": [{"sessions": done, name: size} for done, size in facts.floors],
         "slope_bytes_per_session": found
         and {
-            "median": round(found.median, 3),
+            "median": round(found.value, 3),
             "low": round(found.low, 3),
             "high": round(found.high, 3),
         },
