@@ -189,12 +189,9 @@ def test_the_store_is_told_with_its_bounds() -> None:
     """What the budget on the disk is about, and what agents remember, name the setting that changes it."""
     found = texts({"live_bytes": 0, "fact_bytes": 0}, {"live_bytes": 9 * MB, "fact_bytes": 2 * MB})
 
-    assert [
-        "what is in use of the store: 0 B -> 9.0 MB; `limits.disk` bounds it; what is kept for less time takes less: "
-        "[lifecycle.chat] delete_after",
-        "texts of facts that agents remember: 0 B -> 2.0 MB; the least valuable makes room for a new one: "
-        "[memory] max_facts",
-    ] == found
+    live = "what is in use of the store: 0 B -> 9.0 MB; `limits.disk` bounds it; what is kept for less time takes less"
+    facts = "texts of facts that agents remember: 0 B -> 2.0 MB; the least valuable makes room for a new one"
+    assert [f"{live}: [lifecycle.chat] delete_after", f"{facts}: [memory] max_facts"] == found
 
 
 def test_what_the_process_holds_is_compared_with_its_start() -> None:
