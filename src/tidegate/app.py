@@ -179,7 +179,7 @@ async def gateway(
             metrics,
             GrowthPage(growth, instance.boots),
             WeekPage(weeks),
-            Seldom(partial(_explain, inside, growth), partial(_forecast, inside, growth, pressure)),
+            Seldom(partial(_explain, inside, growth, health), partial(_forecast, inside, growth, pressure)),
         )
         app = application(
             [endpoint for part in parts for endpoint in part.endpoints()],
@@ -203,15 +203,16 @@ async def gateway(
             )
         finally:
             folder.take_card(state)
-            await growth.flush()
+            await growth.close()
 
 
-def _explain(inside: Engine, growth: Growth) -> Handler:
+def _explain(inside: Engine, growth: Growth, health: Health) -> Handler:
     from tidegate.edge.explanation import Explanations  # noqa: PLC0415 - see `edge.seldom`
     from tidegate.runtime.explainer import Explainer  # noqa: PLC0415
 
     store = inside.store
-    return Explanations(Explainer(growth, store, inside.registry, store.writer.policies, inside.clock)).show
+    explainer = Explainer(growth, store, inside.registry, store.writer.policies, inside.clock)
+    return Explanations(explainer, lambda: health.is_ready).show
 
 
 def _forecast(inside: Engine, growth: Growth, pressure: Pressure) -> Handler:

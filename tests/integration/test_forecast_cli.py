@@ -15,6 +15,7 @@ from tidegate.domain.arrival import SERIES
 from tidegate.domain.policy import DEFAULTS
 from tidegate.domain.sample import COARSE, Range, Slot
 from tidegate.store.sqlite import SqliteStore
+from tidegate.units import print_size
 
 CONFIG = """
 [limits]
@@ -91,6 +92,8 @@ def test_a_configuration_alone(tmp_path: Path) -> None:
         "never",
     ):
         assert words in told.out
+    level = sum(kind["disk_bytes"] or 0 for kind in found["kinds"].values())
+    assert f"now, disk: grows by 70.0 KB a day beside {print_size(level)} that level off, limit" in told.out
     assert not (tmp_path / "none").exists()
 
 

@@ -92,6 +92,18 @@ def test_history_goes_on_after_a_restart(tmp_path: Path) -> None:
     assert sorted(points) == points
 
 
+def test_what_came_last_is_counted(tmp_path: Path) -> None:
+    """A gateway that is stopped between two samples has what came since the first one in the week's line."""
+    with GatewayProcess(tmp_path / "state") as gateway:
+        until(lambda: gateway.get("/api/growth")["names"])
+        for number in range(3):
+            gateway.say(f"c{number}", "/echo hi")
+        gateway.stop()
+        gateway.start()
+        until(lambda: gateway.get("/api/growth")["series"])
+        assert 3 == gateway.get("/api/growth/summary")["came"]
+
+
 def test_a_page(gateway: GatewayProcess) -> None:
     """People see the verdict with uptime and starts, a chart, and a line for each series; JSON has everything."""
     line = command_line(gateway)

@@ -127,6 +127,28 @@ def test_a_killed_gateway_counts_each_answer_once(server: LlmServer, tmp_path: P
     assert (2 * ANSWER, 3) == (found["today"], len(server.requests))
 
 
+def test_an_agent_that_is_short(server: LlmServer, tmp_path: Path) -> None:
+    """The status says whose limit is reached: an agent's, while the gateway has money left."""
+    more = "[limits]\nspend = 5\n[agents.main]\nspend = 0.01"
+    with gateway(tmp_path / "state", config(server, more)) as running:
+        running.say("c", "one")
+        until(lambda: spend(running)["level"] == "critical")
+        assert spend(running)["gateway_level"] == "normal"
+        said = cli(running, "status")
+        assert "normal, 0.0180 of 5.00 dollars today; agent main critical, 0.0180 of 0.0100" in said
+
+
+def test_a_provider_that_counts_oddly(
+    server: LlmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a library has to say of it is not kept: Python keeps each different warning for ever."""
+    monkeypatch.delenv("PYTHONWARNINGS", raising=False)
+    monkeypatch.setitem(USAGE, "prompt_tokens", 11.25)
+    with gateway(tmp_path / "state", config(server)) as running:
+        assert running.say("c", "one")["reply"] == "ok"
+    assert "Warning" not in running.log.read_text()
+
+
 def test_what_has_no_price_is_shown(server: LlmServer, tmp_path: Path) -> None:
     """A model whose price nobody knows counts as none, and status and metrics say so."""
     with gateway(tmp_path / "state", config(server, "[limits]\nspend = 1", price="")) as running:
@@ -135,7 +157,7 @@ def test_what_has_no_price_is_shown(server: LlmServer, tmp_path: Path) -> None:
         assert (0, 1, ["tiny"], "normal") == tuple(
             found[key] for key in ("today", "unpriced", "unpriced_models", "level")
         )
-        assert "1 answers are unpriced (tiny)" in cli(running, "status")
+        assert "1 answer is unpriced (tiny)" in cli(running, "status")
         assert "tidegate_unpriced_answers_total 1.0" in running.http.get("/metrics").text
 
 

@@ -63,6 +63,19 @@ def test_what_is_shown_can_be_read(tmp_path: Path) -> None:
     assert policies(two.lifecycle) == policies(one.lifecycle)
 
 
+def test_names_of_models_are_shown_in_quotes(tmp_path: Path) -> None:
+    """A name with dots, slashes or worse is one key again when what is printed is read."""
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    names = ("gpt-4.1", "meta/llama 3", "gpt-5", 'a\u0007"b\u007f')
+    tables = (f"[prices.{json.dumps(name)}]\ninput = 1.5\noutput = 2.0\n" for name in names)
+    first.write_text("".join(tables).replace("\x7f", "\\u007f"))
+    shown = run("show", "--config", first).stdout
+    second.write_text(shown)
+    assert set(names) == set(read(second).prices)
+    assert read(first).prices == read(second).prices
+    assert "\a" not in shown
+
+
 def test_show_never_prints_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The name of the variable is shown, not its value."""
     monkeypatch.setenv("TIDEGATE_TEST_KEY", "k-secret")
@@ -130,3 +143,15 @@ def test_init_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "folder/tidegate.toml").mkdir(parents=True)
     assert isinstance(refusal("init", "--state", tmp_path / "folder", "--force"), StorageFailed)
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["tidegate.toml"]
+
+
+def test_a_price_of_no_model(tmp_path: Path) -> None:
+    """A price is told that no model of an agent has, since the list would hold in its place."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[model]\nprovider = "openai"\nname = "gpt-5"\n[agents.main]\n[agents.b]\nmodel = "gpt-5-mini"\n'
+        + "".join(f'[prices."{name}"]\ninput = 1\noutput = 1\n' for name in ("gpt-5", "gpt-5-mini", "gtp-5"))
+    )
+    said = run("check", "--config", path).stdout
+    assert '  note: [prices."gtp-5"] is for no model that an agent here has' in said.splitlines()
+    assert said.count("[prices.") == 1

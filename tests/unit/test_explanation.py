@@ -185,6 +185,15 @@ def test_a_series_that_nobody_has_described() -> None:
     )
 
 
+def test_the_store_is_told_with_its_bounds() -> None:
+    """What the budget on the disk is about, and what agents remember, name the setting that changes it."""
+    found = texts({"live_bytes": 0, "fact_bytes": 0}, {"live_bytes": 9 * MB, "fact_bytes": 2 * MB})
+
+    live = "what is in use of the store: 0 B -> 9.0 MB; `limits.disk` bounds it; what is kept for less time takes less"
+    facts = "texts of facts that agents remember: 0 B -> 2.0 MB; the least valuable makes room for a new one"
+    assert [f"{live}: [lifecycle.chat] delete_after", f"{facts}: [memory] max_facts"] == found
+
+
 def test_what_the_process_holds_is_compared_with_its_start() -> None:
     """Across a restart memory and containers began anew, and what is stored did not."""
     before = {"rss_bytes": 500 * MB, "receipts": 5}

@@ -119,6 +119,7 @@ model = "box/tiny"
     ("text", "said"),
     [
         ('[prices."m"]\ninput = 1\n', "output is missing"),
+        ('[prices."m"]\ninptu = 1\noutput = 1\n', "inptu: there is no such key here"),
         ('[prices."m"]\ninput = -1\noutput = 1\n', "must be at least 0"),
         ('[prices."m"]\ninput = nan\noutput = 1\n', "no number of dollars"),
         ('[prices."m"]\ninput = "1"\noutput = 1\n', "expected a number"),

@@ -104,6 +104,14 @@ def _found(tree: Config) -> Iterator[str]:
         yield f"lifecycle changed for {', '.join(tree.lifecycle)}"
     if model.api_key_env and not os.environ.get(model.api_key_env):
         yield f"note: {model.api_key_env}, which holds the key, is not set here; it must be where the gateway starts"
+    for name in sorted(tree.prices.keys() - _models(tree)):
+        yield f"note: [prices.{json.dumps(name)}] is for no model that an agent here has"
+
+
+def _models(tree: Config) -> set[str]:
+    """Return the names under which the models of all agents may have a price."""
+    found = [one for agent in tree.agents.values() for one in sources(tree, agent)]
+    return {one.name for one in found} | {one.model for one in found}
 
 
 def _in_effect(tree: Config) -> dict[str, object]:

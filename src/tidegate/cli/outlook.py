@@ -58,7 +58,7 @@ def _lines(found: Outlook) -> Iterator[str]:
     """Yield what disk and memory come to, and what breaks."""
     disk, memory, when = found.disk, found.memory, _when(found)
     comes_to = (
-        f"grows by {print_size(disk.grows_bytes)} a day"
+        f"grows by {print_size(disk.grows_bytes)} a day{_beside(found)}"
         if disk.bytes is None or disk.worst_bytes is None
         else f"levels off at {print_size(disk.bytes)}, at worst {print_size(disk.worst_bytes)}"
     )
@@ -66,6 +66,12 @@ def _lines(found: Outlook) -> Iterator[str]:
     comes_to = f"{print_size(memory.bytes)}, at worst {print_size(memory.worst_bytes)}"
     yield f"{when}, memory: {comes_to}{_now(memory.now_bytes)}, limit {print_size(memory.limit_bytes)}"
     yield f"{when}: {'; '.join(one.says for one in found.breaks) or 'nothing breaks'}"
+
+
+def _beside(found: Outlook) -> str:
+    """Say what levels off while something else grows for ever; it may be far more."""
+    level = sum(kind.disk_bytes or 0 for kind in found.kinds.values())
+    return f" beside {print_size(level)} that level off" if level else ""
 
 
 def _now(size: int | None) -> str:

@@ -52,6 +52,7 @@ class ShortOf(TypedDict):
     name: str
     today: float
     limit: float
+    level: str
 
 
 class Spend(TypedDict):
@@ -59,7 +60,7 @@ class Spend(TypedDict):
 
     today: float
     limit: float | None
-    level: str
+    gateway_level: str
     unpriced: int
     unpriced_models: Sequence[str]
     short: Sequence[ShortOf]
@@ -144,14 +145,17 @@ def _level(found: Status) -> str:
 def _spend(found: Spend) -> str:
     said = [f"{_dollars(found['today'])} dollars today"]
     if found["limit"] is not None:
-        said = [f"{found['level']}, {_dollars(found['today'])} of {_dollars(found['limit'])} dollars today"]
+        said = [
+            f"{found['gateway_level']}, {_dollars(found['today'])} of {_dollars(found['limit'])} dollars today"
+        ]
     said += [
-        f"{one['of']} {one['name']} {_dollars(one['today'])} of {_dollars(one['limit'])}"
+        f"{one['of']} {one['name']} {one['level']}, {_dollars(one['today'])} of {_dollars(one['limit'])}"
         for one in found["short"][:5]
     ]
     if found["unpriced"]:
         models = ", ".join(map(plain, found["unpriced_models"][:5]))
-        said += [f"{found['unpriced']:,} answers are unpriced ({models})"]
+        answers = "1 answer is" if found["unpriced"] == 1 else f"{found['unpriced']:,} answers are"
+        said += [f"{answers} unpriced ({models})"]
     return "; ".join(said)
 
 

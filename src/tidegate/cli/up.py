@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,12 +44,22 @@ def serve(settings: "Config", folder: Path, path: Path | None, on_start: Callabl
     from tidegate.runtime.allowance import address_bytes  # noqa: PLC0415
 
     log.setup()
+    _drop_warnings()
     Allocator().spare(address_bytes())
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(app.serve(settings, folder, path, on_start))
     except BaseExceptionGroup as group:
         raise next(ours(group), group) from group
+
+
+def _drop_warnings() -> None:
+    """Let libraries warn nobody, unless Python was asked to (``-W``, ``PYTHONWARNINGS``).
+
+    Python keeps the text of each warning for ever, and some have in them what a provider has sent.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 def announce(gateway: "Gateway", folder: Path) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from msgspec.structs import fields
+
 from tidegate.config.place import Keys
 from tidegate.config.section import Table, WrongError, section, suggestion, table_of
 from tidegate.config.tree import Config, ModelPrice
@@ -26,10 +28,13 @@ def named(table: Table, folder: Path) -> Mapping[str, ModelPrice]:
     for name, value in table.items():
         at: Keys = ("prices", name)
         keys = table_of(value, at)
+        if any(isinstance(one, dict) for one in keys.values()):
+            hint = f'put the name of the model in quotes, as in [prices."{name}.…"]'
+            raise WrongError(at, None, "this is no price", hint)
+        known = {field.encode_name for field in fields(ModelPrice)}
+        for key in sorted(keys.keys() - known):
+            raise WrongError(at, key, "there is no such key here", suggestion(key, known))
         for key in ("input", "output"):
-            if any(isinstance(one, dict) for one in keys.values()):
-                hint = f'put the name of the model in quotes, as in [prices."{name}.…"]'
-                raise WrongError(at, None, "this is no price", hint)
             if key not in keys:
                 raise WrongError(
                     at, None, f"{key} is missing", f"add {key} = 0.25, dollars for a million tokens"

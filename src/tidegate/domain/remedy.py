@@ -104,6 +104,22 @@ KNOWN: Mapping[str, Known] = MappingProxyType(
             "each is stored once and goes with the last session that refers to it",
             KEPT,
         ),
+        "live_bytes": Known(
+            "storage",
+            "what is in use of the store",
+            1,
+            MIB,
+            "`limits.disk` bounds it; what is kept for less time takes less",
+            KEPT,
+        ),
+        "fact_bytes": Known(
+            "storage",
+            "texts of facts that agents remember",
+            1,
+            256 * KIB,
+            "the least valuable makes room for a new one",
+            "[memory] max_facts",
+        ),
         "main_bytes": Known(
             "storage",
             "the database file",

@@ -1,6 +1,6 @@
 """What grew since when, over HTTP: in words, with figures beside them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import msgspec
@@ -20,8 +20,10 @@ from tidegate.units import duration_ms, print_duration, print_size, print_span
 class Explanations:
     """The handler over the instruments."""
 
-    def __init__(self, explainer: Explainer) -> None:
+    def __init__(self, explainer: Explainer, is_serving: Callable[[], bool]) -> None:
+        """Explain; a trace ends early when the gateway stops serving."""
         self._explainer = explainer
+        self._is_serving = is_serving
         self._tracer = Tracer()
 
     async def show(self, request: Request) -> Response:
@@ -36,7 +38,7 @@ class Explanations:
 
     async def _traced(self, request: Request, ms: int) -> Allocations:
         async def is_awaited() -> bool:
-            return not await request.is_disconnected()
+            return self._is_serving() and not await request.is_disconnected()
 
         return await self._tracer.trace(ms, is_awaited)
 

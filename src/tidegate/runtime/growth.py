@@ -101,6 +101,14 @@ class Growth:
         for _ in closed:
             self._pending.popleft()
 
+    async def close(self) -> None:
+        """Take a last sample, since what came after the one before would never be counted, and write."""
+        try:
+            await self.tick()
+        except TidegateError as error:
+            self._complain("sample_failed", error)
+        await self.flush()
+
     async def history(self, ring: Ring, names: Sequence[str], limit: int) -> dict[str, list[Point]]:
         """Return the points of some series in a ring, oldest first, up to the last sample; about *limit* of each.
 

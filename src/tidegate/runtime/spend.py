@@ -210,6 +210,7 @@ class Spend:
             "today": self.today_micros / 1_000_000,
             "limit": None if self._limits.gateway is None else self._limits.gateway / 1_000_000,
             "level": self._guard.level(Reason.SPEND),
+            "gateway_level": self._levels.get(("", ""), Level.NORMAL),
             "unpriced": self.unpriced_today,
             "unpriced_models": self.unpriced_models[:100],
             "short": [

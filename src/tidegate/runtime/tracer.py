@@ -51,7 +51,7 @@ class Allocations(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[Line]
     #: what tracing itself took at its end
     trace_bytes: int
-    #: it ended before its time because it took too much, or because nobody waited any more
+    #: it ended before its time: it took too much, nobody waited any more, or the gateway stops
     is_cut: bool
     cost: str = COST
 
