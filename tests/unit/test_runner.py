@@ -66,6 +66,38 @@ def test_a_message_takes_two_commits(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_caller_who_goes_takes_no_slot_from_others(tmp_path: Path) -> None:
+    """A message whose caller goes while it is written is answered all the same, and no lane has more than its slots."""
+    most = [0]
+    may_end = asyncio.Event()
+
+    async def wait(_: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+        most[0] = max(most[0], here.runner.lanes[Lane.INTERACTIVE].taken)
+        await may_end.wait()
+        yield Answer(text="done", calls=(), usage=Usage())
+
+    async def main() -> None:
+        nonlocal here
+        async with inside(tmp_path, PlayedModel(*[wait] * 3), slots=1) as here, asyncio.TaskGroup() as tasks:
+            may_end.set()
+            await here.say("warm", "hello")
+            may_end.clear()
+            first = tasks.create_task(here.intake.message("a", "hi", "main", is_named=False, receipt=None))
+            await asyncio.sleep(0)
+            first.cancel()
+            await asyncio.sleep(0)
+            second = await here.intake.message("b", "hi", "main", is_named=False, receipt=None)
+            may_end.set()
+            await here.intake.outcome(second.run)
+            (run,) = await here.store.runs(state=None, session=here.head("a").id, before=1 << 62, limit=9)
+            await here.intake.outcome(run)
+            assert ["hi", "done"] == await here.texts("a")
+            assert [1] == most
+
+    here: Inside
+    asyncio.run(main())
+
+
 def test_a_crowd_is_claimed_in_few_commits(tmp_path: Path) -> None:
     """What waits together starts together, up to the slots, and api sessions never take more than their half."""
     begun: list[Prompt] = []

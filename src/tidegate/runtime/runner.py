@@ -76,6 +76,8 @@ class Runner:
         #: the deadlines of the runs under way, which is how they are stopped; bounded by the slots
         self._scopes: dict[RunId, asyncio.Timeout] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        #: claimed at the door for callers who then went, so that others have their slots; as many as those at most
+        self._late: list[Claimed] = []
 
     async def serve(self) -> None:
         """Carry out runs until `stop`; then return when those under way have ended."""
@@ -144,10 +146,19 @@ class Runner:
             lane.is_open = tasks is not None and not self._is_stopping
 
     def _start(self, claimed: Claimed) -> None:
-        """Carry out a run; once nothing is carried out any more, it is left to the next start."""
-        if self._tasks is not None:
-            self.lanes[claimed.run.lane].take(claimed.session.kind)
+        """Carry out a run, with the next slot; once nothing is carried out any more, it is left to the next start."""
+        lane = self.lanes[claimed.run.lane]
+        if lane.taken >= lane.slots:
+            self._late.append(claimed)
+        elif self._tasks is not None:
+            lane.take(claimed.session.kind)
             self._tasks.create_task(self._carry_out(claimed))
+
+    def _start_late(self) -> None:
+        """Carry out those that had to wait for a slot, the oldest first."""
+        late, self._late = self._late, []
+        for claimed in late:
+            self._start(claimed)
 
     async def _claim(self) -> list[Claimed]:
         """Take the next runs: people's, if there are any and slots for them.
@@ -192,6 +203,7 @@ class Runner:
         finally:
             self._scopes.pop(run.id, None)
             self.lanes[run.lane].give(session.kind)
+            self._start_late()
             self._bell.set()
 
     async def _attempt(self, claimed: Claimed) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +16,9 @@ from tidegate.engine import Engine
 from tidegate.soak.floor import WARM_UP, Floors, resident_bytes
 from tidegate.store.sqlite import READERS
 from tidegate.store.tally import StorageBytes
+
+#: what comes and goes: threads that read, tasks that are under way at the moment of a reading
+SLACK: Mapping[str, int] = MappingProxyType({"threads": READERS, "tasks": 8})
 
 MIB = 1 << 20
 
@@ -124,7 +129,7 @@ class Watch:
         is_warm_up = share < WARM_UP or not seen.handles
         for name, count in _handles().items():
             # a reader's thread that has had nothing to do for long goes, and comes back when it is needed
-            peak = seen.handles.setdefault(name, Peak(slack=READERS if name == "threads" else 0))
+            peak = seen.handles.setdefault(name, Peak(slack=SLACK.get(name, 0)))
             peak.take(count, is_warm_up=is_warm_up)
         rss_bytes = resident_bytes()
         self.floors.add(born, rss_bytes, share)
