@@ -68,17 +68,19 @@ def test_a_message_takes_two_commits(tmp_path: Path) -> None:
 
 def test_a_caller_who_goes_takes_no_slot_from_others(tmp_path: Path) -> None:
     """A message whose caller goes while it is written is answered all the same, and no lane has more than its slots."""
-    most = [0]
+    taken: list[int] = []
+    parts: list[Inside] = []
     may_end = asyncio.Event()
 
     async def wait(_: Prompt) -> AsyncGenerator[Delta | Answer, None]:
-        most[0] = max(most[0], here.runner.lanes[Lane.INTERACTIVE].taken)
+        taken.append(parts[0].runner.lanes[Lane.INTERACTIVE].taken)
         await may_end.wait()
         yield Answer(text="done", calls=(), usage=Usage())
 
     async def main() -> None:
-        nonlocal here
-        async with inside(tmp_path, PlayedModel(*[wait] * 3), slots=1) as here, asyncio.TaskGroup() as tasks:
+        model = PlayedModel(*[wait] * 3)
+        async with inside(tmp_path, model, slots=1) as here, asyncio.TaskGroup() as tasks:
+            parts.append(here)
             may_end.set()
             await here.say("warm", "hello")
             may_end.clear()
@@ -92,9 +94,8 @@ def test_a_caller_who_goes_takes_no_slot_from_others(tmp_path: Path) -> None:
             (run,) = await here.store.runs(state=None, session=here.head("a").id, before=1 << 62, limit=9)
             await here.intake.outcome(run)
             assert ["hi", "done"] == await here.texts("a")
-            assert [1] == most
+            assert [1, 1, 1] == taken
 
-    here: Inside
     asyncio.run(main())
 
 
