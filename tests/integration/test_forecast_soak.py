@@ -1,7 +1,6 @@
 """The forecast held against what the soak measures: real gateway code on virtual time, in this process."""
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from typing import NamedTuple
 
 import pytest
 
-from tidegate import log
 from tidegate.clock import DAY_MS
 from tidegate.domain.arrival import Observed
 from tidegate.domain.forecast import Limits, Outlook, outlook
@@ -133,7 +131,6 @@ def reader(inside: Engine) -> Iterator[SqliteReads]:
 
 def run(folder: Path, plan: Plan) -> Result:
     """Run a soak."""
-    log.setup(logging.WARNING)
     return virtual.run(lambda loop: soak(loop, folder, plan))
 
 
