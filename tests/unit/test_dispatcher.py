@@ -9,9 +9,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from house import House, sqlite
+from tidegate import log
 from tidegate.domain.event import Audience, Event, EventName
 from tidegate.domain.session import PolicyName
 from tidegate.ids import RunId, SessionId
@@ -200,8 +202,10 @@ async def test_an_error_is_let_go_of(house: House, *, is_async: bool) -> None:
         gc.enable()
 
 
-async def test_it_is_told_when_it_is_well_again(house: House) -> None:
+async def test_it_is_told_when_it_is_well_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line when it begins to fail, one when it does not any more."""
+    structlog.reset_defaults()  # a test before this one may have set a level, which loggers keep
+    monkeypatch.setattr(dispatcher_module, "_log", log.get("hooks"))
     failing = [True, True, False, False, True]
 
     def moody(_: Event) -> None:
