@@ -3,7 +3,7 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -42,6 +42,16 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     """Open a store."""
     async with sqlite(tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def _fresh_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Log as at first: a test before may have set a level, which a logger keeps once it was used."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    monkeypatch.setattr(dispatcher_module, "_log", log.get("hooks"))
+    yield
+    structlog.configure(**before)
 
 
 @asynccontextmanager
@@ -202,10 +212,8 @@ async def test_an_error_is_let_go_of(house: House, *, is_async: bool) -> None:
         gc.enable()
 
 
-async def test_it_is_told_when_it_is_well_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_is_told_when_it_is_well_again(house: House) -> None:
     """One line when it begins to fail, one when it does not any more."""
-    structlog.reset_defaults()  # a test before this one may have set a level, which loggers keep
-    monkeypatch.setattr(dispatcher_module, "_log", log.get("hooks"))
     failing = [True, True, False, False, True]
 
     def moody(_: Event) -> None:
