@@ -22,6 +22,16 @@ def test_a_slot_is_kept_for_the_door() -> None:
     assert found.has_room
 
 
+def test_a_claim_under_way_leaves_no_slot_at_the_door() -> None:
+    """While runs are claimed for all free slots, nothing else is promised one; api sessions stay within their half."""
+    found = lane(4)
+    with found.held(2, for_api=True):
+        assert (True, False) == (found.has_room, found.has_room_for_api)
+        with found.held(2, for_api=False), found.kept(Kind.CHAT) as is_kept:
+            assert not is_kept
+    assert (True, 2) == (found.has_room, found.room_for_api)
+
+
 def test_what_is_kept_is_not_taken_yet() -> None:
     """The run that starts takes a slot of its own while the kept one is still held: no more than there are."""
     found = lane(1)

@@ -48,14 +48,20 @@ class Lane:
     def kept(self, kind: Kind) -> Iterator[bool]:
         """Keep a slot free for a run at the door, if there is one for it now; say whether."""
         is_kept = self.is_open and (self.has_room_for_api if kind is Kind.API else self.has_room)
-        for_api = is_kept and kind is Kind.API
-        self._kept += is_kept
-        self._kept_for_api += for_api
-        try:
+        with self.held(int(is_kept), for_api=kind is Kind.API):
             yield is_kept
+
+    @contextmanager
+    def held(self, slots: int, *, for_api: bool) -> Iterator[None]:
+        """Hold slots for runs that are being claimed, and may be those of api sessions."""
+        share = slots if for_api else 0
+        self._kept += slots
+        self._kept_for_api += share
+        try:
+            yield
         finally:
-            self._kept -= is_kept
-            self._kept_for_api -= for_api
+            self._kept -= slots
+            self._kept_for_api -= share
 
     def take(self, kind: Kind) -> None:
         """Note that a run starts."""

@@ -179,12 +179,13 @@ class Runner:
 
     async def _claim_in(self, name: LaneName, count: int) -> list[Claimed]:
         with_api = self.lanes[name].has_room_for_api
-        if count == 1:
-            claimed = await self._claim_one(name, with_api=with_api)
-            return [claimed] if claimed else []
-        async with asyncio.TaskGroup() as claims:
-            tasks = [claims.create_task(self._claim_one(name, with_api=with_api)) for _ in range(count)]
-        return [claimed for task in tasks if (claimed := task.result())]
+        with self.lanes[name].held(count, for_api=with_api):
+            if count == 1:
+                claimed = await self._claim_one(name, with_api=with_api)
+                return [claimed] if claimed else []
+            async with asyncio.TaskGroup() as claims:
+                tasks = [claims.create_task(self._claim_one(name, with_api=with_api)) for _ in range(count)]
+            return [claimed for task in tasks if (claimed := task.result())]
 
     async def _claim_one(self, name: LaneName, *, with_api: bool) -> Claimed | None:
         try:
