@@ -9,6 +9,7 @@ import pytest
 from command_line import CommandLine, command, limited
 from tidegate.cli import main
 from tidegate.errors import ConfigError
+from tidegate.extras import how_to_install
 from tidegate.soak import verdict
 
 # A soak waits for its disk some thousand times; on a free machine these take 3 to 5 s.
@@ -119,7 +120,7 @@ def test_without_the_extra_a_plot_is_refused_at_once(
     monkeypatch.setattr("tidegate.soak.plot.find_spec", lambda _: None)
 
     assert ConfigError.exit_code == main.run(["soak", "--plot", "run"])
-    assert 'pip install "tidegate[plot]"' in capsys.readouterr().err
+    assert how_to_install("plot") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from gateway_process import until
 from tidegate.cli import main
 from tidegate.config import Config, Hook
 from tidegate.errors import Broken, ConfigError
+from tidegate.extras import how_to_install
 from tidegate.folder import card
 from tidegate.soak.wall import gateway
 
@@ -169,4 +170,4 @@ def test_without_the_extra_it_is_refused_at_once(
     monkeypatch.setattr("tidegate.soak.wall.course.find_spec", lambda _: None)
 
     assert ConfigError.exit_code == main.run(["soak", "--wall", "1m"])
-    assert 'pip install "tidegate[models]"' in capsys.readouterr().err
+    assert how_to_install("models") in capsys.readouterr().err
