@@ -41,7 +41,8 @@ else
 endif
 
 long: .venv/dev.stamp
-	TIDEGATE_LONG=1 $(ALONE) $(ARGS)
+	TIDEGATE_EXTENT=1 $(BIN)/pytest --timeout 900 -m serial $(or $(ARGS),tests)
+	TIDEGATE_EXTENT=1 $(BIN)/pytest --timeout 900 tests/property
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check
