@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidegate import folder, template
+from tidegate import folder, log, template
 from tidegate.agent.loop import Agent
 from tidegate.agent.skills.reach import reaches
 from tidegate.agent.skills.tool import skill_tool
@@ -64,6 +64,8 @@ from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
 from tidegate.toolset import Toolset, who
 
+_log = log.get("engine")
+
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of an engine that is open; it goes while `serve` of those runs that have one."""
@@ -106,7 +108,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         ConfigError, StorageFailed, Unavailable: It cannot be opened.
     """
     async with AsyncExitStack() as stack:
-        folder.prepare(state)
+        for change in folder.prepare(state):
+            _log.warning("folder_tightened", change=change)
         held = lock.hold(state)
         stack.callback(held.release)
         loaded = plugins.load(config.plugins.hooks)
