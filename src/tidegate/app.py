@@ -161,6 +161,7 @@ async def gateway(
         await store.recover()
         health = Health()
         token = folder.token(state)
+        store.redaction.add(token)
         parts = (
             health,
             Sessions(store, inside.intake, inside.agents),
@@ -188,6 +189,7 @@ async def gateway(
             hosts=[*config.gateway.allowed_hosts, *({config.gateway.host} - NEARBY.keys())],
             bodies=Bodies(pressure.limit_bytes, inside.guard, registry),
             count_refusal=metrics.count_refusal,
+            redaction=store.redaction,
         )
         try:
             yield Gateway(
