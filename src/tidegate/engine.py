@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidegate import folder, template
+from tidegate import folder, log, template
 from tidegate.agent.loop import Agent
 from tidegate.agent.skills.reach import reaches
 from tidegate.agent.skills.tool import skill_tool
@@ -26,6 +26,7 @@ from tidegate.domain.event import Audience, EventName
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.errors import ConfigError
+from tidegate.extras import how_to_install
 from tidegate.runtime import plugins
 from tidegate.runtime import spend as money
 from tidegate.runtime.agents import Agents
@@ -62,6 +63,8 @@ from tidegate.store.facts import FactRules
 from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
 from tidegate.toolset import Toolset, who
+
+_log = log.get("engine")
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +108,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         ConfigError, StorageFailed, Unavailable: It cannot be opened.
     """
     async with AsyncExitStack() as stack:
-        folder.prepare(state)
+        for change in folder.prepare(state):
+            _log.warning("folder_tightened", change=change)
         held = lock.hold(state)
         stack.callback(held.release)
         loaded = plugins.load(config.plugins.hooks)
@@ -281,7 +285,7 @@ async def _telemetry(
         from tidegate.runtime.collector import MAX_WAITING, Collector  # noqa: PLC0415 - 12 MB that few need
         from tidegate.runtime.telemetry import Telemetry, asked  # noqa: PLC0415 - the same
     except ImportError as error:
-        hint = 'pip install "tidegate[otel]"'
+        hint = how_to_install("otel")
         raise ConfigError(f"[telemetry] needs what is not installed: {error.name}", hint=hint) from error
     collector = Collector(config.telemetry.otlp_endpoint)
     registry.add(

@@ -21,7 +21,7 @@
     │   ├── Busy             503  ├── Stopping
     │   └── DiskFull         507  ├── DiskReadOnly, DiskBudget
     └── Broken               tell a person; the process may have to stop
-        ├── ConfigError      exit 78
+        ├── ConfigError      exit 78  ├── FolderUnsafe
         ├── FolderHeld       exit 75
         ├── StorageFailed    exit 74  ├── Corrupt
         ├── ModelFailed      the run fails, the gateway goes on
@@ -396,6 +396,12 @@ class ConfigError(Broken):
 
     code = "config"
     exit_code = 78
+
+
+class FolderUnsafe(ConfigError):
+    """Something in the state folder is not its owner's alone."""
+
+    code = "folder_unsafe"
 
 
 class FolderHeld(Broken):

@@ -1,22 +1,32 @@
 """The state folder: what lies there beside the store, who may read it, and how a running gateway is found.
 
-Everything in it is for its owner alone: the folder is 0700, each file 0600, and no link is followed.
+Everything in it is for its owner alone: the folder is 0700, each file 0600, and no link is followed. What was left
+open to others is closed at the start; what others could have put there is refused (`private`).
 """
 
 import os
+import re
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from tidegate.errors import ConfigError, StorageFailed
+from tidegate import private
+from tidegate.errors import ConfigError, FolderUnsafe, StorageFailed
 
 TOKEN_VARIABLE = "TIDEGATE_TOKEN"  # noqa: S105 - the name of a variable, not a token
 TOKEN_FILE = "token"  # noqa: S105 - the name of a file, not a token
 CARD_FILE = "gateway.json"
 WORKSPACE = "workspace"
 SKILLS = "skills"
+BACKUPS = "backups"
 MIN_TOKEN = 16
+MAX_TOKEN = 4_096
+
+#: our own files begin so; others in the folder are not the gateway's business
+_OURS = ("tidegate.db", "gateway.")
+_TOKEN = re.compile(rf"[\x21-\x7e]{{{MIN_TOKEN},{MAX_TOKEN}}}")
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,14 +38,17 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
 
 
-def prepare(folder: Path) -> None:
-    """Create the folder for its owner alone; one that is there may hold other things.
+def prepare(folder: Path) -> Sequence[str]:
+    """Create the folder for its owner alone, or see to it that the one that is there is; return what was changed.
 
     Raises:
         StorageFailed: It cannot be created or written to.
+        FolderUnsafe: It, or something of ours in it, is a link, no plain file, or somebody else's.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.path.lexists(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        changed = [private.tighten(folder, is_folder=True), *map(_tightened, sorted(folder.iterdir()))]
         probe = folder / f"gateway.probe-{os.getpid()}"
         _write(probe, "")
         probe.unlink()
@@ -44,6 +57,14 @@ def prepare(folder: Path) -> None:
             f"the state folder {str(folder)!r} cannot be written to: {error.strerror}",
             hint="name another one with --state or TIDEGATE_HOME",
         ) from error
+    return [line for line in changed if line]
+
+
+def _tightened(path: Path) -> str:
+    if path.name in {WORKSPACE, BACKUPS}:
+        return private.tighten(path, is_folder=True)
+    is_ours = path.name in {TOKEN_FILE, f"{TOKEN_FILE}.new"} or path.name.startswith(_OURS)
+    return private.tighten(path) if is_ours else ""
 
 
 def workspace(folder: Path) -> Path:
@@ -65,30 +86,49 @@ def token(folder: Path) -> str:
     """Return the token: from the environment, else the stored one, else a new one that is stored.
 
     Raises:
-        ConfigError: The one in the environment is too short.
+        ConfigError: It is too short, or holds what no header can carry.
+        FolderUnsafe: The stored one is not its owner's alone.
     """
-    given = os.environ.get(TOKEN_VARIABLE)
-    if given is not None:
-        given = given.strip()
-        if len(given) < MIN_TOKEN:
-            raise ConfigError(
-                f"{TOKEN_VARIABLE} has fewer than {MIN_TOKEN} characters", hint="use a longer one"
-            )
-        return given
-    stored = stored_token(folder)
-    if stored:
-        return stored
+    known = known_token(folder)
+    if known is not None:
+        return known
     made = secrets.token_urlsafe(32)
     _write(folder / TOKEN_FILE, made + "\n")
     return made
 
 
-def stored_token(folder: Path) -> str | None:
-    """Return the token that a gateway has stored; None if there is none."""
-    try:
-        return (folder / TOKEN_FILE).read_text(encoding="utf-8").strip() or None
-    except OSError:
-        return None
+def known_token(folder: Path) -> str | None:
+    """Return the token: from the environment, else the one that a gateway has stored; None if there is none.
+
+    Raises:
+        ConfigError: It is too short, or holds what no header can carry.
+        FolderUnsafe: The stored one is not its owner's alone.
+    """
+    given = os.environ.get(TOKEN_VARIABLE)
+    if given is not None:
+        return _usable(given, TOKEN_VARIABLE, "look at where it is set")
+    path = folder / TOKEN_FILE
+    stored = (private.read(path) or b"").decode("latin-1")
+    return (
+        _usable(stored, str(path), "remove the file; the next start makes a new one")
+        if stored.strip()
+        else None
+    )
+
+
+def _usable(text: str, place: str, hint: str) -> str:
+    found = text.strip(" \t\n")
+    if _TOKEN.fullmatch(found):
+        return found
+    if "\r" in found:
+        what = "ends with a carriage return, as lines of a file from Windows do"
+    elif len(found) < MIN_TOKEN:
+        what = f"has fewer than {MIN_TOKEN} characters"
+    elif len(found) > MAX_TOKEN:
+        what = f"has more than {MAX_TOKEN} characters"
+    else:
+        what = "holds a blank, or what is no printable ASCII; no header can carry that"
+    raise ConfigError(f"the token in {place} {what}", hint=hint)
 
 
 def leave_card(folder: Path, card: Card) -> None:
@@ -102,10 +142,24 @@ def take_card(folder: Path) -> None:
 
 
 def card(folder: Path) -> Card | None:
-    """Return how the gateway of a folder is reached; None if none has left a card."""
+    """Return how the gateway of a folder is reached; None if none has left a card.
+
+    The token is sent to where the card says, so a card is believed only where nobody else could have written it.
+
+    Raises:
+        FolderUnsafe: It, or the folder, is not this user's alone to write.
+    """
+    found = private.read(folder / CARD_FILE)
+    if found is None:
+        return None
+    place = folder.stat()
+    if place.st_uid != os.geteuid() or place.st_mode & 0o022:
+        raise FolderUnsafe(
+            f"others may write to the state folder {str(folder)!r}", hint=f"chmod 700 {folder}"
+        )
     try:
-        return msgspec.json.decode((folder / CARD_FILE).read_bytes(), type=Card)
-    except (OSError, msgspec.DecodeError):
+        return msgspec.json.decode(found, type=Card)
+    except msgspec.DecodeError:
         return None
 
 

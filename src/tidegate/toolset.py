@@ -73,13 +73,27 @@ class Toolset:
         ]
 
     def _place(self, name: str, agent: Agent) -> Place:
+        _check_workspace(name, agent, self._state)
         folder = (agent.workspace or workspace(self._state)).resolve()
-        if self._state.resolve().is_relative_to(folder):
-            raise ConfigError(
-                f"[agents.{name}] workspace: the state folder lies in it, and with it the token and every session",
-                hint="name a folder of its own",
-            )
         return self._places.setdefault(folder, Place(agent.workspace or folder))
+
+
+def check_workspaces(config: Config, state: Path) -> None:
+    """Refuse workspaces that cannot be, for a gateway on the folder *state*.
+
+    Raises:
+        ConfigError: The state folder lies in one.
+    """
+    for name, agent in config.agents.items():
+        _check_workspace(name, agent, state)
+
+
+def _check_workspace(name: str, agent: Agent, state: Path) -> None:
+    if agent.workspace is not None and state.resolve().is_relative_to(agent.workspace.resolve()):
+        raise ConfigError(
+            f"[agents.{name}] workspace: the state folder lies in it, and with it the token and every session",
+            hint="name a folder of its own",
+        )
 
 
 def _turns(name: str, at_once: int, registry: Registry) -> Turns:

@@ -6,7 +6,6 @@ goes wrong becomes an error that `main` can print. What an answer holds is up to
 
 import http.client
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from tidegate.cli.answer import Entry, Json, Session
 from tidegate.config import state_folder
 from tidegate.errors import TidegateError, Unavailable
-from tidegate.folder import TOKEN_VARIABLE, card, stored_token
+from tidegate.folder import card, known_token
 from tidegate.ids import session_key
 
 TIMEOUT_S = 60.0  # longer than the gateway takes to show a sign of life in a stream
@@ -189,8 +188,9 @@ def token(folder: Path) -> str:
 
     Raises:
         Unavailable: There is neither.
+        ConfigError, FolderUnsafe: It cannot be used, or is not this user's alone.
     """
-    known = os.environ.get(TOKEN_VARIABLE) or stored_token(folder)
+    known = known_token(folder)
     if not known:
         raise Unavailable(f"there is no token in {folder}", hint="start the gateway: tidegate up")
     return known

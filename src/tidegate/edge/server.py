@@ -19,7 +19,7 @@ from tidegate.edge.guard import Guard
 from tidegate.edge.lean import uvicorn
 from tidegate.edge.protocol import Protocol
 from tidegate.edge.wire import Json
-from tidegate.errors import BadRequest, MemoryShort, NotFound, TidegateError
+from tidegate.errors import BadRequest, ConfigError, MemoryShort, NotFound, TidegateError
 
 BACKLOG = 1_024
 KEEP_ALIVE_S = 75
@@ -177,21 +177,31 @@ class Server(uvicorn.Server):
 
 
 def server(app: Guard, *, tls: tuple[str, str] | None) -> Server:
-    """Build the server; its sockets are handed to `serve`."""
-    return Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            lifespan="off",
-            http=Protocol,
-            ws="none",
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=CLOSE_S,
-            ssl_certfile=tls[0] if tls else None,
-            ssl_keyfile=tls[1] if tls else None,
-        )
+    """Build the server; its sockets are handed to `serve`.
+
+    Raises:
+        ConfigError: Certificate and key cannot be used.
+    """
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        lifespan="off",
+        http=Protocol,
+        ws="none",
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=CLOSE_S,
+        ssl_certfile=tls[0] if tls else None,
+        ssl_keyfile=tls[1] if tls else None,
     )
+    try:
+        settings.load()
+    except OSError as error:  # what ssl raises is one, too
+        raise ConfigError(
+            f"[gateway] tls_cert and tls_key cannot be used: {error.strerror or error}",
+            hint="both are PEM files, and the key is the certificate's own, without a passphrase",
+        ) from error
+    return Server(settings)

@@ -141,6 +141,8 @@ def sweep(folder: Path) -> None:
     for part in folder.glob(f"{PART}*"):
         if part.name.endswith(("-wal", "-shm", "-journal")):
             continue
+        if not stat.S_ISREG(part.lstat().st_mode):
+            continue
         with suppress(OSError), part.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _discard(part)

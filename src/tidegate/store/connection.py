@@ -9,7 +9,7 @@ import apsw
 
 from tidegate.domain.event import Audience
 from tidegate.domain.policy import Policies
-from tidegate.errors import Broken
+from tidegate.errors import Broken, StorageFailed
 from tidegate.store.rows import Row, Value
 from tidegate.store.sql import QUERIES
 from tidegate.store.tx import Effects
@@ -65,7 +65,13 @@ def open_writer(path: Path) -> apsw.Connection:
 
 
 def open_reader(path: Path) -> apsw.Connection:
-    """Open a connection that can only read and never checkpoints."""
+    """Open a connection that can only read and never checkpoints.
+
+    Raises:
+        StorageFailed: It is a pipe or the like, which SQLite would wait for.
+    """
+    if path.exists() and not path.is_file():
+        raise StorageFailed(f"{str(path)!r} is no file", hint="look at it: ls -l")
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=STATEMENTS)
     connection.set_busy_timeout(BUSY_MS)
     for pragma in (f"cache_size = -{READER_CACHE_KIB}", "mmap_size = 0", "temp_store = MEMORY"):

@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import IO
 
-from tidegate.errors import FolderHeld
+from tidegate import private
+from tidegate.errors import FolderHeld, FolderUnsafe
 
 NAME = "gateway.lock"
 
@@ -37,8 +38,15 @@ def hold(folder: Path) -> FolderLock:
 
     Raises:
         FolderHeld: Another process has it.
+        FolderUnsafe: What has its name is no plain file of this user's.
     """
-    descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(folder / NAME, flags, 0o600)
+    try:
+        private.check(folder / NAME, os.fstat(descriptor))
+    except FolderUnsafe:
+        os.close(descriptor)
+        raise
     file = os.fdopen(descriptor, "r+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
