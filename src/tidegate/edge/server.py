@@ -17,6 +17,7 @@ from tidegate.edge.bodies import Bodies
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.guard import Guard
 from tidegate.edge.lean import uvicorn
+from tidegate.edge.peers import Door
 from tidegate.edge.protocol import Protocol
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, ConfigError, MemoryShort, NotFound, TidegateError
@@ -94,7 +95,7 @@ class Health:
 def application(
     endpoints: Sequence[Endpoint],
     *,
-    token: str,
+    door: Door,
     hosts: Collection[str],
     bodies: Bodies,
     count_refusal: Callable[[str], None],
@@ -115,7 +116,7 @@ def application(
     handlers = {TidegateError: refuse, HTTPException: refuse, Exception: refuse}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Guard(app, token=token, hosts=hosts, bodies=bodies)
+    return Guard(app, door=door, hosts=hosts, bodies=bodies, count_refusal=count_refusal)
 
 
 def _answered(request: Request, error: Exception, count_refusal: Callable[[str], None]) -> Response:
@@ -188,6 +189,7 @@ def server(app: Guard, *, tls: tuple[str, str] | None) -> Server:
         access_log=False,
         server_header=False,
         date_header=False,
+        proxy_headers=False,  # `peers` reads them, where the configuration trusts them
         lifespan="off",
         http=Protocol,
         ws="none",
