@@ -1,5 +1,6 @@
 # make run    start the gateway, with nothing but Python 3.11 or newer there
-# make test   install what is missing, then run all tests
+# make test   install what is missing, then run all tests; ARGS=... runs those alone
+# make long   the tests that take long, in full: the whole soak matrix among them
 # make check  lint, types, floors
 
 PYTHON ?= python3
@@ -19,13 +20,29 @@ else
   INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: run test check format clean
+.PHONY: run test long check format clean
 
 run: .venv/run.stamp
 	$(BIN)/tidegate up $(ARGS)
 
+# What looks at memory, at how much CPU something takes, or kills processes has the machine to itself.
+ALONE := $(BIN)/pytest -m serial
+BESIDE := $(BIN)/pytest --numprocesses 2 --dist loadfile -m "not serial"
+
 test: .venv/dev.stamp
+ifneq ($(strip $(ARGS)),)
 	$(BIN)/pytest $(ARGS)
+else
+	@failed=; \
+	$(BESIDE) tests/unit tests/contract || failed="$$failed unit+contract"; \
+	$(BESIDE) tests/integration tests/property || failed="$$failed integration+property"; \
+	$(ALONE) || failed="$$failed serial"; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
+endif
+
+long: .venv/dev.stamp
+	TIDEGATE_EXTENT=1 $(BIN)/pytest --timeout 900 -m serial $(or $(ARGS),tests)
+	TIDEGATE_EXTENT=1 $(BIN)/pytest --timeout 900 tests/property
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check
@@ -40,9 +57,11 @@ format: .venv/dev.stamp
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build dist
 
+# A virtual environment that is only half made would be taken for a whole one the next time.
 $(BIN)/python:
+	@$(PYTHON) deploy/check_python.py $(if $(UV),,venv)
 	@echo "Making .venv (once)"
-	@$(VENV)
+	@$(VENV) || { rm -rf .venv; exit 1; }
 
 .venv/run.stamp: pyproject.toml | $(BIN)/python
 	@echo "Installing Tidegate (once)"

@@ -1,7 +1,9 @@
 """What every test may count on."""
 
 import signal
+from collections.abc import Sequence
 
+import pytest
 from hypothesis import settings
 
 # How long an example takes is not what these tests are about; the machine may be busy.
@@ -10,3 +12,12 @@ settings.load_profile("house")
 
 # Started in the background by a shell, a process ignores Ctrl-C and so do its children; tests send it on purpose.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LONG_S = 300  # for tests that try very many things
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Give the long tests the time they need; all others have that of the configuration."""
+    for item in items:
+        if item.get_closest_marker("serial") or "property" in item.path.parts:
+            item.add_marker(pytest.mark.timeout(LONG_S))

@@ -20,6 +20,7 @@ from tidegate.config.source import Source, sources
 from tidegate.config.tree import Agent as AgentConfig
 from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
+from tidegate.extras import how_to_install
 from tidegate.prices import price_of
 from tidegate.runtime.library import Library
 from tidegate.runtime.memory import Memory
@@ -102,7 +103,7 @@ def _target(source: Source, agent: AgentConfig, config: Config) -> Target:
     missing = next((part for part in ("pydantic_ai", source.dialect) if find_spec(part) is None), None)
     if missing:
         raise ConfigError(
-            f"the model {source.name!r} needs what is not installed", hint='pip install "tidegate[models]"'
+            f"the model {source.name!r} needs what is not installed", hint=how_to_install("models")
         )
     return Target(
         name=source.name,

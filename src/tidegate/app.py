@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -39,6 +40,7 @@ from tidegate.edge.runs import Runs
 from tidegate.edge.seldom import Seldom
 from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
+from tidegate.edge.shutdown import Shutdown
 from tidegate.edge.skills import SkillList
 from tidegate.edge.status import Instance, Status
 from tidegate.edge.sweep import Sweep
@@ -55,6 +57,7 @@ from tidegate.runtime.nightly import Nightly
 from tidegate.runtime.pressure import Pressure, Relief
 from tidegate.runtime.week import Weeks
 from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
+from tidegate.toolset import check_workspaces
 
 LAG_EVERY_S = 1.0
 # Served on every address, a gateway is found on this one from its own machine.
@@ -74,6 +77,7 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     pressure: Pressure
     alerts: Alerts
     health: Health
+    shutdown: Shutdown
     metrics: Metrics
     server: Server
 
@@ -91,7 +95,8 @@ async def serve(
     listener = listen(config.gateway.host, config.gateway.port)
     with listener:
         async with gateway(config, state, listener, SystemClock()) as built, asyncio.TaskGroup() as tasks:
-            stop = _stop_signal()
+            stop = built.shutdown.wanted
+            _stop_on_signals(stop)
             services = [
                 tasks.create_task(built.inside.sweeper.serve()),
                 tasks.create_task(built.inside.disk.serve()),
@@ -127,6 +132,23 @@ async def serve(
                 service.cancel()
 
 
+async def rehearse(config: Config, state: Path) -> None:
+    """Build all that `serve` builds, on a folder that is empty and goes afterwards; nothing is served.
+
+    *state* is the folder that it is meant for.
+
+    Raises:
+        ConfigError, StorageFailed, Unavailable: It could not start.
+    """
+    check_workspaces(config, state)
+    with (
+        tempfile.TemporaryDirectory(prefix="tidegate-check-") as made,
+        listen(config.gateway.host, 0) as listener,
+    ):
+        async with gateway(config, Path(made), listener, SystemClock()):
+            pass
+
+
 @asynccontextmanager
 async def gateway(
     config: Config, state: Path, listener: socket.socket, clock: Clock
@@ -159,7 +181,7 @@ async def gateway(
         weeks = Weeks(growth, store, clock)
         status.alerts = metrics.alerts = alerts = _alerts(inside, status, weeks)
         await store.recover()
-        health = Health()
+        health, shutdown = Health(), Shutdown()
         token = folder.token(state)
         store.redaction.add(token)
         parts = (
@@ -174,6 +196,7 @@ async def gateway(
             MemoryPage(store, inside.memory, inside.agents, clock),
             Blobs(store),
             Sweep(sweeper),
+            shutdown,
             SkillList(inside.skills, inside.agents),
             Live(store, inside.bus),
             OpenAI(inside.intake, inside.agents, instance.started_at),
@@ -201,6 +224,7 @@ async def gateway(
                 pressure=pressure,
                 alerts=alerts,
                 health=health,
+                shutdown=shutdown,
                 metrics=metrics,
                 server=server(app, tls=_tls(config)),
             )
@@ -304,9 +328,8 @@ def _card(built: Gateway, config_path: Path | None) -> Card:
     )
 
 
-def _stop_signal() -> asyncio.Event:
-    """Return what the first signal sets; the second one ends the process as a crash would, losing nothing."""
-    stop = asyncio.Event()
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """Let the first signal set *stop*; the second one ends the process as a crash would, losing nothing."""
 
     def on_signal(number: int) -> None:
         if stop.is_set():
@@ -315,7 +338,6 @@ def _stop_signal() -> asyncio.Event:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
-    return stop
 
 
 async def _drain(built: Gateway, running: asyncio.Task[None]) -> None:

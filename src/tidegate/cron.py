@@ -88,12 +88,26 @@ def zone(name: str) -> "ZoneInfo":
     try:
         return ZoneInfo(name)
     except (ValueError, KeyError, OSError):
-        raise ValueError(
-            f'there is no time zone {name[:80]!r}; write for example "UTC" or "Europe/Berlin"'
-        ) from None
+        raise ValueError(f"there is no time zone {name[:80]!r}; {_meant(name[:80])}") from None
+
+
+def _meant(name: str) -> str:
+    """Return a hint at the zone that was meant: one that is spelled like it, or the zone of a city."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only a slip needs it
+    from zoneinfo import available_timezones  # noqa: PLC0415
+
+    zones = {zone.lower(): zone for zone in sorted(available_timezones())}
+    cities = {zone.rpartition("/")[2]: zone for zone in zones}
+    typed = name.strip().replace(" ", "_").lower()
+    for known in (zones, {city: zones[zone] for city, zone in cities.items()}):
+        close = get_close_matches(typed, known, 1, _ALIKE)
+        if close:
+            return f"did you mean {known[close[0]]!r}?"
+    return 'write for example "UTC" or "Europe/Berlin"'
 
 
 _HINT = 'write five fields such as "0 9 * * 1-5", or one of ' + ", ".join(NAMES)
+_ALIKE = 0.8  # below that a word is another word rather than a slip
 _YEAR_2000 = 946_684_800_000
 
 

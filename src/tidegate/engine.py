@@ -27,6 +27,7 @@ from tidegate.domain.event import Audience, EventName
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.errors import ConfigError
+from tidegate.extras import how_to_install
 from tidegate.runtime import plugins
 from tidegate.runtime import spend as money
 from tidegate.runtime.agents import Agents
@@ -287,7 +288,7 @@ async def _telemetry(
         from tidegate.runtime.collector import MAX_WAITING, Collector  # noqa: PLC0415 - 12 MB that few need
         from tidegate.runtime.telemetry import Telemetry, asked  # noqa: PLC0415 - the same
     except ImportError as error:
-        hint = 'pip install "tidegate[otel]"'
+        hint = how_to_install("otel")
         raise ConfigError(f"[telemetry] needs what is not installed: {error.name}", hint=hint) from error
     collector = Collector(config.telemetry.otlp_endpoint)
     registry.add(

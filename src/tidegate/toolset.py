@@ -76,16 +76,8 @@ class Toolset:
         ]
 
     def _place(self, name: str, agent: Agent) -> Place:
-        folder, state = (agent.workspace or workspace(self._state)).resolve(), self._state.resolve()
-        if state.is_relative_to(folder):
-            raise ConfigError(
-                f"[agents.{name}] workspace: the state folder lies in it, and with it the token and every session",
-                hint="name a folder of its own",
-            )
-        if folder.is_relative_to(state) and not folder.is_relative_to(state / WORKSPACE):
-            raise ConfigError(
-                f"[agents.{name}] workspace: it lies in the state folder", hint="name a folder of its own"
-            )
+        _check_workspace(name, agent, self._state)
+        folder = (agent.workspace or workspace(self._state)).resolve()
         return self._places.setdefault(folder, Place(agent.workspace or folder, self._protected))
 
 
@@ -103,6 +95,31 @@ def protected(config: Config, state: Path) -> frozenset[Path]:
     with suppress(ConfigError):  # without a home there is none
         places.add(config_home() / "tidegate")
     return frozenset(places | {file for file in files if file})
+
+
+def check_workspaces(config: Config, state: Path) -> None:
+    """Refuse workspaces that cannot be, for a gateway on the folder *state*.
+
+    Raises:
+        ConfigError: The state folder lies in one.
+    """
+    for name, agent in config.agents.items():
+        _check_workspace(name, agent, state)
+
+
+def _check_workspace(name: str, agent: Agent, state: Path) -> None:
+    if agent.workspace is None:
+        return
+    folder, state = agent.workspace.resolve(), state.resolve()
+    if state.is_relative_to(folder):
+        raise ConfigError(
+            f"[agents.{name}] workspace: the state folder lies in it, and with it the token and every session",
+            hint="name a folder of its own",
+        )
+    if folder.is_relative_to(state) and not folder.is_relative_to(state / WORKSPACE):
+        raise ConfigError(
+            f"[agents.{name}] workspace: it lies in the state folder", hint="name a folder of its own"
+        )
 
 
 def _turns(name: str, at_once: int, registry: Registry) -> Turns:

@@ -17,6 +17,8 @@ import pytest
 
 from gateway_process import TOKEN, GatewayProcess, environment
 
+pytestmark = pytest.mark.serial
+
 KILLS = int(os.environ.get("TIDEGATE_KILLS", "8"))
 CONFIG = '[model]\ncontext_window = 2000\n[sweep]\ninterval = "1s"\n'
 LONG = "x" * 600

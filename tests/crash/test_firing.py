@@ -10,7 +10,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from gateway_process import GatewayProcess, until
+
+pytestmark = pytest.mark.serial
 
 KILLS = int(os.environ.get("TIDEGATE_KILLS", "8"))
 JOBS = 10 * KILLS

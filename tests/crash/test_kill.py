@@ -17,6 +17,8 @@ import pytest
 
 from gateway_process import TOKEN, GatewayProcess, environment
 
+pytestmark = pytest.mark.serial
+
 KILLS = int(os.environ.get("TIDEGATE_KILLS", "8"))
 SENDERS = 4
 

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from calling_hooks import KEY, written
 from gateway_process import WAIT_S, environment
 from receiver import Receiver, Turn
+
+pytestmark = pytest.mark.serial
 
 CHILD = Path(__file__).with_name("outbox_child.py")
 

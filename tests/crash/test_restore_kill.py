@@ -19,6 +19,8 @@ from tidegate.store.connection import open_reader
 from tidegate.store.restore import restore
 from tidegate.store.sqlite import NAME
 
+pytestmark = pytest.mark.serial
+
 NOW = 1_800_000_000_000
 
 # Every step that a crash could come between is a change of names, which Python tells its audit hooks before it happens.

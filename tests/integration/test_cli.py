@@ -111,3 +111,26 @@ def test_stats_and_sweep(tidegate_up: CommandLine) -> None:
     assert "subagent" in tidegate_up.run("sessions", "stats").out
     assert tidegate_up.run("sweep") == (0, "completed 0, archived 0, deleted 0, left 0\n", "")
     assert tidegate_up.json("sweep", "--dry-run") == {"completed": 0, "archived": 0, "deleted": 0, "left": 0}
+
+
+def test_people_come_first_in_eighty_columns(tidegate_up: CommandLine) -> None:
+    """Conversations of people stand above what jobs leave behind, and each line fits a terminal of 80 columns."""
+    tidegate_up.run(
+        "chat",
+        "/echo a spring tide, and a title so long that it stands on no line of eighty columns",
+        "--session",
+        "t:me",
+    )
+    tidegate_up.run("jobs", "add", "later", "/echo spring tide", "--every", "1h")
+    for _ in range(3):
+        tidegate_up.run("jobs", "run", "later")
+    kinds = [head["kind"] for head in tidegate_up.json("sessions", "list", "--all")["sessions"]]
+    assert {"chat", "cron"} <= set(kinds)
+    assert kinds == sorted(kinds, key=lambda kind: kind != "chat")
+    with terminal(tidegate_up, "sessions", "list", "--q", "spring tide", columns=80) as shown:
+        lines = shown.rest().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split()[-1] == "title"
+    assert all(not line.startswith(" ") for line in lines)
+    (mine,) = (line for line in lines if line.startswith("t:me "))
+    assert mine.rstrip().endswith("…")

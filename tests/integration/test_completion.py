@@ -51,7 +51,15 @@ def _parts(word: str) -> list[str]:
 def test_words_of_the_command_line(tmp_path: Path) -> None:
     """Commands, subcommands and options are completed without a gateway, also behind a command that is none."""
     line = CommandLine(tmp_path)
-    assert sorted(completed(line, "s")) == ["service", "sessions", "skills", "soak", "status", "sweep"]
+    assert sorted(completed(line, "s")) == [
+        "service",
+        "sessions",
+        "skills",
+        "soak",
+        "status",
+        "stop",
+        "sweep",
+    ]
     assert "export" in completed(line, "sessions", "e")
     assert completed(line, "sessions", "show", "--ta") == ["--tail"]
     assert completed(line, "nonsense", "stat") == ["status"]

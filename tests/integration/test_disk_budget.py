@@ -6,7 +6,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from gateway_process import GatewayProcess, Json, error_of
+
+pytestmark = pytest.mark.serial
 
 LIMIT = 16 << 20
 CONFIG = '[limits]\ndisk = "16MB"\n'

@@ -10,6 +10,8 @@ import pytest
 from command_line import CommandLine
 from gateway_process import TOKEN, WAIT_S, GatewayProcess, error_of, until
 
+pytestmark = pytest.mark.serial
+
 PATH = "/api/growth/explain"
 CHATS = 7
 LONG = f"GET {PATH}?allocations=60s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()

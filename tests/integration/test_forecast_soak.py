@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from extent import share
 from tidegate.clock import DAY_MS
 from tidegate.domain.arrival import Observed
 from tidegate.domain.forecast import Limits, Outlook, outlook
@@ -25,6 +26,8 @@ from tidegate.soak.virtual import EPOCH, VirtualClock, VirtualLoop
 from tidegate.store.connection import SqliteReads, open_reader
 from tidegate.store.file import live_bytes
 from tidegate.store.tx import Effects
+
+pytestmark = pytest.mark.serial
 
 WITHIN = 0.2
 FEW = 1.0  # sessions: a kind that has few at once may be off by this much
@@ -140,7 +143,7 @@ def check_sessions(result: Result) -> None:
         assert result.outlook.kinds[name].live == pytest.approx(live, rel=WITHIN, abs=FEW), name
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", range(share(2)))
 def test_the_built_in_scenario(tmp_path: Path, seed: int) -> None:
     """Sessions of each kind and the disk are foretold within 20 %, and firings from the configuration alone."""
     plan = Everyday(wanted=700, seed=seed)

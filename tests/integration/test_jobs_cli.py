@@ -1,4 +1,5 @@
 import json
+import re
 
 from command_line import CommandLine
 
@@ -6,7 +7,8 @@ from command_line import CommandLine
 def test_jobs(tidegate_up: CommandLine) -> None:
     """A job is added, listed, run, paused, resumed, looked back at and removed."""
     added = tidegate_up.run("jobs", "add", "tea", "/echo tea", "--every", "1h", "--deliver", "chat:tea")
-    assert (0, "added tea: in 60 min\n") == (added.code, added.out)
+    assert 0 == added.code
+    assert re.fullmatch(r"added tea: in 60 min, (\d{4}-\d\d-\d\d )?\d\d:\d\d \S+\n", added.out)
     listed = tidegate_up.run("jobs", "list").out.splitlines()
     assert ["name", "when", "next", "agent", "session", "state", "origin"] == listed[0].split()
     assert any(line.split()[:3] == ["tea", "every", "1h"] for line in listed)
@@ -14,7 +16,7 @@ def test_jobs(tidegate_up: CommandLine) -> None:
     assert ran.out.startswith("runs in cron:")
     assert "paused tea\n" == tidegate_up.run("jobs", "pause", "tea").out
     assert "paused" in tidegate_up.run("jobs", "list").out
-    assert "resumed tea: in 60 min\n" == tidegate_up.run("jobs", "resume", "tea").out
+    assert tidegate_up.run("jobs", "resume", "tea").out.startswith("resumed tea: in 60 min, ")
     (firing,) = json.loads(tidegate_up.run("jobs", "history", "tea", "--json").out)["firings"]
     assert ("fired", True) == (firing["outcome"], firing["asked"])
     assert "fired (asked for)" in tidegate_up.run("jobs", "history", "tea").out
@@ -28,3 +30,15 @@ def test_a_job_that_makes_no_sense(tidegate_up: CommandLine) -> None:
     told = tidegate_up.run("jobs", "add", "x", "/echo x", "--cron", "nonsense")
     assert 1 == told.code
     assert told.err.startswith("error: cron: 'nonsense' is no cron expression\nhint: write five fields")
+
+
+def test_a_job_says_its_zone_and_the_time_here(tidegate_up: CommandLine) -> None:
+    """The expression stands beside the zone that it is read in, and what comes next in the reader's own time."""
+    there = CommandLine(tidegate_up.state, {"TZ": "America/New_York"})
+    added = there.run("jobs", "add", "zoned", "/echo x", "--cron", "0 9 1 1 *", "--timezone", "Asia/Tokyo")
+    assert added.out.endswith("-12-31 19:00 EST\n")
+    listed = there.run("jobs", "list").out
+    assert "0 9 1 1 * (Asia/Tokyo)" in listed
+    assert "-12-31 19:00 EST" in listed
+    slip = there.run("jobs", "add", "z", "/echo x", "--cron", "0 9 * * *", "--timezone", "Tokio")
+    assert "did you mean 'Asia/Tokyo'?" in slip.err

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tidegate.app import Gateway, gateway, listen
 from tidegate.bounded import Gauge
@@ -17,6 +18,8 @@ from tidegate.soak.course import Course, Now
 from tidegate.soak.everyday import SESSIONS_A_WAVE, Everyday
 from tidegate.soak.virtual import VirtualClock, VirtualLoop
 from walker import Sizes, grown, sizes
+
+pytestmark = pytest.mark.serial
 
 SESSIONS = 2_000
 SAMPLE_S = 600.0  # of virtual time

@@ -6,9 +6,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from command_line import CommandLine
 from gateway_process import TOKEN, WAIT_S, GatewayProcess, until
+
+pytestmark = pytest.mark.serial
 
 MIB = 1 << 20
 SESSIONS = 160

@@ -9,6 +9,7 @@ from asking import KEY, ask, target
 from llm_server import WAIT_S, LlmServer, Reply
 from tidegate.agent.remote import RemoteModel
 from tidegate.errors import ConfigError, ModelFailed
+from tidegate.extras import how_to_install
 
 SSE = "text/event-stream"
 
@@ -161,5 +162,5 @@ except ModelFailed as error:
     )
     assert run.stdout.splitlines() == [
         "the library that speaks to models is not installed",
-        'pip install "tidegate[models]"',
+        how_to_install("models"),
     ]

@@ -1,4 +1,3 @@
-import json
 import os
 import plistlib
 import shutil
@@ -95,20 +94,35 @@ def test_dry_run(tmp_path: Path) -> None:
         assert line.run("service", "install", "--dry-run", *wrong).code == 2
 
 
-def test_without_systemd(tmp_path: Path) -> None:
-    """Where systemd does not answer, the unit is written and a person is told what to call."""
-    line = CommandLine(tmp_path, system(tmp_path / "bin", "exit 1"))
-    unit_file = tmp_path / "xdg/systemd/user/tidegate.service"
+@pytest.mark.parametrize("script", ["exit 1", None])
+def test_without_systemd(tmp_path: Path, script: str | None) -> None:
+    """Where systemd is not there or does not answer, nothing is written, and the command ends with 69."""
+    environment = {"PATH": str(tmp_path)} if script is None else system(tmp_path / "bin", script)
+    line = CommandLine(tmp_path / "state", environment)
     told = line.run("service", "install")
-    assert (told.code, told.err) == (0, "")
-    assert told.out.splitlines()[0] == f"wrote {unit_file}"
-    assert "next: systemctl --user daemon-reload && systemctl --user enable --now tidegate" in told.out
-    assert (tmp_path / "bin/calls").read_text().splitlines() == ["--user show-environment"]
-    status = line.run("service", "status", "--json")
-    assert (status.code, json.loads(status.out)["is_installed"]) == (1, True)
-    assert line.run("service", "remove").code == 0
-    assert not unit_file.exists()
+    assert (told.code, told.out) == (69, "")
+    assert "nothing was written" in told.err
+    assert "--dry-run" in told.err
+    assert not (tmp_path / "state").exists()
+    assert line.run("service", "status").code == 1
     assert line.run("service", "remove").code == 1
+
+
+def test_every_folder_that_is_written_is_listed(tmp_path: Path) -> None:
+    """Workspaces and backups outside the state folder are told and writable; the state folder is always."""
+    state, work, copies = (tmp_path / name for name in ("state", "work", "copies"))
+    work.mkdir()
+    config = tmp_path / "mine.toml"
+    config.write_text(
+        f'[agents.main]\nworkspace = "{work}"\n[agents.b]\nworkspace = "{work}"\n[backup]\nfolder = "{copies}"\n'
+    )
+    line = CommandLine(state, system(tmp_path / "bin", "exit 0"))
+    told = line.run("service", "install", "--config", config)
+    assert (told.code, told.err) == (0, "")
+    assert [f"it writes to {folder}" for folder in (state, work, copies)] == told.out.splitlines()[1:4]
+    unit_file = state / "xdg/systemd/user/tidegate.service"
+    assert f'ReadWritePaths="{state}" "{work}" "{copies}"\n' in unit_file.read_text()
+    assert copies.is_dir()
 
 
 def test_with_systemd(tmp_path: Path) -> None:

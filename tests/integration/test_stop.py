@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from command_line import CommandLine
 from gateway_process import TOKEN, GatewayProcess, error_of, refused_start, until
 
 
@@ -40,6 +41,31 @@ def test_what_runs_may_end(state: Path) -> None:
         gateway.start()
         assert gateway.texts("drained")[-1] == "slept 1"
         assert gateway.http.get("/api/sessions/late").status_code == 404
+
+
+def test_stop_from_the_command_line(state: Path) -> None:
+    """`tidegate stop` ends the gateway as a signal does, waits for its end, and finds none the next time."""
+    with ThreadPoolExecutor() as threads, GatewayProcess(state) as gateway:
+        line = CommandLine(state, {"TIDEGATE_TOKEN": TOKEN})
+        waiting = threads.submit(gateway.say, "drained", "/sleep 1")
+        until(lambda: is_running(gateway, "drained"))
+        stopped = line.run("stop")
+        assert (0, "") == (stopped.code, stopped.err)
+        assert stopped.out == f"stopped {gateway.url}\n"
+        assert waiting.result()["reply"] == "slept 1"
+        assert gateway.process.wait(10) == 0
+        assert line.run("stop").code == 69
+
+
+def test_stop_does_not_wait_for_ever(state: Path) -> None:
+    """What runs keeps its time to end; the command says when that is longer than its own patience."""
+    with GatewayProcess(state, config='[gateway]\ndrain = "2s"\n') as gateway:
+        gateway.send("slow", "/sleep 60")
+        until(lambda: is_running(gateway, "slow"))
+        told = CommandLine(state, {"TIDEGATE_TOKEN": TOKEN}).run("stop", "--timeout", "0.1")
+        assert told.code == 69
+        assert "has not ended after 0.1 s" in told.err
+        assert gateway.process.wait(10) == 0
 
 
 def test_what_takes_too_long_goes_on_later(state: Path) -> None:
@@ -132,12 +158,14 @@ def test_a_taken_port_is_told(state: Path, tmp_path: Path) -> None:
         assert (code, "cannot be served" in said) == (69, True)
 
 
-@pytest.mark.parametrize("place", ["file/state", "file"])
-def test_a_folder_that_cannot_be_is_told(tmp_path: Path, place: str) -> None:
-    """A state folder that cannot be made or written to is exit 74."""
+@pytest.mark.parametrize(
+    ("place", "told"), [("file/state", (74, "cannot be written to")), ("file", (78, "is no folder"))]
+)
+def test_a_folder_that_cannot_be_is_told(tmp_path: Path, place: str, told: tuple[int, str]) -> None:
+    """A state folder that cannot be made or written to is exit 74, and what is none is exit 78."""
     (tmp_path / "file").write_text("")
     code, said = refused_start(tmp_path / place)
-    assert (code, "cannot be written to" in said) == (74, True)
+    assert (code, told[1] in said) == (told[0], True)
 
 
 def test_a_store_from_the_future_is_left_alone(state: Path) -> None:

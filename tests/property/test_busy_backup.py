@@ -1,7 +1,6 @@
 """Backups of a store that is written to all the while, by several sessions, a sweep and whoever deletes."""
 
 import asyncio
-import os
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extent import share
 from house import sqlite
 from living import MEMORY
 from tidegate.domain.entry import decode
@@ -23,7 +23,7 @@ from tidegate.store.sqlite import NAME
 from work import archive, delete, offer, work
 
 WRITERS = 3
-EXAMPLES = 8 * int(os.environ.get("TIDEGATE_EXAMPLES", "1"))
+EXAMPLES = share(8)
 
 
 class Talk:

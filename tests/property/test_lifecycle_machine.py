@@ -1,6 +1,5 @@
 """Random lives of sessions in the real store under the real sweeper, against a small model."""
 
-import os
 from collections.abc import Iterable
 
 import msgspec
@@ -8,6 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
+from extent import share
 from ledger import Promise
 from living import Living, pick
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
@@ -34,7 +34,7 @@ from tidegate.store.admission import Admission
 from tidegate.store.context import Replacement
 from work import LANES, offer, offered, order, receipt, say
 
-EXAMPLES = int(100 * float(os.environ.get("TIDEGATE_EXAMPLES", "1")))
+EXAMPLES = share(100)
 SPANS_MS = [1, SECOND_MS, 6 * MINUTE_MS, 11 * MINUTE_MS, 2 * HOUR_MS, DAY_MS, 40 * DAY_MS]
 STEPS_MS = [-3 * DAY_MS, -20 * MINUTE_MS, 20 * MINUTE_MS, 50 * DAY_MS]
 TEXTS = {

@@ -1,7 +1,6 @@
 """Random lives of facts in the real store, against a dict for each agent."""
 
 import asyncio
-import os
 import shutil
 import tempfile
 from collections.abc import Coroutine
@@ -13,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from extent import share
 from house import SqliteHouse
 from remembering import EVERYTHING
 from tidegate.clock import DAY_MS
@@ -24,7 +24,7 @@ from work import delete, offer, work
 
 T = TypeVar("T")
 
-EXAMPLES = int(60 * float(os.environ.get("TIDEGATE_EXAMPLES", "1")))
+EXAMPLES = share(60)
 MOST = 2
 AGENTS = st.sampled_from(["main", "other"])
 WORDS = ["tea", "TEA", " tea", "milk", 'say "x"', "straße", "🐈 \0 cat"]

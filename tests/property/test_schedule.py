@@ -1,6 +1,5 @@
 """Cron expressions against two other libraries, and against a walk over real minutes where clocks change."""
 
-import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -11,12 +10,13 @@ from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extent import share
 from tidegate import cron
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from tidegate.domain import schedule
 from tidegate.domain.schedule import Cron, Every, Schedule
 
-EXAMPLES = int(100 * float(os.environ.get("TIDEGATE_EXAMPLES", "1")))
+EXAMPLES = share(100)
 some = settings(max_examples=EXAMPLES, deadline=None)
 
 ZONES = [

@@ -91,12 +91,52 @@ def test_no_command(capfd: pytest.CaptureFixture[str]) -> None:
     assert "Commands:" in err
 
 
-def test_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("statsu", "there is no command 'statsu'; did you mean 'status'?"),
+        ("restor", "there is no command 'restor'; did you mean 'restore'?"),
+        ("ls", "there is no command 'ls'; did you mean 'sessions list'?"),
+        ("xyzzy", "there is no command 'xyzzy'"),
+    ],
+)
+def test_unknown_command(typed: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A command that is nearly one gets a suggestion."""
-    assert main.run(["statsu"]) == 2
-    assert capfd.readouterr().err == (
-        "error: No such command 'statsu'. Did you mean 'status'?\nhint: tidegate --help\n"
-    )
+    assert main.run([typed]) == 2
+    assert capfd.readouterr().err == f"error: {told}\nhint: tidegate --help\n"
+
+
+def test_a_restart_is_no_restore(capfd: pytest.CaptureFixture[str]) -> None:
+    """Nobody who wants to restart the gateway is led to a command that replaces the store."""
+    assert main.run(["restart"]) == 2
+    told = capfd.readouterr().err
+    assert "`tidegate stop`, then `tidegate up`" in told
+    assert "restore" not in told
+
+
+@pytest.mark.parametrize(
+    ("typed", "same"),
+    [
+        (["-h"], ["--help"]),
+        (["help"], ["--help"]),
+        (["sessions", "show", "-h"], ["sessions", "show", "--help"]),
+        (["help", "sessions", "show"], ["sessions", "show", "--help"]),
+    ],
+)
+def test_help_is_found_however_it_is_asked_for(
+    typed: list[str], same: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`-h` and `help` show what `--help` shows."""
+    assert main.run(same) == 0
+    shown = capfd.readouterr().out
+    assert main.run(typed) == 0
+    assert capfd.readouterr().out == shown
+
+
+def test_help_of_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """A command that there is none of has no help."""
+    assert main.run(["help", "sessions", "shwo"]) == 2
+    assert "there is no command 'sessions shwo'" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from tidegate.agent.fetch import DEADLINE_S, fetch_tool
 from tidegate.agent.page import decoded
 from tidegate.agent.turns import Turns
 from tidegate.domain.entry import Result
+from tidegate.extras import how_to_install
 from web_server import egress, moved, page, web_server
 
 HTML = b"""<html><head><title>A &amp; B</title><script>evil()</script></head><body><nav><a href="/x">menu</a></nav>
@@ -146,6 +147,6 @@ def test_the_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr("tidegate.agent.page.find_spec", lambda _: None)
     result = fetch(page(HTML))
     assert (result.is_error, result.text) == (
-        True, 'web pages need what is not installed; pip install "tidegate[web]"'
+        True, f'web pages need what is not installed; {how_to_install("web")}'
     )  # fmt: skip
     assert text(fetch(page(b"plain", "text/plain"))) == "plain"

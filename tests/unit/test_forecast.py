@@ -229,3 +229,14 @@ def test_the_first_break_comes_first() -> None:
     assert sorted(one.in_s for one in found.breaks) == [one.in_s for one in found.breaks]
     assert {"disk", "memory", "max_running"} == {one.budget for one in found.breaks}
     assert all(math.isfinite(one.in_s) for one in found.breaks)
+
+
+def test_the_worst_case_names_the_limits_that_it_breaks() -> None:
+    """What holds on the average and not at worst is told with the limit's name, and only then."""
+    few = Limits(disk_bytes=1_034_900, memory_bytes=80 << 20)
+    found = outlook(ground({PolicyName.HOOK: 24.0}, limits=few))
+
+    assert [] == found.breaks
+    assert ["disk", "memory"] == [one.budget for one in found.breaks_at_worst]
+    assert all(f"[limits] {one.budget}" in one.says for one in found.breaks_at_worst)
+    assert [] == outlook(ground({PolicyName.HOOK: 24.0})).breaks_at_worst

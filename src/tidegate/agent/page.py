@@ -16,6 +16,7 @@ import msgspec
 from tidegate.agent import child
 from tidegate.agent.child import Limits, Program
 from tidegate.agent.tools import ToolFailed
+from tidegate.extras import how_to_install
 
 EXTRACTOR = Path(__file__).with_name("extractor.py")
 EXTRACT_S = 20.0
@@ -72,7 +73,7 @@ async def extracted(html: str, url: str, max_chars: int) -> Page:
         ToolFailed: The library is missing, or the page is too much for it.
     """
     if find_spec("html_to_markdown") is None:
-        raise ToolFailed("web pages need what is not installed", hint='pip install "tidegate[web]"')
+        raise ToolFailed("web pages need what is not installed", hint=how_to_install("web"))
     order = {"html": html.encode(errors="replace").decode(), "url": url, "max_chars": max_chars}
     here = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -15,6 +15,7 @@ import anyio.to_thread
 from tidegate.agent.model import Answer, Delta, Prompt
 from tidegate.agent.target import Target
 from tidegate.errors import ModelFailed
+from tidegate.extras import how_to_install
 
 if TYPE_CHECKING:
     from tidegate.agent.endpoint import Endpoint
@@ -73,4 +74,4 @@ class RemoteModel:
             return Endpoint(self._target)
         except ImportError as error:
             message = "the library that speaks to models is not installed"
-            raise ModelFailed(message, hint='pip install "tidegate[models]"') from error
+            raise ModelFailed(message, hint=how_to_install("models")) from error

@@ -67,8 +67,10 @@ def show(config: Path | None, state: Path | None, *, as_json: bool) -> None:
 @json_option
 def check(config: Path | None, state: Path | None, *, as_json: bool) -> None:
     """Say whether the configuration can be used; what is wrong ends with exit code 78."""
-    found = find(config, state_folder(state))
+    folder = state_folder(state)
+    found = find(config, folder)
     tree = read(found)
+    _rehearse(tree, folder)
     if as_json:
         click.echo(json.dumps({"path": found and str(found), "ok": True}))
         return
@@ -93,17 +95,26 @@ def init(config: Path | None, state: Path | None, *, as_json: bool, force: bool)
     click.echo(json.dumps({"path": str(target)}) if as_json else f"wrote {target}")
 
 
+def _rehearse(tree: Config, folder: Path) -> None:
+    """Build what a start builds: whatever would be refused then is refused now."""
+    import asyncio  # noqa: PLC0415 - what other commands need not wait for
+    import logging  # noqa: PLC0415
+
+    from tidegate import app, log  # noqa: PLC0415
+
+    log.setup(logging.ERROR)
+    asyncio.run(app.rehearse(tree, folder))
+
+
 def _found(tree: Config) -> Iterator[str]:
     """Yield in a few lines what a configuration sets up, and what it still needs from outside."""
-    agents, model = list(tree.agents), tree.model
+    agents = list(tree.agents)
     main = sources(tree, tree.agents[agents[0]])[0]
     yield f"serves {tree.gateway.host}:{tree.gateway.port}"
     yield f"{len(agents)} agent{'s' * (len(agents) > 1)}: {', '.join(agents)}"
     yield "model: offline, not an LLM" if main.is_offline else f"model: {main.model} at {main.base_url}"
     if tree.lifecycle:
         yield f"lifecycle changed for {', '.join(tree.lifecycle)}"
-    if model.api_key_env and not os.environ.get(model.api_key_env):
-        yield f"note: {model.api_key_env}, which holds the key, is not set here; it must be where the gateway starts"
     for name in sorted(tree.prices.keys() - _models(tree)):
         yield f"note: [prices.{json.dumps(name)}] is for no model that an agent here has"
 

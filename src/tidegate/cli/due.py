@@ -24,3 +24,9 @@ def due(at: str) -> str:
 def local(at: str) -> str:
     """Return an instant as the clock on the wall shows it here."""
     return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def here(at: str) -> str:
+    """Return an instant to the minute as people here say it, with the name of their zone; today needs no date."""
+    then, now = datetime.fromisoformat(at).astimezone(), datetime.now(UTC).astimezone()
+    return then.strftime("%H:%M %Z" if then.date() == now.date() else "%Y-%m-%d %H:%M %Z")

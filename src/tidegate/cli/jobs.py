@@ -11,7 +11,7 @@ import click
 from tidegate.cli.answer import Firing, Job, Json
 from tidegate.cli.client import Client, Request
 from tidegate.cli.completion import job_names
-from tidegate.cli.due import due, local
+from tidegate.cli.due import due, here, local
 from tidegate.cli.options import json_option, state_option
 from tidegate.cli.output import print_json
 from tidegate.cli.table import table
@@ -140,14 +140,14 @@ def _history_row(firing: Firing) -> Sequence[str]:
 
 def _when(job: Job) -> str:
     if job.get("cron"):
-        return f"{job['cron']} {job['timezone']}"
+        return f"{job['cron']} ({job['timezone']})"
     return f"every {job['every']}" if job.get("every") else f"at {job.get('at')}"
 
 
 def _next(job: Job) -> str:
     if job["paused"]:
         return "paused"
-    return due(job["next_at"]) if job["next_at"] else "over"
+    return f"{due(job['next_at'])}, {here(job['next_at'])}" if job["next_at"] else "over"
 
 
 def _patch(state: Path | None, name: str, body: Mapping[str, object]) -> Json:

@@ -34,6 +34,7 @@ class Place(NamedTuple):
 COMMANDS: Mapping[str, Place] = MappingProxyType(
     {
         "up": Place("tidegate.cli.up", "up", "Start the gateway."),
+        "stop": Place("tidegate.cli.stop", "stop", "Stop the gateway; nothing is lost."),
         "status": Place("tidegate.cli.status", "status", "Show how the gateway is."),
         "token": Place("tidegate.cli.token", "token", "Print the token."),
         "chat": Place("tidegate.cli.chat", "chat", "Talk to an agent."),
@@ -52,8 +53,32 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "restore": Place("tidegate.cli.restore", "restore", "Bring a backup back."),
         "service": Place("tidegate.cli.service", "service", "Let the system keep the gateway running."),
         "completion": Place("tidegate.cli.completion", "completion", "Print the completion for a shell."),
+        "help": Place("tidegate.cli.help", "help_", "Show what there is, or how a command is used."),
     }
 )
+
+#: what people type who mean something else; no word that is close to a command that replaces or deletes
+MEANT: Mapping[str, str] = MappingProxyType(
+    {
+        "agent": "there is `tidegate chat --agent NAME`",
+        "agents": "they stand in the configuration: `tidegate config show`",
+        "cron": "did you mean 'jobs'?",
+        "gateway": "there is `tidegate up`, `tidegate stop` and `tidegate status`",
+        "health": "did you mean 'doctor'?",
+        "init": "did you mean 'config init'?",
+        "kill": "did you mean 'stop'?",
+        "ls": "did you mean 'sessions list'?",
+        "quit": "did you mean 'stop'?",
+        "reload": "did you mean 'config reload'?",
+        "restart": "`tidegate stop`, then `tidegate up`; as a service, its keeper starts it again",
+        "run": "did you mean 'up'?",
+        "serve": "did you mean 'up'?",
+        "setup": "did you mean 'config init'?",
+        "start": "did you mean 'up'?",
+        "version": "there is `tidegate --version`",
+    }
+)
+ALIKE = 0.75  # below that a word is another word rather than a slip
 
 
 class Lazy(click.Group):
@@ -73,7 +98,7 @@ class Lazy(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or suggest one that is meant."""
         if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+            raise click.UsageError(f"there is no command {args[0][:80]!r}{_meant(args[0])}", ctx)
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list["CompletionItem"]:
@@ -101,7 +126,17 @@ class Lazy(click.Group):
             formatter.write_dl([(name, place.summary) for name, place in COMMANDS.items()])
 
 
-@click.command(cls=Lazy)
+def _meant(word: str) -> str:
+    """Return what was probably meant, to be said after the error."""
+    if word.lower() in MEANT:
+        return f"; {MEANT[word.lower()]}"
+    from difflib import get_close_matches  # noqa: PLC0415 - only a slip needs it
+
+    close = get_close_matches(word.lower(), COMMANDS, 1, ALIKE)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tidegate")
 def cli() -> None:
     """An AI agent gateway whose memory and disk stay flat."""

@@ -65,7 +65,8 @@ def _lines(found: Outlook) -> Iterator[str]:
     yield f"{when}, disk: {comes_to}{_now(disk.now_bytes)}, limit {print_size(disk.limit_bytes)}"
     comes_to = f"{print_size(memory.bytes)}, at worst {print_size(memory.worst_bytes)}"
     yield f"{when}, memory: {comes_to}{_now(memory.now_bytes)}, limit {print_size(memory.limit_bytes)}"
-    yield f"{when}: {'; '.join(one.says for one in found.breaks) or 'nothing breaks'}"
+    says = [one.says for one in (*found.breaks, *found.breaks_at_worst)]
+    yield f"{when}: {'; '.join(says) or 'nothing breaks'}"
 
 
 def _beside(found: Outlook) -> str:

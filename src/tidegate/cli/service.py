@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -15,7 +15,7 @@ from tidegate.cli.keeper import Keeper, call, keeper, succeeds
 from tidegate.cli.options import config_option, json_option, state_option
 from tidegate.cli.unit import MARK, Plan
 from tidegate.config import Config, find, places, read, state_folder
-from tidegate.errors import NotFound, TidegateError
+from tidegate.errors import NotFound, TidegateError, Unavailable
 from tidegate.folder import TOKEN_VARIABLE
 from tidegate.units import size_bytes
 
@@ -59,7 +59,7 @@ def install(name: str, memory: int, config: Path | None, state: Path | None, **f
         state=folder,
         config=found if found and found.parent != folder else None,
         environment=places(folder)[1].with_name(f"{name}.env"),
-        writable=(),
+        writable=_written(settings, folder),
         stop_s=settings.gateway.drain_ms // 1_000 + MARGIN_S,
         max_bytes=memory,
         is_sandboxed=not flags["no_sandbox"],
@@ -69,14 +69,27 @@ def install(name: str, memory: int, config: Path | None, state: Path | None, **f
         told = json.dumps({"path": str(kept.file), "text": text}) + "\n"
         click.echo(told if flags["as_json"] else text, nl=False)
         return
+    if not kept.is_there:
+        raise Unavailable(
+            f"{kept.probe[0]} is not there or does not answer this user, so nothing was written",
+            hint="`tidegate service install --dry-run` prints what would be; `tidegate up` runs in the foreground",
+        )
     _write(kept.file, text, force=flags["force"])
-    make_folder(folder)  # what does not exist cannot be made writable for the service
-    is_told = _tell(kept, now=flags["now"])
+    for written in plan.folders:
+        make_folder(written)  # what does not exist cannot be made writable for the service
+    _tell(kept, now=flags["now"])
     if flags["as_json"]:
-        click.echo(json.dumps({"path": str(kept.file), "is_started": is_told and flags["now"]}))
+        done = {
+            "path": str(kept.file),
+            "is_started": flags["now"],
+            "writes": [str(written) for written in plan.folders],
+        }
+        click.echo(json.dumps(done))
         return
     click.echo(f"wrote {kept.file}")
-    for line in (*_steps(kept, is_told=is_told, now=flags["now"]), *_notes(settings, plan)):
+    for written in plan.folders:
+        click.echo(f"it writes to {written}")
+    for line in (*_steps(kept, now=flags["now"]), *_notes(settings, plan)):
         click.echo(line)
 
 
@@ -142,15 +155,21 @@ def _is_ours(file: Path) -> bool:
         return False
 
 
-def _tell(kept: Keeper, *, now: bool) -> bool:
-    """Let the system know, if it can be told; return whether it could."""
-    if not kept.is_there:
-        return False
+def _written(settings: Config, state: Path) -> Sequence[Path]:
+    """Return the folders outside the state folder that the gateway writes to: workspaces, backups."""
+    named = [agent.workspace for agent in settings.agents.values()]
+    if settings.backup.enabled:
+        named.append(settings.backup.folder)
+    folders = dict.fromkeys(folder for folder in named if folder is not None)
+    return [folder for folder in folders if not folder.is_relative_to(state)]
+
+
+def _tell(kept: Keeper, *, now: bool) -> None:
+    """Let the system know."""
     if kept.reload:
         call(kept.reload)
     if now:
         call(kept.start)
-    return True
 
 
 def _running(kept: Keeper, *, is_running: bool) -> str:
@@ -159,15 +178,9 @@ def _running(kept: Keeper, *, is_running: bool) -> str:
     return "no" if kept.is_there else f"unknown: {kept.probe[0]} is not there or does not answer this user"
 
 
-def _steps(kept: Keeper, *, is_told: bool, now: bool) -> Iterator[str]:
+def _steps(kept: Keeper, *, now: bool) -> Iterator[str]:
     """Yield what is left to do."""
-    if is_told and now:
-        yield f"started; its log: {kept.logs}"
-        return
-    todo = [argv for argv in (None if is_told else kept.reload, kept.start) if argv]
-    if not is_told:
-        yield f"{kept.probe[0]} is not there or does not answer this user, so nothing was started"
-    yield f"next: {' && '.join(map(shlex.join, todo))}"
+    yield f"started; its log: {kept.logs}" if now else f"next: {shlex.join(kept.start)}"
 
 
 def _notes(settings: Config, plan: Plan) -> Iterator[str]:

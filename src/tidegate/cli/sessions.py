@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import cast
@@ -35,6 +35,9 @@ COLUMNS: Mapping[str, Side] = MappingProxyType(
         "title": "left",
     }
 )
+
+#: in this order they are listed, the newest of each first
+PEOPLE_FIRST = ("chat", "subagent,cron,hook,api")
 
 Told = str | Callable[[str, Mapping[str, object]], str]
 
@@ -84,20 +87,29 @@ def sessions() -> None:
 @click.option("--agent", metavar="NAME", help="Only those of this agent.")
 @click.option("--q", metavar="TEXT", help="Only those with this in their key or title.")
 @click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, newest first."
+    "--limit",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="How many, the newest of each first.",
 )
 @click.option("--all", "everything", is_flag=True, help="Without a limit.")
 @state_option
 @json_option
 def list_(state: Path | None, limit: int, *, everything: bool, as_json: bool, **query: str | None) -> None:
-    """List sessions, newest first."""
+    """List sessions: people's conversations first, then what came of jobs, hooks, programs and sub-agents."""
     query["state"] = query.pop("in_state")
-    pages = Client(state).pages("/api/sessions", "sessions", query, None if everything else limit)
-    found = cast("Iterator[Session]", pages)
+    client = Client(state)
+    kinds = [query["kind"]] if query["kind"] else list(PEOPLE_FIRST)
+    pages = chain.from_iterable(
+        client.pages("/api/sessions", "sessions", {**query, "kind": kind}, None if everything else limit)
+        for kind in kinds
+    )
+    found = cast("Iterator[Session]", pages if everything else islice(pages, limit))
     if as_json:
         print_json({}, "sessions", found)
         return
-    table(COLUMNS, map(_row, found), spare=("title", "size", "entries", "kind", "state"))
+    table(COLUMNS, map(_row, found), spare=("size", "entries", "kind", "title", "state"), elastic="title")
 
 
 @sessions.command()

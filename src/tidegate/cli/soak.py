@@ -86,10 +86,11 @@ class Asked(TypedDict):
 def soak(
     keep: Path | None, plot: Path | None, *, plant_leak: bool, as_json: bool, **asked: Unpack[Asked]
 ) -> None:
-    """Let sessions come and go for virtual months, in a folder of their own; exit 1 if anything grew."""
+    """Let sessions come and go for virtual months; exit 1 if anything grew, 2 if too few came to tell."""
     from tidegate import log  # noqa: PLC0415 - `tidegate --help` must not pay for the gateway
     from tidegate.soak import plot as drawing  # noqa: PLC0415
-    from tidegate.soak import report, verdict  # noqa: PLC0415
+    from tidegate.soak import report  # noqa: PLC0415
+    from tidegate.soak.verdict import Verdict, judge, verdict  # noqa: PLC0415
 
     log.setup(logging.WARNING)
     plan = _plan(**asked)
@@ -100,16 +101,15 @@ def soak(
             facts = _carried_out(plan, folder, progress, leaks=plant_leak)
         except BaseExceptionGroup as group:
             raise next(ours(group), group) from group
-    checks = verdict.judge(plan, facts)
+    checks = judge(plan, facts)
     if as_json:
         print(json.dumps(report.document(plan, facts, checks), indent=2))
     else:
         print("\n".join(report.words(plan, facts, checks)))
     if plot is not None:
-        for place in drawing.draw(plot, plan, facts, report.sentence(checks)):
+        for place in drawing.draw(plot, plan, facts, report.sentence(facts, checks)):
             click.echo(f"drawn: {place}", err=True)
-    if verdict.what_grew(checks):
-        sys.exit(1)
+    sys.exit({Verdict.FLAT: 0, Verdict.GREW: 1, Verdict.TOO_SHORT: 2}[verdict(facts, checks)])
 
 
 def _carried_out(plan: "Plan", folder: Path, progress: "Bar | Lines", *, leaks: bool) -> "Facts":

@@ -15,16 +15,25 @@ from tidegate.cli.text import plain
 
 SLICE = 500
 GAP = "  "
+LEAST_ELASTIC = 12  # places, below which a text that is cut says nothing
 
 Side = Literal["left", "right"]
 Row = Sequence[str]
 Counts = Mapping[str, Mapping[str, int]]
 
 
-def table(columns: Mapping[str, Side], rows: Iterable[Row], *, spare: Sequence[str] = ()) -> None:
-    """Print a table; a terminal that is too narrow gets it without the *spare* columns, the first ones first."""
-    show = _drawn if sys.stdout.isatty() else _aligned
-    show(columns, ([plain(cell) for cell in row] for row in rows), spare)
+def table(
+    columns: Mapping[str, Side], rows: Iterable[Row], *, spare: Sequence[str] = (), elastic: str = ""
+) -> None:
+    """Print a table; a terminal that is too narrow gets it without the *spare* columns, the first ones first.
+
+    What the column *elastic* holds is cut to the room that the others leave.
+    """
+    shown = ([plain(cell) for cell in row] for row in rows)
+    if sys.stdout.isatty():
+        _drawn(columns, shown, spare, elastic)
+    else:
+        _aligned(columns, shown)
 
 
 def count_table(counts: Counts, printed: Callable[[int], str] = str) -> None:
@@ -37,7 +46,7 @@ def count_table(counts: Counts, printed: Callable[[int], str] = str) -> None:
     table({"kind": "left", **dict.fromkeys(states, "right")}, rows)
 
 
-def _aligned(columns: Mapping[str, Side], rows: Iterator[Row], _: Sequence[str]) -> None:
+def _aligned(columns: Mapping[str, Side], rows: Iterator[Row]) -> None:
     head = list(islice(rows, SLICE))
     widths = _widths(columns, head)
     sides = list(columns.values())
@@ -47,7 +56,7 @@ def _aligned(columns: Mapping[str, Side], rows: Iterator[Row], _: Sequence[str])
             click.echo(GAP.join(cells).rstrip())
 
 
-def _drawn(columns: Mapping[str, Side], rows: Iterator[Row], spare: Sequence[str]) -> None:
+def _drawn(columns: Mapping[str, Side], rows: Iterator[Row], spare: Sequence[str], elastic: str) -> None:
     from rich.console import Console  # noqa: PLC0415 - only tables on a terminal need it
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -55,13 +64,23 @@ def _drawn(columns: Mapping[str, Side], rows: Iterator[Row], spare: Sequence[str
     console = Console()
     names, head = list(columns), list(islice(rows, SLICE))
     widths = dict(zip(names, _widths(columns, head), strict=True))
+    whole = widths.get(elastic, 0)
+    if elastic:
+        widths[elastic] = min(whole, LEAST_ELASTIC)
     kept = _fitting(widths, spare, console.width)
     fits = _total(kept, widths) <= console.width
+    if elastic in kept:
+        widths[elastic] = min(whole, widths[elastic] + max(0, console.width - _total(kept, widths)))
     for number, part in enumerate(_slices(head, rows)):
         shown = Table(box=None, pad_edge=False, padding=(0, len(GAP), 0, 0), show_header=number == 0)
         for name in kept:
             shown.add_column(
-                name, justify=columns[name], overflow="fold", min_width=widths[name] if fits else 1
+                name,
+                justify=columns[name],
+                overflow="ellipsis" if name == elastic else "fold",
+                no_wrap=name == elastic,
+                min_width=widths[name] if fits else 1,
+                max_width=widths[name] if name == elastic else None,
             )
         for row in part:
             cells = dict(zip(names, row, strict=True))

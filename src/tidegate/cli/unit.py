@@ -33,6 +33,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     is_sandboxed: bool
 
     @property
+    def folders(self) -> Sequence[Path]:
+        """Every folder that it writes to."""
+        return [self.state, *self.writable]
+
+    @property
     def command(self) -> list[str]:
         """The command line of the gateway."""
         config = ["--config", str(self.config)] if self.config else []
@@ -107,7 +112,7 @@ def _hardening(plan: Plan) -> Iterator[str]:
     )
     if not plan.is_sandboxed:
         return
-    folders = [plan.state, *plan.writable]
+    folders = plan.folders
     yield from (
         "PrivateUsers=yes",
         "ProtectSystem=strict",

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from msgspec.structs import replace
 
+from tidegate import __version__
 from tidegate.config import hooks, memory, plugins, prices
 from tidegate.config import job as jobs
 from tidegate.config.job import Job
@@ -74,6 +75,17 @@ _SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
     }
 )
 
+#: sections that releases to come will have
+LATER: Mapping[str, str] = MappingProxyType(
+    {
+        "channels": "messengers",
+        "mcp": "tools of MCP servers",
+        "persons": "persons",
+        "search": "web searches",
+        "voice": "voices",
+    }
+)
+
 _NAMED = ("providers", "agents", "jobs", "lifecycle", "hooks", "webhooks", "prices")
 
 
@@ -108,6 +120,9 @@ def build(document: Table, folder: Path) -> Config:
 
 
 def _refuse(name: str, value: object) -> None:
+    if name in LATER:
+        what = f"{LATER[name]} come with a later release than this one, {__version__}"
+        raise WrongError((name,), None, what, "leave it out until then")
     hint = suggestion(name, [*_SECTIONS, *_NAMED])
     if isinstance(value, dict | list):
         raise WrongError((name,), None, "there is no such section", hint)

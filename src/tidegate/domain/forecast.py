@@ -131,6 +131,8 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     memory: MemoryOutlook
     #: the first one first
     breaks: Sequence[Break]
+    #: the limits that hold on the average, and that the worst case breaks
+    breaks_at_worst: Sequence[Break]
 
 
 def outlook(ground: Ground, scale: float = 1.0) -> Outlook:
@@ -147,6 +149,11 @@ def outlook(ground: Ground, scale: float = 1.0) -> Outlook:
         disk=disk,
         memory=memory,
         breaks=sorted(breaks, key=lambda one: one.in_s),
+        breaks_at_worst=[
+            one
+            for one in _at_worst(disk, memory, ground.slots)
+            if one.budget not in {known.budget for known in breaks}
+        ],
     )
 
 
@@ -251,6 +258,21 @@ def _passed(disk: DiskOutlook) -> Iterator[Break]:
 def _filled(memory: MemoryOutlook) -> Iterator[Break]:
     if memory.bytes > memory.limit_bytes:
         says = f"memory needs {print_size(memory.bytes)}, its limit is {print_size(memory.limit_bytes)}"
+        yield Break(budget="memory", kind=None, in_s=0.0, says=says)
+
+
+def _at_worst(disk: DiskOutlook, memory: MemoryOutlook, slots: int) -> Iterator[Break]:
+    if disk.worst_bytes is not None and disk.worst_bytes > disk.limit_bytes:
+        says = (
+            f"at worst disk comes to {print_size(disk.worst_bytes)}, above [limits] disk of"
+            f" {print_size(disk.limit_bytes)}: then what is oldest is deleted early, chats never"
+        )
+        yield Break(budget="disk", kind=None, in_s=0.0, says=says)
+    if memory.worst_bytes > memory.limit_bytes:
+        says = (
+            f"at worst memory comes to {print_size(memory.worst_bytes)}, above [limits] memory of"
+            f" {print_size(memory.limit_bytes)}: then runs wait; there are {slots:,} slots in [runs]"
+        )
         yield Break(budget="memory", kind=None, in_s=0.0, says=says)
 
 

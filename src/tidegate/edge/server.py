@@ -20,7 +20,7 @@ from tidegate.edge.lean import uvicorn
 from tidegate.edge.peers import Door
 from tidegate.edge.protocol import Protocol
 from tidegate.edge.wire import Json
-from tidegate.errors import BadRequest, MemoryShort, NotFound, TidegateError
+from tidegate.errors import BadRequest, ConfigError, MemoryShort, NotFound, TidegateError
 from tidegate.redaction import Redaction
 
 BACKLOG = 1_024
@@ -187,22 +187,32 @@ class Server(uvicorn.Server):
 
 
 def server(app: Guard, *, tls: tuple[str, str] | None) -> Server:
-    """Build the server; its sockets are handed to `serve`."""
-    return Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,  # `peers` reads them, where the configuration trusts them
-            lifespan="off",
-            http=Protocol,
-            ws="none",
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=CLOSE_S,
-            ssl_certfile=tls[0] if tls else None,
-            ssl_keyfile=tls[1] if tls else None,
-        )
+    """Build the server; its sockets are handed to `serve`.
+
+    Raises:
+        ConfigError: Certificate and key cannot be used.
+    """
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,  # `peers` reads them, where the configuration trusts them
+        lifespan="off",
+        http=Protocol,
+        ws="none",
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=CLOSE_S,
+        ssl_certfile=tls[0] if tls else None,
+        ssl_keyfile=tls[1] if tls else None,
     )
+    try:
+        settings.load()
+    except OSError as error:  # what ssl raises is one, too
+        raise ConfigError(
+            f"[gateway] tls_cert and tls_key cannot be used: {error.strerror or error}",
+            hint="both are PEM files, and the key is the certificate's own, without a passphrase",
+        ) from error
+    return Server(settings)

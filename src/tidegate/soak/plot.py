@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tidegate.clock import DAY_MS, MINUTE_MS
 from tidegate.errors import ConfigError, StorageFailed
+from tidegate.extras import how_to_install
 from tidegate.soak import report
 from tidegate.soak.course import Facts
 from tidegate.soak.plan import Plan
@@ -34,7 +35,7 @@ def check(file: Path) -> None:
     if not file.absolute().parent.is_dir():
         raise StorageFailed(f"{str(file)!r} cannot be written: its folder is not there")
     if find_spec("matplotlib") is None:
-        raise ConfigError("drawing a plot needs what is not installed", hint='pip install "tidegate[plot]"')
+        raise ConfigError("drawing a plot needs what is not installed", hint=how_to_install("plot"))
 
 
 def draw(file: Path, plan: Plan, facts: Facts, verdict: str) -> Sequence[Path]:

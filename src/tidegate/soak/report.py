@@ -13,7 +13,7 @@ from tidegate.domain.slope import Z_95, Slope, slope
 from tidegate.soak.course import Facts, Now
 from tidegate.soak.floor import BLOCKS
 from tidegate.soak.plan import Plan, all_policies
-from tidegate.soak.verdict import Check, what_grew
+from tidegate.soak.verdict import Check, Verdict, needed, verdict, what_grew
 from tidegate.soak.watch import Reading
 from tidegate.units import print_duration, print_size, print_span
 
@@ -37,10 +37,9 @@ _MARKS = {True: "ok  ", False: "GREW"}
 
 def document(plan: Plan, facts: Facts, checks: Sequence[Check]) -> dict[str, object]:
     """Return everything as JSON has it."""
-    grown = what_grew(list(checks))
     return {
-        "verdict": "grew" if grown else "flat",
-        "grew": grown,
+        "verdict": verdict(facts, checks).value,
+        "grew": what_grew(checks),
         "checks": [
             {
                 "name": check.name,
@@ -87,13 +86,19 @@ def words(plan: Plan, facts: Facts, checks: Sequence[Check]) -> Iterator[str]:
     yield "not covered:"
     yield from (f"  {line}" for line in _not_covered(facts))
     yield ""
-    yield sentence(checks)
+    yield sentence(facts, checks)
 
 
-def sentence(checks: Sequence[Check]) -> str:
+def sentence(facts: Facts, checks: Sequence[Check]) -> str:
     """Return the verdict in a sentence."""
-    grown = what_grew(list(checks))
-    return f"It grew: {', '.join(grown)}." if grown else "Flat."
+    match verdict(facts, checks):
+        case Verdict.FLAT:
+            return "Flat."
+        case Verdict.GREW:
+            return f"It grew: {', '.join(what_grew(checks))}."
+        case Verdict.TOO_SHORT:
+            more = f"{facts.done:,} sessions came, and {needed(facts):,} are needed"
+            return f"Too short to judge: {more} to notice a leak of 1 KiB a session. Nothing else grew."
 
 
 def status(now: Now) -> str:

@@ -1,8 +1,13 @@
 """Whether a soak was flat: each figure beside the most that it may be."""
 
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+
 import msgspec
 
 from tidegate.soak.course import Facts
+from tidegate.soak.leak import LEAK_BYTES
 from tidegate.soak.plan import Arrivals, Plan
 from tidegate.soak.watch import Seen
 from tidegate.store.connection import WAL_CAP_BYTES
@@ -33,12 +38,33 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
         return self.measured <= self.bound
 
 
+class Verdict(StrEnum):
+    """What a soak has shown."""
+
+    FLAT = "flat"
+    GREW = "grew"
+    #: nothing grew, but so few sessions came that a leak would not have been seen either
+    TOO_SHORT = "too short"
+
+
+def verdict(facts: Facts, checks: Sequence[Check]) -> Verdict:
+    """Return it; a soak that would not have seen a leak of `LEAK_BYTES` a session calls nothing flat."""
+    if what_grew(checks):
+        return Verdict.GREW
+    return Verdict.FLAT if facts.done >= needed(facts) else Verdict.TOO_SHORT
+
+
+def needed(facts: Facts) -> int:
+    """Return how many sessions have to come for such a leak to be seen."""
+    return math.ceil(_scatter(facts) / LEAK_BYTES / (1 - facts.warm_up))
+
+
 def judge(plan: Plan, facts: Facts) -> list[Check]:
     """Return everything that was looked at, in the order in which it is told."""
     return [*_memory(facts), *_sessions(plan, facts), *_disk(facts), *_process(facts)]
 
 
-def what_grew(checks: list[Check]) -> list[str]:
+def what_grew(checks: Sequence[Check]) -> list[str]:
     """Return the names of the figures above their bounds."""
     return [check.name for check in checks if not check.is_ok]
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.errors import ConfigError
+from tidegate.extras import how_to_install
 from tidegate.folder import prepare
 from tidegate.soak import interrupt
 from tidegate.soak.course import LOOKS, Facts, Now, Progress
@@ -175,7 +176,7 @@ def check() -> None:
         ConfigError: What it needs for that is not installed.
     """
     if find_spec("pydantic_ai") is None or find_spec("openai") is None:
-        hint = 'pip install "tidegate[models]"'
+        hint = how_to_install("models")
         raise ConfigError(
             "a soak in real time needs what speaks to models, which is not installed", hint=hint
         )
