@@ -160,6 +160,7 @@ async def gateway(
         inside.held.describe(f"{instance.url}, process {os.getpid()}, instance {instance.id}")
         status = Status(store, sweeper, registry, instance, clock)
         nightly = Nightly(store, clock, config.backup)
+        status.faults = inside.faults
         status.nightly = nightly
         growth = Growth(store, registry, clock, instance.boots)
         status.growth = growth
@@ -181,7 +182,7 @@ async def gateway(
         weeks = Weeks(growth, store, clock)
         status.alerts = metrics.alerts = alerts = _alerts(inside, status, weeks)
         await store.recover()
-        health, shutdown = Health(), Shutdown()
+        health, shutdown = Health(inside.faults), Shutdown()
         token = folder.token(state)
         store.redaction.add(token)
         parts = (
@@ -305,6 +306,7 @@ def _alerts(inside: Engine, status: Status, weeks: Weeks) -> Alerts:
         clock=inside.clock,
         overdue=inside.sweeper.overdue,
         orphans=status.orphans,
+        faults=inside.faults,
     )
     settings = inside.config.alerts
     owner = Owner(webhook=settings.webhook, chat=settings.chat, agent=next(iter(inside.config.agents)))

@@ -23,7 +23,7 @@
     └── Broken               tell a person; the process may have to stop
         ├── ConfigError      exit 78  ├── FolderUnsafe
         ├── FolderHeld       exit 75
-        ├── StorageFailed    exit 74  ├── Corrupt
+        ├── StorageFailed    exit 74  ├── Corrupt (a row, a file), StoreBroken (all of it: the process ends)
         ├── ModelFailed      the run fails, the gateway goes on
         │                    ├── ModelBusy, ModelCut, ContextOverflow
         ├── CompactionFailed everything is as it was
@@ -412,10 +412,17 @@ class FolderHeld(Broken):
 
 
 class StorageFailed(Broken):
-    """The storage failed; nothing more is acknowledged."""
+    """The storage failed."""
 
     code = "storage_failed"
     exit_code = 74
+
+
+class StoreBroken(StorageFailed):
+    """The store can acknowledge nothing more; the gateway ends."""
+
+    code = "store_broken"
+    status = 503
 
 
 class Corrupt(StorageFailed):

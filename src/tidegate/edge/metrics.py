@@ -114,6 +114,7 @@ class Metrics:
             uptime_s=self._status.uptime_s,
             boots=self._status.instance.boots,
             containers=list(self._containers),
+            faults=self._status.faults.counts,
             refused=self.refused | self._guard.refused,
             levels={reason: self._guard.level(reason) for reason in Reason},
             level_changes=self._guard.changes,
