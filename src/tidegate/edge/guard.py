@@ -39,6 +39,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = _without_slash(scope)
         try:
             self._check(scope)
         except TidegateError as error:
@@ -72,6 +73,14 @@ class Guard:
         if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._token):
             hint = "send Authorization: Bearer TOKEN; `tidegate token` prints it"
             raise NotAuthorized("the token is wrong" if given else "the request has no token", hint=hint)
+
+
+def _without_slash(scope: Scope) -> Scope:
+    """Return a request to a compatible route as it is meant where a base URL or a path ends in a slash too many."""
+    path: str = scope["path"]
+    if not path.startswith("/v1/"):
+        return scope
+    return {**scope, "path": re.sub("/+", "/", path).rstrip("/")}
 
 
 def _is_open(method: str, path: str) -> bool:
