@@ -5,7 +5,7 @@ answer that stops without the provider's finish reason is broken off, however it
 asked once: repeating is left to ``fallback``.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import assert_never
 
 import httpx2
@@ -23,13 +23,12 @@ from tidegate.domain import price
 from tidegate.domain.entry import Body, Result
 from tidegate.domain.price import Tokens
 from tidegate.domain.run import Usage
-from tidegate.errors import ModelBusy, ModelCut, ModelFailed
+from tidegate.errors import ContentFiltered, ModelBusy, ModelCut, ModelFailed
 
 MAX_ANSWER_CHARS = 4 << 20  # of text, thoughts and arguments; in any script they fit into a blob
 CONNECT_S = 10.0
 # What Anthropic's older models may think, as the library tells them; it has to lie below the limit of the whole answer.
 THOUGHT_TOKENS = {"default": 0, "off": 0, "low": 2_048, "medium": 10_000, "high": 16_384}
-CUT = "\n\n[cut off: the model reached its output limit]"
 
 _SENT_HEADERS = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"}
@@ -77,38 +76,43 @@ class Endpoint:
                     if text := dialect.text_of(event):
                         texts.append(text)
                         yield Delta(text=text)
-            end = list(self._end(stream, texts, prompt.bodies))
+            answer = self._end(stream, texts, prompt.bodies)
         except FAILURES as error:
             raise self._cut(explain(error, self._target), texts, stream) from error
         except ModelFailed as failure:
             raise self._cut(failure, texts, stream) from failure
         # only now, since a caller may stop listening at the answer, and then nothing may be left open
-        for piece in end:
-            yield piece
+        yield answer
 
     async def aclose(self) -> None:
         """Close the HTTP client and its connections."""
         await self._http.aclose()
 
-    def _end(
-        self, stream: StreamedResponse, texts: Sequence[str], bodies: Sequence[Body]
-    ) -> Iterator[Delta | Answer]:
-        """Yield the answer, after a remark if it is shorter than the model meant it."""
+    def _end(self, stream: StreamedResponse, texts: Sequence[str], bodies: Sequence[Body]) -> Answer:
+        """Return the answer.
+
+        Raises:
+            ContentFiltered, ModelBusy: It is none.
+        """
         where = self._target.where
         if stream.finish_reason == "content_filter":
-            raise ModelFailed(f"{where} withheld its answer: the provider's content filter")
+            raise ContentFiltered(f"{where} withheld its answer: the provider's content filter")
         if not (stream.provider_details or {}).get("finish_reason"):
             raise ModelBusy(f"{where} broke off its answer")
         is_cut = stream.finish_reason == "length"
         response = stream.get()
         calls = dialect.calls_of(response, is_cut=is_cut)
-        text = "".join(texts) + (CUT if is_cut else "")
-        if not (text or calls or (bodies and isinstance(bodies[-1], Result))):
+        text = "".join(texts)
+        if not (text or calls or is_cut or (bodies and isinstance(bodies[-1], Result))):
             raise ModelBusy(f"{where} answered nothing")
-        if is_cut:
-            yield Delta(text=CUT)
-        kept = "" if is_cut else opaque.keep(response, self._target.identity)
-        yield Answer(text=text, calls=calls, usage=self._usage(stream), model=self._target.name, opaque=kept)
+        return Answer(
+            text=text,
+            calls=calls,
+            usage=self._usage(stream),
+            model=self._target.name,
+            opaque="" if is_cut else opaque.keep(response, self._target.identity),
+            is_cut=is_cut,
+        )
 
     def _cut(
         self, failure: ModelFailed, texts: Sequence[str], stream: StreamedResponse | None

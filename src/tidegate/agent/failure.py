@@ -18,7 +18,7 @@ from tidegate.agent import dialect
 from tidegate.agent.limit import Flood
 from tidegate.agent.target import Target
 from tidegate.config.preset import Dialect
-from tidegate.errors import ContextOverflow, ModelBusy, ModelFailed
+from tidegate.errors import ContentFiltered, ContextOverflow, ModelBusy, ModelFailed, ModelLimited
 
 QUOTE_CHARS = 300
 SPEAKERS = {Dialect.OPENAI: "an OpenAI-compatible endpoint", Dialect.ANTHROPIC: "Anthropic's API"}
@@ -40,6 +40,7 @@ _OVERFLOW_WORDS = (
     "exceeds the maximum number of tokens",
     "maximum prompt length",
 )
+_FILTER_CODES = frozenset({"content_filter", "content_policy_violation"})
 _HINTS = {
     401: "check the key that api_key_env or api_key_file names",
     403: "check what the key may do",
@@ -86,9 +87,13 @@ def _refused(error: ModelAPIError, target: Target) -> ModelFailed:
     is_said_inside = error.in_stream and isinstance(error, ModelHTTPError)
     did = f"answered {status}" if status and not is_said_inside else "broke off its answer"
     message, hint = f"{target.where} {did}{quote}", _HINTS.get(status, "")
+    if error.provider_error_code in _FILTER_CODES:
+        return ContentFiltered(message)
     if isinstance(error, ModelQuotaExceededError):
         return ModelFailed(message, hint=hint)
-    is_busy = isinstance(error, ModelRateLimitError | ModelUnavailableError | ModelServerError)
+    if isinstance(error, ModelRateLimitError):
+        return ModelLimited(message, hint=hint, retry_after_s=error.retry_after)
+    is_busy = isinstance(error, ModelUnavailableError | ModelServerError)
     if is_busy or status in {0, 408, 425}:
         return ModelBusy(message, hint=hint, retry_after_s=error.retry_after)
     return ModelFailed(message, hint=hint)
