@@ -75,6 +75,9 @@ class Guard:
             )
         if not _is_open(scope["method"], scope["path"]):
             self._door.check(scope, headers.get("authorization", ""))
+            prove: Callable[[], None] | None = scope.get("state", {}).get("prove")
+            if prove is not None:
+                prove()
 
 
 def _is_open(method: str, path: str) -> bool:
