@@ -186,6 +186,7 @@ async def gateway(
         await store.recover()
         health, shutdown = Health(), Shutdown()
         token = folder.token(state)
+        store.redaction.add(token)
         parts = (
             health,
             Sessions(store, inside.intake, inside.agents),
@@ -215,6 +216,7 @@ async def gateway(
             hosts=[*config.gateway.allowed_hosts, *({config.gateway.host} - NEARBY.keys())],
             bodies=bounds.bodies,
             count_refusal=metrics.count_refusal,
+            redaction=store.redaction,
         )
         try:
             yield Gateway(

@@ -25,6 +25,7 @@ from tidegate.edge.peers import Door
 from tidegate.edge.protocol import Bounds, Protocol
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, ConfigError, MemoryShort, NotFound, TidegateError
+from tidegate.redaction import Redaction
 
 BACKLOG = 1_024
 KEEP_ALIVE_S = 75
@@ -96,13 +97,14 @@ class Health:
         ]
 
 
-def application(
+def application(  # noqa: PLR0913 - what a door needs
     endpoints: Sequence[Endpoint],
     *,
     door: Door,
     hosts: Collection[str],
     bodies: Bodies,
     count_refusal: Callable[[str], None],
+    redaction: Redaction,
 ) -> Guard:
     """Build the application from its endpoints."""
 
@@ -114,7 +116,7 @@ def application(
     description = openapi.document(everything)
 
     async def refuse(request: Request, error: Exception) -> Response:
-        return _answered(request, error, count_refusal)
+        return _answered(request, _without_secrets(error, redaction), count_refusal)
 
     routes = [Route(item.path, item.handler, methods=[item.method]) for item in everything]
     handlers = {TidegateError: refuse, HTTPException: refuse, Exception: refuse}
@@ -147,6 +149,13 @@ def _answered(request: Request, error: Exception, count_refusal: Callable[[str],
     if isinstance(failure, MethodNotAllowed):
         answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return answer
+
+
+def _without_secrets(error: Exception, redaction: Redaction) -> Exception:
+    """Return an error whose words can be sent: a provider may have repeated the key that it was given."""
+    if isinstance(error, TidegateError):
+        error.message, error.hint = redaction(error.message), redaction(error.hint)
+    return error
 
 
 def _methods(request: Request) -> set[str]:
