@@ -46,6 +46,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     micros: int = 0
     #: answers whose cost nobody knows, which is counted as none
     unpriced: int = 0
+    #: answers whose tokens the provider did not tell; they are estimated
+    estimated: int = 0
 
     @property
     def total(self) -> int:
@@ -59,6 +61,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             output_tokens=self.output_tokens + other.output_tokens,
             micros=self.micros + other.micros,
             unpriced=self.unpriced + other.unpriced,
+            estimated=self.estimated + other.estimated,
         )
 
 
