@@ -477,11 +477,12 @@ class ModelCut(ModelFailed):
         text: str,
         model: str,
         tokens: tuple[int, int],
-        cost: tuple[int, int] = (0, 1),
+        cost: tuple[int, int, int] = (0, 1, 0),
     ) -> None:
         """Take why it broke off, what it had said and which model it was.
 
-        *tokens* are those it read and wrote, *cost* micro-dollars and how many answers of unknown cost there are.
+        *tokens* are those it read and wrote, *cost* micro-dollars and how many answers of unknown cost, and of
+        estimated tokens, there are.
         """
         super().__init__(failure.message, hint=failure.hint)
         self.failure = failure
