@@ -4,7 +4,8 @@ It speaks as OpenAI does, and as Anthropic does below ``/v1/messages`` (`anthrop
 
 Each request takes the next `Reply` of the script; when the script is used up it is answered by rule:
 ``/echo TEXT`` answers TEXT, ``/call TOOL JSON`` asks for a tool and then answers its result, all else gets
-``ok``. Requests are recorded. Every wait in here is bounded by `WAIT_S`.
+``ok``. A history that a strict provider refuses is refused (`strict`). Requests are recorded. Every wait in here is
+bounded by `WAIT_S`.
 """
 
 import json
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 import anthropic_words
+import strict
 from replies import PIECES, WAIT_S, Json, Reply, pieces
 
 __all__ = ["PIECES", "WAIT_S", "LlmServer", "Reply", "Request"]
@@ -36,6 +38,11 @@ class Request:
         """The conversation as the client sent it."""
         return list(self.body["messages"])
 
+    @property
+    def is_anthropic(self) -> bool:
+        """Whether it speaks as Anthropic does."""
+        return self.path.partition("?")[0].endswith("/messages")
+
 
 @dataclass
 class LlmServer:
@@ -45,6 +52,8 @@ class LlmServer:
     requests: list[Request] = field(default_factory=list)
     #: set when a client hung up on a reply that hangs
     hung_up: threading.Event = field(default_factory=threading.Event)
+    #: what was refused, and why
+    refused: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -68,6 +77,10 @@ class LlmServer:
     def take(self, request: Request) -> Reply:
         """Record a request and say what it is answered."""
         self.requests.append(request)
+        if reason := strict.refusal(request.body, is_anthropic=request.is_anthropic):
+            self.refused.append(reason)
+            error = {"type": "invalid_request_error", "message": reason}
+            return Reply(status=400, body=json.dumps({"type": "error", "error": error}))
         return self.script.pop(0) if self.script else _by_rule(request.messages)
 
 

@@ -35,6 +35,7 @@ from tidegate.edge.memory import MemoryPage
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
 from tidegate.edge.outbox import OutboxPage
+from tidegate.edge.peers import Door
 from tidegate.edge.runs import Runs
 from tidegate.edge.seldom import Seldom
 from tidegate.edge.server import Health, Server, application, server
@@ -182,6 +183,7 @@ async def gateway(
         await store.recover()
         health, shutdown = Health(), Shutdown()
         token = folder.token(state)
+        store.redaction.add(token)
         parts = (
             health,
             Sessions(store, inside.intake, inside.agents),
@@ -189,7 +191,7 @@ async def gateway(
             Runs(store, inside.intake),
             Approvals(store),
             Jobs(store, inside.intake, inside.jobs),
-            HookDoor(inside.hooks, clock, registry),
+            HookDoor(inside.hooks, clock, registry, behind_proxy=config.gateway.trusted_proxy),
             OutboxPage(store),
             MemoryPage(store, inside.memory, inside.agents, clock),
             Blobs(store),
@@ -206,10 +208,11 @@ async def gateway(
         )
         app = application(
             [endpoint for part in parts for endpoint in part.endpoints()],
-            token=token,
+            door=Door(token, clock, registry, behind_proxy=config.gateway.trusted_proxy),
             hosts=[*config.gateway.allowed_hosts, *({config.gateway.host} - NEARBY.keys())],
             bodies=Bodies(pressure.limit_bytes, inside.guard, registry),
             count_refusal=metrics.count_refusal,
+            redaction=store.redaction,
         )
         try:
             yield Gateway(

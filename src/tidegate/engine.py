@@ -19,6 +19,7 @@ from tidegate.agents import built
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
 from tidegate.config import Config, Runs
+from tidegate.config.hidden import secrets
 from tidegate.config.source import source
 from tidegate.domain import policy
 from tidegate.domain.compaction import Compaction
@@ -117,6 +118,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
+        store.redaction.add(*secrets(config))
+        log.hide(store.redaction)
         dispatcher = _dispatcher(config, loaded, store, registry, clock)
         skills = Skills(reaches(config, folder.workspace(state)), registry)
         await skills.load()

@@ -3,7 +3,12 @@
 The parser keeps the head of a request, and what trails a chunked body, until its end; uvicorn bounds neither.
 """
 
+import asyncio
+from typing import Any
+
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 MAX_HEAD_BYTES = 64 << 10
 
@@ -13,6 +18,16 @@ class Protocol(HttpToolsProtocol):
 
     #: bytes that came since the parser last had something whole, which are those that it keeps
     _kept_bytes = 0
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        # each request gets a copy of the state, and all of a connection what it says of that
+        super().__init__(config, server_state, {**app_state, "connection": {}}, _loop)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; close the connection when it has to keep too much."""

@@ -17,9 +17,11 @@ from tidegate.edge.bodies import Bodies
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.guard import Guard
 from tidegate.edge.lean import uvicorn
+from tidegate.edge.peers import Door
 from tidegate.edge.protocol import Protocol
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, ConfigError, MemoryShort, NotFound, TidegateError
+from tidegate.redaction import Redaction
 
 BACKLOG = 1_024
 KEEP_ALIVE_S = 75
@@ -91,13 +93,14 @@ class Health:
         ]
 
 
-def application(
+def application(  # noqa: PLR0913 - what a door needs
     endpoints: Sequence[Endpoint],
     *,
-    token: str,
+    door: Door,
     hosts: Collection[str],
     bodies: Bodies,
     count_refusal: Callable[[str], None],
+    redaction: Redaction,
 ) -> Guard:
     """Build the application from its endpoints."""
 
@@ -109,13 +112,13 @@ def application(
     description = openapi.document(everything)
 
     async def refuse(request: Request, error: Exception) -> Response:
-        return _answered(request, error, count_refusal)
+        return _answered(request, _without_secrets(error, redaction), count_refusal)
 
     routes = [Route(item.path, item.handler, methods=[item.method]) for item in everything]
     handlers = {TidegateError: refuse, HTTPException: refuse, Exception: refuse}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Guard(app, token=token, hosts=hosts, bodies=bodies)
+    return Guard(app, door=door, hosts=hosts, bodies=bodies, count_refusal=count_refusal)
 
 
 def _answered(request: Request, error: Exception, count_refusal: Callable[[str], None]) -> Response:
@@ -142,6 +145,13 @@ def _answered(request: Request, error: Exception, count_refusal: Callable[[str],
     if isinstance(failure, MethodNotAllowed):
         answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return answer
+
+
+def _without_secrets(error: Exception, redaction: Redaction) -> Exception:
+    """Return an error whose words can be sent: a provider may have repeated the key that it was given."""
+    if isinstance(error, TidegateError):
+        error.message, error.hint = redaction(error.message), redaction(error.hint)
+    return error
 
 
 def _methods(request: Request) -> set[str]:
@@ -188,6 +198,7 @@ def server(app: Guard, *, tls: tuple[str, str] | None) -> Server:
         access_log=False,
         server_header=False,
         date_header=False,
+        proxy_headers=False,  # `peers` reads them, where the configuration trusts them
         lifespan="off",
         http=Protocol,
         ws="none",

@@ -25,6 +25,7 @@ from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, S
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
+from tidegate.redaction import Redaction
 from tidegate.store.facts import Facts
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
@@ -59,6 +60,10 @@ Listener = Callable[[Effects], None]
 
 class Store(Protocol):
     """Everything durable."""
+
+    @property
+    def redaction(self) -> Redaction:
+        """What takes secrets out of texts, at each write; whoever shows a text before it is written uses it too."""
 
     @property
     def transitions(self) -> Mapping[Transition, int]:
