@@ -41,6 +41,7 @@ from tidegate.runtime.flush import DEADLINE_S as FLUSH_S
 from tidegate.runtime.flush import Flush
 from tidegate.runtime.guard import Guard
 from tidegate.runtime.hooks import Hook, Hooks
+from tidegate.runtime.hops import Hops
 from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.jobs import Jobs
 from tidegate.runtime.lanes import Lane
@@ -148,7 +149,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         runner = Runner(store, bus, cast, lanes, clock, guard)
         flush = Flush(store, memory, agents, is_on=config.memory.flush)
         runner.compactor = _compactor(config, store, flush, dispatcher)
-        postman = Postman(store, toolset.egress, _targets(config), clock)
+        hops = Hops(registry)
+        postman = Postman(store, toolset.egress, _targets(config), clock, hops)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         await store.reconcile_jobs(jobs.of_config(config))
@@ -175,7 +177,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             disk=disk,
             jobs=jobs,
             cron=cron,
-            hooks=Hooks(store, intake, _hooks(config)),
+            hooks=Hooks(store, intake, _hooks(config), hops),
             postman=postman,
             spend=spend,
             memory=memory,
