@@ -28,6 +28,7 @@ from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.errors import ConfigError
 from tidegate.extras import how_to_install
+from tidegate.redaction import MIN_CHARS
 from tidegate.runtime import plugins
 from tidegate.runtime import spend as money
 from tidegate.runtime.agents import Agents
@@ -119,7 +120,9 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
-        store.redaction.add(*secrets(config))
+        short = store.redaction.add(*secrets(config))
+        if short:
+            _log.warning("secrets_too_short", count=short, hint=f"use {MIN_CHARS} characters or more")
         log.hide(store.redaction)
         dispatcher = _dispatcher(config, loaded, store, registry, clock)
         skills = Skills(reaches(config, folder.workspace(state)), registry)
