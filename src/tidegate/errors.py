@@ -12,7 +12,7 @@
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
     │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost,
     │   │                         │   JobExists, JobInConfig, JobRunning, TraceRunning, SessionExists, FactRefused
-    │   ├── SpawnRefused, TooLarge (413)
+    │   ├── SpawnRefused, TooLarge (413), HookLoop (508)
     │   └── WrongHost        421
     ├── Unavailable          repeat later
     │   ├── LimitReached     429  ├── QueueFull, SessionBusy, TooManySessions, ReceiptsFull,
@@ -246,6 +246,13 @@ class FactRefused(Conflict):
     """What comes from outside does not change what is remembered."""
 
     code = "fact_refused"
+
+
+class HookLoop(Refused):
+    """The call has come through too many hooks of a chain that leads back to itself."""
+
+    code = "hook_loop"
+    status = 508
 
 
 class SpawnRefused(Refused):
