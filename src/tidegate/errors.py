@@ -25,7 +25,7 @@
         ├── FolderHeld       exit 75
         ├── StorageFailed    exit 74  ├── Corrupt
         ├── ModelFailed      the run fails, the gateway goes on
-        │                    ├── ModelBusy, ModelCut, ContextOverflow
+        │                    ├── ModelBusy, ModelCut, ContextOverflow, HistoryRefused
         ├── CompactionFailed everything is as it was
         └── NoAnswer    503  what an OpenAI client then gets
 
@@ -473,6 +473,12 @@ class ContextOverflow(ModelFailed):
     """The conversation is too long for the model."""
 
     code = "context_overflow"
+
+
+class HistoryRefused(ModelFailed):
+    """The provider does not take the conversation as it is."""
+
+    code = "history_refused"
 
 
 class CompactionFailed(Broken):

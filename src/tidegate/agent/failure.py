@@ -1,6 +1,7 @@
 """What the library says when a provider fails, in the gateway's own errors and words, without the key."""
 
 import math
+import re
 from typing import Any
 
 from pydantic_ai.exceptions import (
@@ -22,7 +23,7 @@ from tidegate.agent.limit import Flood
 from tidegate.agent.target import Target
 from tidegate.agent.unstreamed import Page
 from tidegate.config.preset import Dialect
-from tidegate.errors import ContextOverflow, ModelBusy, ModelFailed
+from tidegate.errors import ContextOverflow, HistoryRefused, ModelBusy, ModelFailed
 
 QUOTE_CHARS = 300
 SPEAKERS = {Dialect.OPENAI: "an OpenAI-compatible endpoint", Dialect.ANTHROPIC: "Anthropic's API"}
@@ -50,6 +51,15 @@ _PASSING_TYPES = frozenset(
     | {"timeout_error", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "service_unavailable", "internal_server_error"}
 )
 _PASSING_WORDS = ("overloaded", "rate limit", "too many requests", "try again", "temporarily")
+# Of a 400 that is about what was said before, not about a setting.
+_HISTORY = re.compile(
+    r"\b(messages?|roles?|content|contents|tool\w*|functions?|call_ids?|thinking|thought\w*|signature|reasoning\w*"
+    r"|alternat\w+|assistant|history|conversation|turns?)\b",
+    re.IGNORECASE,
+)
+REFUSED_HINT = (
+    "send /new to begin afresh or /compact to leave out what is older, or fork it before what is refused"
+)
 _HINTS = {
     401: "check the key that api_key_env or api_key_file names",
     403: "check what the key may do",
@@ -118,6 +128,8 @@ def _refused(error: ModelAPIError, target: Target) -> ModelFailed:
         or _asks_again(error)
     ):
         return ModelBusy(message, hint=hint, retry_after_s=pause_s)
+    if status in {400, 422} and _HISTORY.search(_said(error)):
+        return HistoryRefused(message, hint=REFUSED_HINT)
     return ModelFailed(message, hint=hint)
 
 

@@ -135,9 +135,10 @@ def session_out(session: Session, parent: str | None = None) -> dict[str, object
 
 
 def entry_out(entry: Entry) -> dict[str, object]:
-    """Show an entry, flat; what a model broke off is marked so."""
+    """Show an entry, flat; what a model broke off is marked so, and an answer whose usage is an estimate."""
     body = entry.body
     mark = {"partial": True} if isinstance(body, Assistant) and body.is_partial else {}
+    mark |= {"estimated": True} if isinstance(body, Assistant | Call) and body.is_estimated else {}
     tool, call_id = (body.tool, body.call_id) if isinstance(body, Call | Result) else (None, None)
     return {
         "seq": entry.seq,
