@@ -25,7 +25,7 @@
         ├── FolderHeld       exit 75
         ├── StorageFailed    exit 74  ├── Corrupt (a row, a file), StoreBroken (all of it: the process ends)
         ├── ModelFailed      the run fails, the gateway goes on
-        │                    ├── ModelBusy (503), ModelCut, ContextOverflow, ContentFiltered
+        │                    ├── ModelBusy (503), ModelCut, ContextOverflow, ContentFiltered, HistoryRefused
         │                    │   └── ModelLimited (429)
         ├── CompactionFailed everything is as it was
         └── NoAnswer    400  what an OpenAI client then gets
@@ -503,6 +503,12 @@ class ContextOverflow(ModelFailed):
     """The conversation is too long for the model."""
 
     code = "context_overflow"
+
+
+class HistoryRefused(ModelFailed):
+    """The provider does not take the conversation as it is."""
+
+    code = "history_refused"
 
 
 class CompactionFailed(Broken):
