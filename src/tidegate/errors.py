@@ -25,7 +25,7 @@
         ├── FolderHeld       exit 75
         ├── StorageFailed    exit 74  ├── Corrupt
         ├── ModelFailed      the run fails, the gateway goes on
-        │                    ├── ModelBusy, ModelCut, ContextOverflow
+        │                    ├── ModelBusy, ModelCut, ContextOverflow, AnswerTooLarge
         ├── CompactionFailed everything is as it was
         └── NoAnswer    503  what an OpenAI client then gets
 
@@ -441,6 +441,12 @@ class ModelBusy(ModelFailed):
         """Take what every error takes, and how long the provider wants to be left alone, if it says so."""
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class AnswerTooLarge(ModelFailed):
+    """The model's answer is above what an answer may have."""
+
+    code = "answer_too_large"
 
 
 class ModelCut(ModelFailed):

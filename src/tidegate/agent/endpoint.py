@@ -15,7 +15,7 @@ from pydantic_ai.settings import ModelSettings
 
 from tidegate.agent import dialect, opaque
 from tidegate.agent.failure import FAILURES, explain
-from tidegate.agent.limit import Flood, limit
+from tidegate.agent.limit import Room, limit
 from tidegate.agent.model import Answer, Delta, Prompt
 from tidegate.agent.target import Target
 from tidegate.config.preset import Dialect
@@ -25,7 +25,6 @@ from tidegate.domain.price import Tokens
 from tidegate.domain.run import Usage
 from tidegate.errors import ModelBusy, ModelCut, ModelFailed
 
-MAX_ANSWER_CHARS = 4 << 20  # of text, thoughts and arguments; in any script they fit into a blob
 CONNECT_S = 10.0
 # What Anthropic's older models may think, as the library tells them; it has to lie below the limit of the whole answer.
 THOUGHT_TOKENS = {"default": 0, "off": 0, "low": 2_048, "medium": 10_000, "high": 16_384}
@@ -67,13 +66,11 @@ class Endpoint:
         )
         texts: list[str] = []
         stream: StreamedResponse | None = None
-        room = MAX_ANSWER_CHARS
+        room = Room()
         try:
             async with request as stream:
                 async for event in stream:
-                    room -= dialect.size_of(event)
-                    if room < 0:
-                        raise Flood(f"answered more than {MAX_ANSWER_CHARS >> 20} million characters")
+                    dialect.take(event, room)
                     if text := dialect.text_of(event):
                         texts.append(text)
                         yield Delta(text=text)

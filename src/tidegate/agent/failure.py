@@ -18,7 +18,7 @@ from tidegate.agent import dialect
 from tidegate.agent.limit import Flood
 from tidegate.agent.target import Target
 from tidegate.config.preset import Dialect
-from tidegate.errors import ContextOverflow, ModelBusy, ModelFailed
+from tidegate.errors import AnswerTooLarge, ContextOverflow, ModelBusy, ModelFailed
 
 QUOTE_CHARS = 300
 SPEAKERS = {Dialect.OPENAI: "an OpenAI-compatible endpoint", Dialect.ANTHROPIC: "Anthropic's API"}
@@ -53,7 +53,7 @@ def explain(error: Exception, target: Target) -> ModelFailed:
     where = target.where
     match _flood(error) or error:
         case Flood() as flood:
-            return ModelFailed(f"{where} {flood}")
+            return AnswerTooLarge(f"{where} {flood}")
         case ModelConnectionError() as lost:
             return _lost(lost, target)
         case ModelAPIError() as refusal if not isinstance(refusal.__cause__, ValueError):
