@@ -25,8 +25,8 @@
         ├── FolderHeld       exit 75
         ├── StorageFailed    exit 74  ├── Corrupt (a row, a file), StoreBroken (all of it: the process ends)
         ├── ModelFailed      the run fails, the gateway goes on
-        │                    ├── ModelBusy (503), ModelCut, ContextOverflow, ContentFiltered, HistoryRefused
-        │                    │   └── ModelLimited (429)
+        │                    ├── ModelBusy (503)  ├── ModelLimited (429)
+        │                    ├── ModelCut, ContextOverflow, ContentFiltered, HistoryRefused, AnswerTooLarge
         ├── CompactionFailed everything is as it was
         └── NoAnswer    400  what an OpenAI client then gets
 
@@ -470,6 +470,12 @@ class ContentFiltered(ModelFailed):
     """The model's provider withheld the answer."""
 
     code = "content_filter"
+
+
+class AnswerTooLarge(ModelFailed):
+    """The model's answer is above what an answer may have."""
+
+    code = "answer_too_large"
 
 
 class ModelCut(ModelFailed):

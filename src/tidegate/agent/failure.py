@@ -24,6 +24,7 @@ from tidegate.agent.target import Target
 from tidegate.agent.unstreamed import Page
 from tidegate.config.preset import Dialect
 from tidegate.errors import (
+    AnswerTooLarge,
     ContentFiltered,
     ContextOverflow,
     HistoryRefused,
@@ -80,10 +81,8 @@ def explain(error: Exception, target: Target) -> ModelFailed:
     """Return what went wrong when *target* was asked; what is worth asking again is a `ModelBusy`."""
     where = target.where
     match _own(error) or error:
-        case Flood() | Page() as own:
-            return ModelFailed(
-                f"{where} {own}", hint=CHECK_URL[target.dialect] if isinstance(own, Page) else ""
-            )
+        case Flood() as flood:
+            return AnswerTooLarge(f"{where} {flood}")
         case TimeoutError():
             return _silent(target)
         case ModelConnectionError() as lost:
@@ -92,9 +91,9 @@ def explain(error: Exception, target: Target) -> ModelFailed:
             return _refused(refusal, target)
         case UserError():
             return ModelFailed(f"{where} cannot be asked this way: {error}"[: 2 * QUOTE_CHARS])
-        case _:  # no event, no JSON, or JSON of another shape
-            message = f"{where} does not answer as {SPEAKERS[target.dialect]}"
-            return ModelFailed(message, hint=CHECK_URL[target.dialect])
+        case own:  # a page, no event, no JSON, or JSON of another shape
+            did = str(own) if isinstance(own, Page) else f"does not answer as {SPEAKERS[target.dialect]}"
+            return ModelFailed(f"{where} {did}", hint=CHECK_URL[target.dialect])
 
 
 def _lost(error: ModelConnectionError, target: Target) -> ModelBusy:
