@@ -39,10 +39,11 @@ def serve(settings: "Config", folder: Path, path: Path | None, on_start: Callabl
     """Serve a gateway in this process until a signal ends it; *on_start* is told once it is up."""
     import uvloop  # noqa: PLC0415 - `tidegate --help` must not pay for the server
 
-    from tidegate import app, log  # noqa: PLC0415
+    from tidegate import app, log, stdio  # noqa: PLC0415
     from tidegate.runtime.allocator import Allocator  # noqa: PLC0415
     from tidegate.runtime.allowance import address_bytes  # noqa: PLC0415
 
+    stdio.OUTPUT.begin()
     log.setup()
     _drop_warnings()
     Allocator().spare(address_bytes())

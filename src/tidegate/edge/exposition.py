@@ -286,6 +286,9 @@ def _bounds(reading: Reading) -> Iterator[Metric]:
     for reason, count in reading.refused.items():
         refused.add_metric([reason], count)
     yield refused
+    dropped = _counter("dropped_lines", "Lines of the log that nobody took.")
+    dropped.add_metric([], reading.dropped_lines)
+    yield dropped
 
 
 def _times(reading: Reading) -> Iterator[Metric]:

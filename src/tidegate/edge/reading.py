@@ -57,6 +57,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     boots: int
     containers: Sequence[Gauge]
     refused: Mapping[str, int]
+    #: of the log and of what is printed
+    dropped_lines: int
     levels: Mapping[Reason, Level]
     level_changes: Mapping[tuple[Reason, Level], int]
     memory_limit: float
