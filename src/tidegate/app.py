@@ -63,6 +63,7 @@ from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
 from tidegate.toolset import check_workspaces
 
 LAG_EVERY_S = 1.0
+PLACE_EVERY_S = 1.0
 # Served on every address, a gateway is found on this one from its own machine.
 NEARBY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, never bound to by default
 
@@ -114,6 +115,7 @@ async def serve(
                 tasks.create_task(built.pressure.serve()),
                 tasks.create_task(built.alerts.serve()),
                 tasks.create_task(_watch_lag(built.metrics, built.growth)),
+                tasks.create_task(_watch_place(built.inside)),
                 tasks.create_task(_until_broken(built.inside.broken)),
             ]
             running = tasks.create_task(built.inside.runner.serve())
@@ -163,6 +165,7 @@ async def gateway(
         inside.held.describe(f"{instance.url}, process {os.getpid()}, instance {instance.id}")
         status = Status(store, sweeper, registry, instance, clock)
         nightly = Nightly(store, clock, config.backup)
+        status.faults = inside.faults
         status.nightly = nightly
         growth = Growth(store, registry, clock, instance.boots)
         status.growth = growth
@@ -184,7 +187,7 @@ async def gateway(
         weeks = Weeks(growth, store, clock)
         status.alerts = metrics.alerts = alerts = _alerts(inside, status, weeks)
         await store.recover()
-        health, shutdown = Health(), Shutdown()
+        health, shutdown = Health(inside.faults), Shutdown()
         token = folder.token(state)
         store.redaction.add(token)
         parts = (
@@ -319,6 +322,7 @@ def _alerts(inside: Engine, status: Status, weeks: Weeks) -> Alerts:
         clock=inside.clock,
         overdue=inside.sweeper.overdue,
         orphans=status.orphans,
+        faults=inside.faults,
     )
     settings = inside.config.alerts
     owner = Owner(webhook=settings.webhook, chat=settings.chat, agent=next(iter(inside.config.agents)))
@@ -379,6 +383,18 @@ async def _show_life(supervisor: Supervisor) -> None:
     while supervisor.patience_s:
         supervisor.tell(ALIVE)
         await asyncio.sleep(supervisor.patience_s / 3)
+
+
+async def _watch_place(inside: Engine) -> None:
+    """Say that the store is broken when its file is no longer where the next start will look for it."""
+    while not inside.broken.done():
+        await asyncio.sleep(PLACE_EVERY_S)
+        try:
+            inside.store.check_place()
+        except StorageFailed as error:
+            inside.broken.set_exception(error)
+        except OSError as error:  # which passes, or is met by whoever writes
+            _log.warning("store_not_seen", error=str(error))
 
 
 async def _watch_lag(metrics: Metrics, growth: Growth) -> None:

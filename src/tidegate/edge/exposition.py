@@ -21,6 +21,7 @@ from tidegate.domain.run import Lane, RunState
 from tidegate.domain.storage import Group
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import sessions_by_kind
+from tidegate.faults import Area
 from tidegate.runtime.disk import Disk
 from tidegate.runtime.guard import Reason
 from tidegate.runtime.hook_thread import CallOutcome
@@ -289,6 +290,10 @@ def _bounds(reading: Reading) -> Iterator[Metric]:
     dropped = _counter("dropped_lines", "Lines of the log that nobody took.")
     dropped.add_metric([], reading.dropped_lines)
     yield dropped
+    faults = _counter("faults", "What failed and was put aside since the start.", "part")
+    for part in Area:
+        faults.add_metric([part], reading.faults[part])
+    yield faults
 
 
 def _times(reading: Reading) -> Iterator[Metric]:

@@ -125,6 +125,7 @@ class Metrics:
             uptime_s=self._status.uptime_s,
             boots=self._status.instance.boots,
             containers=list(self._containers),
+            faults=self._status.faults.counts,
             refused=self.refused | self._guard.refused,
             dropped_lines=stdio.OUTPUT.dropped,
             levels={reason: self._guard.level(reason) for reason in Reason},

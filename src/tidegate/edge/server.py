@@ -25,6 +25,7 @@ from tidegate.edge.peers import Door
 from tidegate.edge.protocol import Bounds, Protocol
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, ConfigError, MemoryShort, NotFound, TidegateError
+from tidegate.faults import Faults
 from tidegate.redaction import Redaction
 
 BACKLOG = 1_024
@@ -46,16 +47,20 @@ _PAGE_FILES = {"index.html": "text/html", "app.js": "text/javascript", "style.cs
 class Health:
     """What a supervisor asks, and the page: all that is served without a token."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
         self.is_ready = False
+        self._faults = faults
 
     async def alive(self, _: Request) -> Response:
         """Say that the event loop turns."""
         return Json({"ok": True})
 
     async def ready(self, _: Request) -> Response:
-        """Say whether messages are taken."""
-        return Json({"ready": self.is_ready}, status_code=200 if self.is_ready else 503)
+        """Say whether messages are taken and every loop can do its work, and if not, why."""
+        reason = self._faults.reason() if self.is_ready else "it is starting or stopping"
+        if reason:
+            return Json({"ready": False, "reason": reason}, status_code=503)
+        return Json({"ready": True})
 
     async def page(self, request: Request) -> Response:
         """Serve the page and what belongs to it."""
