@@ -42,7 +42,7 @@ def test_a_store_that_goes_ends_the_gateway(tmp_path: Path, what: str) -> None:
         assert gateway.process.wait(WAIT_S) == 74
         assert time.monotonic() - gone < 10
         said = gateway.log.read_text()
-        assert "was removed or replaced while the gateway was running" in said.splitlines()[-2]
+        assert "while the gateway was running" in said
         assert "Traceback" not in said
     finally:
         gateway.kill()
