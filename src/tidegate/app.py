@@ -301,8 +301,10 @@ def _pressure(inside: Engine) -> Pressure:
 
 def _bounds(inside: Engine, pressure: Pressure, metrics: Metrics) -> Bounds:
     room = Room.of(descriptors.shares(descriptors.raise_limit()).connections)
+    connections = Connections(room, inside.registry, metrics.count_refusal)
+    connections.on_crowd_gone = pressure.want_trim
     return Bounds(
-        connections=Connections(room, inside.registry, metrics.count_refusal),
+        connections=connections,
         bodies=Bodies(pressure.limit_bytes, inside.guard, inside.registry),
         answers=Answers(pressure.limit_bytes, inside.registry, metrics.count_refusal),
         behind_proxy=inside.config.gateway.trusted_proxy,
