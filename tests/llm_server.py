@@ -18,7 +18,7 @@ from typing import Self
 
 import anthropic_words
 import strict
-from replies import PIECES, WAIT_S, Json, Reply, pieces
+from replies import MURMUR_S, PIECES, WAIT_S, Json, Reply, pieces
 
 __all__ = ["PIECES", "WAIT_S", "LlmServer", "Reply", "Request"]
 
@@ -133,6 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _stream(self, reply: Reply) -> None:
         headers = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
         self._send_head(200, headers | dict(reply.headers))
+        for _ in range(reply.murmurs):
+            self._murmur(reply)
         is_anthropic = self.path.partition("?")[0].endswith("/messages")
         for event in anthropic_words.events(reply) if is_anthropic else _events(reply):
             self._send_chunk(event)
@@ -150,10 +152,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(f"{len(text.encode()):x}\r\n{text}\r\n".encode())
 
     def _end(self, reply: Reply) -> None:
-        if reply.end == "hang":
-            self.connection.settimeout(WAIT_S)
+        if reply.end not in {"hang", "linger"}:
+            return
+        for _ in range(int(WAIT_S / MURMUR_S)):
+            self._murmur(reply)
+
+    def _murmur(self, reply: Reply) -> None:
+        """Say what is said meanwhile, after a moment in which the client may hang up."""
+        self.connection.settimeout(MURMUR_S)
+        try:
             if not self.connection.recv(1):
-                self.llm.hung_up.set()
+                raise ConnectionResetError
+        except TimeoutError:
+            if reply.murmur:
+                self._send_chunk(reply.murmur)
 
 
 def _events(reply: Reply) -> Iterator[str]:
@@ -165,8 +177,9 @@ def _events(reply: Reply) -> Iterator[str]:
         yield _event({"tool_calls": [{"index": index, **call}]})
     if reply.trouble:
         yield f"data: {json.dumps(reply.trouble)}\n\n"
-    elif reply.end == "whole":
+    elif reply.end in {"whole", "linger"}:
         yield _event({}, _finish(reply))
+    if reply.end == "whole" and not reply.trouble:
         yield f"data: {json.dumps({**_head('chat.completion.chunk'), 'choices': [], 'usage': _usage(reply)})}\n\n"
         yield "data: [DONE]\n\n"
 

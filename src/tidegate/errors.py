@@ -23,7 +23,7 @@
     └── Broken               tell a person; the process may have to stop
         ├── ConfigError      exit 78  ├── FolderUnsafe
         ├── FolderHeld       exit 75
-        ├── StorageFailed    exit 74  ├── Corrupt
+        ├── StorageFailed    exit 74  ├── Corrupt (a row, a file), StoreBroken (all of it: the process ends)
         ├── ModelFailed      the run fails, the gateway goes on
         │                    ├── ModelBusy (503), ModelCut, ContextOverflow, ContentFiltered
         │                    │   └── ModelLimited (429)
@@ -413,10 +413,17 @@ class FolderHeld(Broken):
 
 
 class StorageFailed(Broken):
-    """The storage failed; nothing more is acknowledged."""
+    """The storage failed."""
 
     code = "storage_failed"
     exit_code = 74
+
+
+class StoreBroken(StorageFailed):
+    """The store can acknowledge nothing more; the gateway ends."""
+
+    code = "store_broken"
+    status = 503
 
 
 class Corrupt(StorageFailed):
@@ -470,11 +477,12 @@ class ModelCut(ModelFailed):
         text: str,
         model: str,
         tokens: tuple[int, int],
-        cost: tuple[int, int] = (0, 1),
+        cost: tuple[int, int, int] = (0, 1, 0),
     ) -> None:
         """Take why it broke off, what it had said and which model it was.
 
-        *tokens* are those it read and wrote, *cost* micro-dollars and how many answers of unknown cost there are.
+        *tokens* are those it read and wrote, *cost* micro-dollars and how many answers of unknown cost, and of
+        estimated tokens, there are.
         """
         super().__init__(failure.message, hint=failure.hint)
         self.failure = failure

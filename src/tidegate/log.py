@@ -41,6 +41,7 @@ def setup(level: int = logging.INFO) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _cut_and_escape,
             structlog.processors.format_exc_info,
+            _escape_trace,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -90,4 +91,15 @@ def _cut_and_escape(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
             event[key] = value = _cleaned(value)  # noqa: PLW2901 - before it is cut, so that no half of a secret stays
         if isinstance(value, str) and (len(value) > MAX_VALUE or not value.isprintable()):
             event[key] = value[:MAX_VALUE].encode("unicode_escape").decode("ascii")
+    return event
+
+
+def _escape_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep the lines of a traceback, and nothing that steers a terminal: its last one may be a stranger's words."""
+    trace = event.get("exception")
+    if isinstance(trace, str):
+        event["exception"] = "".join(
+            one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode("ascii")
+            for one in trace
+        )
     return event

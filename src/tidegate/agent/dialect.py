@@ -118,6 +118,20 @@ def size_of(event: ModelResponseStreamEvent) -> int:
             return 0
 
 
+def is_progress(event: ModelResponseStreamEvent) -> bool:
+    """Whether an event brings an answer on by a word, a thought, or a call or a piece of one."""
+    match event:
+        case PartStartEvent(part=ToolCallPart()):
+            return True
+        case (
+            PartStartEvent(part=TextPart(content=text) | ThinkingPart(content=text))
+            | PartDeltaEvent(delta=TextPartDelta(content_delta=text))
+        ):
+            return bool(text.strip())
+        case _:
+            return size_of(event) > 0
+
+
 def calls_of(response: ModelResponse, *, is_cut: bool) -> list[ToolCall]:
     """Return the calls that an answer asks for, with their arguments as the model wrote them.
 

@@ -48,6 +48,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     micros: int = 0
     #: answers whose cost nobody knows, which is counted as none
     unpriced: int = 0
+    #: answers whose tokens the provider did not tell; they are estimated
+    estimated: int = 0
 
     @property
     def total(self) -> int:
@@ -62,6 +64,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             cached_tokens=self.cached_tokens + other.cached_tokens,
             micros=self.micros + other.micros,
             unpriced=self.unpriced + other.unpriced,
+            estimated=self.estimated + other.estimated,
         )
 
 

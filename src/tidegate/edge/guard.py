@@ -76,6 +76,9 @@ class Guard:
             )
         if not _is_open(scope["method"], scope["path"]):
             self._door.check(scope, headers.get("authorization", ""))
+            prove: Callable[[], None] | None = scope.get("state", {}).get("prove")
+            if prove is not None:
+                prove()
 
 
 def _without_slash(scope: Scope) -> Scope:

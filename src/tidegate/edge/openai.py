@@ -74,7 +74,7 @@ class OpenAI:
 
     async def complete(self, request: Request) -> Response:
         """Answer a conversation."""
-        chat = wire.decode(await wire.body_of(request), ChatIn)
+        chat = await wire.decode(await wire.body_of(request), ChatIn)
         agent = agent_name(self._agents, chat.model)
         admitted = await self._intake.submit(_admission(request, chat, agent))
         head = {

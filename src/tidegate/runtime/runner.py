@@ -331,7 +331,9 @@ def _half_said(failure: TidegateError) -> Step | None:
     """Return what was said of an answer that broke off; it was heard, so it is kept."""
     if not isinstance(failure, ModelCut):
         return None
-    (read, written), (micros, unpriced) = failure.tokens, failure.cost
-    usage = Usage(input_tokens=read, output_tokens=written, micros=micros, unpriced=unpriced)
+    (read, written), (micros, unpriced, estimated) = failure.tokens, failure.cost
+    usage = Usage(
+        input_tokens=read, output_tokens=written, micros=micros, unpriced=unpriced, estimated=estimated
+    )
     said = Assistant(text=failure.text, is_partial=True)
     return Step(bodies=[said], usage=usage, model=failure.model)
