@@ -8,6 +8,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/create
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.edge import openai_errors, wire
 from tidegate.edge.endpoint import Endpoint
-from tidegate.edge.openai_messages import ChatMessageIn, bodies_of
+from tidegate.edge.openai_messages import INSTRUCTING, ChatMessageIn, bodies_of
 from tidegate.edge.query import agent_name, receipt_of
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, NoAnswer, TidegateError
@@ -261,7 +262,7 @@ def _check(chat: ChatIn) -> None:
 
 
 def _new_messages(messages: Sequence[ChatMessageIn]) -> Sequence[ChatMessageIn]:
-    """Return what comes after the last assistant message.
+    """Return what comes after the last assistant message, behind what the request instructs before anything else.
 
     Raises:
         BadRequest: Nothing does.
@@ -269,4 +270,5 @@ def _new_messages(messages: Sequence[ChatMessageIn]) -> Sequence[ChatMessageIn]:
     last = max((index for index, message in enumerate(messages) if message.role == "assistant"), default=-1)
     if last + 1 == len(messages):
         raise BadRequest("in a session only what comes after the last answer is new; there is nothing")
-    return messages[last + 1 :]
+    instructing = list(takewhile(lambda message: message.role in INSTRUCTING, messages))
+    return [*instructing[: last + 1], *messages[last + 1 :]]
