@@ -71,7 +71,7 @@ def test_an_openai_client_is_told(gateway: GatewayProcess) -> None:
     """A client that knows nothing of approvals gets an error that says what to do."""
     body = {"model": "main", "messages": [{"role": "user", "content": "/run echo hello"}]}
     answer = gateway.http.post("/v1/chat/completions", json=body)
-    assert answer.status_code == 503
+    assert answer.status_code == 400
     assert "waits for a person" in answer.json()["error"]["message"]
 
 
