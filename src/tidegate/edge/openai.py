@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ from tidegate.domain.session import Outcome, PolicyName
 from tidegate.edge import openai_errors, wire
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.leaving import LeavingStream, unless_left
-from tidegate.edge.openai_messages import ChatMessageIn, bodies_of
+from tidegate.edge.openai_messages import INSTRUCTING, ChatMessageIn, bodies_of
 from tidegate.edge.query import agent_name, receipt_of
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, NoAnswer, TidegateError
@@ -272,7 +273,7 @@ def _check(chat: ChatIn) -> None:
 
 
 def _new_messages(messages: Sequence[ChatMessageIn]) -> Sequence[ChatMessageIn]:
-    """Return what comes after the last assistant message.
+    """Return what comes after the last assistant message, behind what the request instructs before anything else.
 
     Raises:
         BadRequest: Nothing does.
@@ -280,4 +281,5 @@ def _new_messages(messages: Sequence[ChatMessageIn]) -> Sequence[ChatMessageIn]:
     last = max((index for index, message in enumerate(messages) if message.role == "assistant"), default=-1)
     if last + 1 == len(messages):
         raise BadRequest("in a session only what comes after the last answer is new; there is nothing")
-    return messages[last + 1 :]
+    instructing = list(takewhile(lambda message: message.role in INSTRUCTING, messages))
+    return [*instructing[: last + 1], *messages[last + 1 :]]

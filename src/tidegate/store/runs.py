@@ -1,9 +1,15 @@
 """Work, from the door to its end; the transactions behind the first half of the port."""
 
+import hashlib
+from collections.abc import Sequence
+from itertools import takewhile
+
+import msgspec
+
 from tidegate.clock import DAY_MS
-from tidegate.domain.entry import Assistant, Call, Entry, User
+from tidegate.domain.entry import Assistant, Body, Call, Entry, System, User
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step, Usage
-from tidegate.domain.session import Outcome, Session, State
+from tidegate.domain.session import Outcome, PolicyName, Session, State
 from tidegate.errors import (
     AgentMismatch,
     AlreadyDone,
@@ -66,7 +72,7 @@ def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> C
     if row is None or only not in (None, row[1]):
         return None
     session = sessions.by_id(tx, SessionId(row[2]))
-    bodies = turns.bodies_of(rows.prompt_of(row))
+    session, bodies = _with_news(tx, session, turns.bodies_of(rows.prompt_of(row)))
     claimed = tx.one("run_claimed", id=row[1], now=tx.now, asked_seq=session.entries + len(bodies))
     if claimed is None:
         return None
@@ -87,6 +93,18 @@ def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> C
     if is_first:
         events.started(tx, session, run, first_seq)
     return Claimed(run=run, session=session)
+
+
+def _with_news(tx: Tx, session: Session, bodies: Sequence[Body]) -> tuple[Session, Sequence[Body]]:
+    """Return what of a message is new: a client that instructs a session with each message says it once."""
+    said = list(takewhile(lambda body: isinstance(body, System), bodies))
+    if not said or session.policy is not PolicyName.API_NAMED:
+        return session, bodies
+    texts = msgspec.json.encode([(body.text, body.blob) for body in said])
+    digest = hashlib.blake2b(texts, digest_size=16).hexdigest()
+    if digest == session.instructions:
+        return session, bodies[len(said) :]
+    return sessions.instruct(tx, session, digest), bodies
 
 
 def append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:
