@@ -28,6 +28,7 @@ from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.errors import ConfigError
 from tidegate.extras import how_to_install
+from tidegate.faults import Faults
 from tidegate.redaction import MIN_CHARS
 from tidegate.runtime import plugins
 from tidegate.runtime import spend as money
@@ -78,6 +79,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     config: Config
     held: FolderLock
     registry: Registry
+    faults: Faults
     store: SqliteStore
     bus: Bus
     guard: Guard
@@ -117,6 +119,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         stack.callback(held.release)
         loaded = plugins.load(config.plugins.hooks)
         registry = Registry()
+        faults = Faults(clock)
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
@@ -167,6 +170,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             config=config,
             held=held,
             registry=registry,
+            faults=faults,
             store=store,
             bus=bus,
             guard=guard,

@@ -118,6 +118,7 @@ def _detail(finding: "Finding") -> str:
 def _living(folder: Path) -> "Living | None":
     """Ask the running gateway what only it can say; without an answer that stays unchecked."""
     from tidegate.cli.client import Client  # noqa: PLC0415
+    from tidegate.cli.status import put_aside  # noqa: PLC0415
     from tidegate.store.doctor import Living  # noqa: PLC0415
 
     try:
@@ -125,5 +126,7 @@ def _living(folder: Path) -> "Living | None":
     except TidegateError:
         return None
     containers = {name: (gauge["entries"], gauge["limit"]) for name, gauge in status["containers"].items()}
+    told = {part: f"{part}: {put_aside(one)}" for part, one in status["faults"].items() if one["count"]}
+    stuck = [part for part, one in status["faults"].items() if one["stuck"]]
     is_fair = status["pressure"]["people_first"]
-    return Living(containers, status["shares_reads"], status["holds_deletes"], is_fair)
+    return Living(containers, status["shares_reads"], status["holds_deletes"], is_fair, told, stuck)

@@ -48,6 +48,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = _without_slash(scope)
         try:
             self._check(scope)
         except TidegateError as error:
@@ -75,6 +76,17 @@ class Guard:
             )
         if not _is_open(scope["method"], scope["path"]):
             self._door.check(scope, headers.get("authorization", ""))
+            prove: Callable[[], None] | None = scope.get("state", {}).get("prove")
+            if prove is not None:
+                prove()
+
+
+def _without_slash(scope: Scope) -> Scope:
+    """Return a request to a compatible route as it is meant where a base URL or a path ends in a slash too many."""
+    path: str = scope["path"]
+    if not path.startswith("/v1/"):
+        return scope
+    return {**scope, "path": re.sub("/+", "/", path).rstrip("/")}
 
 
 def _is_open(method: str, path: str) -> bool:

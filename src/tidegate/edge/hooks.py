@@ -12,7 +12,9 @@ up a sender has to be able to tell a slip in one from a slip in the other.
 
 import asyncio
 import json
+from io import StringIO
 
+import anyio.to_thread
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,6 +31,7 @@ from tidegate.errors import BadRequest, HookNotFound, RateLimited, SignatureWron
 from tidegate.runtime import hops
 from tidegate.runtime.hooks import Call, Hook, Hooks
 from tidegate.signature import Signed
+from tidegate.strict_json import MAX_LOOP_BYTES
 
 AT_ONCE = 64  # bodies that are being read
 MISDEEDS = 60  # a minute, for each peer
@@ -88,7 +91,7 @@ class HookDoor:
         self._take(self._rate)
         self._take(self._rates[hook.name])
         call = msgspec.structs.replace(
-            _read(signed.id, body), hops=hops.read(request.headers.get(hops.HEADER, ""))
+            await _read(signed.id, body), hops=hops.read(request.headers.get(hops.HEADER, ""))
         )
         admitted = await self._hooks.start(hook, call)
         answer = {"run": admitted.run.id, "session": admitted.session.key}
@@ -162,15 +165,31 @@ def _signed(request: Request) -> Signed:
     )
 
 
-def _read(message_id: str, body: bytes) -> Call:
-    """Read a body that is signed: JSON is told in lines, whatever is no strict JSON as it came."""
+async def _read(message_id: str, body: bytes) -> Call:
+    """Read a body that is signed, on a thread if it is long."""
+    if len(body) <= MAX_LOOP_BYTES:
+        return _call(message_id, body)
+    return await anyio.to_thread.run_sync(_call, message_id, body)
+
+
+def _call(message_id: str, body: bytes) -> Call:
+    """Read a body: JSON is told in lines, whatever is no strict JSON as it came."""
     try:
-        document = wire.decode(body, object)
+        document = wire.decoded(body, object)
     except BadRequest:
         return Call(id=message_id, body=body, text=_text(body))
-    pretty = json.dumps(document, ensure_ascii=False, indent=2)
-    is_short = len(pretty) <= MAX_PRETTY_CHARS
-    return Call(id=message_id, body=body, text=pretty if is_short else _text(body), document=document)
+    pretty = _pretty(document)
+    return Call(id=message_id, body=body, text=_text(body) if pretty is None else pretty, document=document)
+
+
+def _pretty(document: object) -> str | None:
+    """Return a document in lines; None if that would be too long, which it can be by indentation alone."""
+    text = StringIO()
+    for piece in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(document):
+        if text.tell() + len(piece) > MAX_PRETTY_CHARS:
+            return None
+        text.write(piece)
+    return text.getvalue()
 
 
 def _text(body: bytes) -> str:

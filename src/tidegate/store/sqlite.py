@@ -20,7 +20,7 @@ from tidegate.domain.entry import Assistant, Body, Call, Entry, Summary, opaque_
 from tidegate.domain.event import Audience
 from tidegate.domain.job import Firing, Job, JobOrigin, Rights
 from tidegate.domain.policy import Policies
-from tidegate.domain.run import Lane, Lease, Run, RunState, Step
+from tidegate.domain.run import Failure, Lane, Lease, Run, RunState, Step
 from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
@@ -210,14 +210,25 @@ class SqliteStore:
         step = msgspec.structs.replace(step, bodies=await self._clean(step.bodies))
         return await self.writer.write(partial(runs.append, lease=lease, step=step), size=_size(step.bodies))
 
-    async def finish(
-        self, lease: Lease, outcome: Outcome, *, step: Step | None = None, error: str = "", notice: str = ""
+    async def finish(  # noqa: PLR0913 - a run, and what is told of its end
+        self,
+        lease: Lease,
+        outcome: Outcome,
+        *,
+        step: Step | None = None,
+        error: str = "",
+        notice: str = "",
+        failure: Failure | None = None,
     ) -> Run:
         """Append the last step and close the run."""
         if step is not None:
             step = msgspec.structs.replace(step, bodies=await self._clean(step.bodies))
         ending = Ending(
-            outcome=outcome, step=step, error=self.redaction(error), notice=self.redaction(notice)
+            outcome=outcome,
+            step=step,
+            error=self.redaction(error),
+            notice=self.redaction(notice),
+            failure=failure,
         )
         size = _size(step.bodies) if step else 0
         return await self.writer.write(partial(runs.finish, lease=lease, ending=ending), size=size)
