@@ -34,7 +34,7 @@ class GatewayProcess:
     and connections.
     """
 
-    def __init__(  # noqa: PLR0913 - each but the first is optional
+    def __init__(  # noqa: PLR0913 - what a process is started with
         self,
         state: Path,
         *,

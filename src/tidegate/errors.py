@@ -25,8 +25,8 @@
         ├── FolderHeld       exit 75
         ├── StorageFailed    exit 74  ├── Corrupt (a row, a file), StoreBroken (all of it: the process ends)
         ├── ModelFailed      the run fails, the gateway goes on
-        │                    ├── ModelBusy (503), ModelCut, ContextOverflow, ContentFiltered
-        │                    │   └── ModelLimited (429)
+        │                    ├── ModelBusy (503)  ├── ModelLimited (429)
+        │                    ├── ModelCut, ContextOverflow, ContentFiltered, HistoryRefused, AnswerTooLarge
         ├── CompactionFailed everything is as it was
         └── NoAnswer    400  what an OpenAI client then gets
 
@@ -472,6 +472,12 @@ class ContentFiltered(ModelFailed):
     code = "content_filter"
 
 
+class AnswerTooLarge(ModelFailed):
+    """The model's answer is above what an answer may have."""
+
+    code = "answer_too_large"
+
+
 class ModelCut(ModelFailed):
     """The model broke off its answer."""
 
@@ -503,6 +509,12 @@ class ContextOverflow(ModelFailed):
     """The conversation is too long for the model."""
 
     code = "context_overflow"
+
+
+class HistoryRefused(ModelFailed):
+    """The provider does not take the conversation as it is."""
+
+    code = "history_refused"
 
 
 class CompactionFailed(Broken):

@@ -247,7 +247,7 @@ async def _ask(agent: Agent, journal: Journal, bodies: list[Body]) -> _Heard:
     async with aclosing(agent.model.stream(prompt)) as parts:
         async for part in parts:
             if isinstance(part, Answer):
-                return _Heard(part, bodies, part.usage.total if is_whole else 0)
+                return _Heard(part, bodies, part.usage.total if is_whole and not part.usage.estimated else 0)
             journal.hear(part)
     raise ModelFailed("the model's answer has no end")
 
@@ -275,7 +275,10 @@ def _said(answer: Answer, tokens: int) -> list[Body]:
     """Return an answer as it is kept; the first body holds the provider's own data, if there are any."""
     calls = [Call(tool=call.tool, call_id=call.call_id, text=call.arguments) for call in answer.calls]
     said = [Assistant(text=answer.text, is_cut=answer.is_cut), *calls] if answer.text or not calls else calls
-    return [msgspec.structs.replace(said[0], opaque=answer.opaque, tokens=tokens), *said[1:]]
+    first = msgspec.structs.replace(
+        said[0], opaque=answer.opaque, tokens=tokens, is_estimated=bool(answer.usage.estimated)
+    )
+    return [first, *said[1:]]
 
 
 def _is_answered(bodies: Sequence[Body]) -> bool:
