@@ -83,6 +83,11 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
     server: Server
 
+    @property
+    def loops(self) -> Sequence[Service]:
+        """Every long-lived loop: the services, and the runner."""
+        return [*self.services, Service(Area.RUNNER, self.inside.runner.serve)]
+
 
 async def serve(
     config: Config, state: Path, config_path: Path | None, announce: Callable[[Gateway], None]
