@@ -140,7 +140,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             *memory_tools(memory, clock),
         ]
         toolset = Toolset(config, state, registry)
-        agents |= await stack.enter_async_context(built(config, toolset, library, memory, tools))
+        agents |= await stack.enter_async_context(built(config, toolset, library, memory, tools, faults))
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms, faults)
         disk = Disk(store, sweeper, guard, clock, state, faults)
         await disk.begin(config.limits.disk_bytes)
