@@ -19,6 +19,7 @@ from tidegate.agents import built
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
 from tidegate.config import Config, Runs
+from tidegate.config.hidden import secrets
 from tidegate.config.source import source
 from tidegate.domain import policy
 from tidegate.domain.compaction import Compaction
@@ -28,6 +29,7 @@ from tidegate.domain.spawn import SpawnLimits
 from tidegate.errors import ConfigError
 from tidegate.extras import how_to_install
 from tidegate.faults import Faults
+from tidegate.redaction import MIN_CHARS
 from tidegate.runtime import plugins
 from tidegate.runtime import spend as money
 from tidegate.runtime.agents import Agents
@@ -41,6 +43,7 @@ from tidegate.runtime.flush import DEADLINE_S as FLUSH_S
 from tidegate.runtime.flush import Flush
 from tidegate.runtime.guard import Guard
 from tidegate.runtime.hooks import Hook, Hooks
+from tidegate.runtime.hops import Hops
 from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.jobs import Jobs
 from tidegate.runtime.lanes import Lane
@@ -120,6 +123,10 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry, faults)
         stack.push_async_callback(store.close)
+        short = store.redaction.add(*secrets(config))
+        if short:
+            _log.warning("secrets_too_short", count=short, hint=f"use {MIN_CHARS} characters or more")
+        log.hide(store.redaction)
         dispatcher = _dispatcher(config, loaded, store, registry, faults)
         skills = Skills(reaches(config, folder.workspace(state)), registry, faults)
         await skills.load()
@@ -148,7 +155,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         runner = Runner(store, bus, cast, lanes, clock, guard, faults)
         flush = Flush(store, memory, agents, is_on=config.memory.flush)
         runner.compactor = _compactor(config, store, flush, dispatcher)
-        postman = Postman(store, toolset.egress, _targets(config), clock, faults)
+        hops = Hops(registry)
+        postman = Postman(store, toolset.egress, _targets(config), clock, hops, faults)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         await store.reconcile_jobs(jobs.of_config(config))
@@ -176,7 +184,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             disk=disk,
             jobs=jobs,
             cron=cron,
-            hooks=Hooks(store, intake, _hooks(config)),
+            hooks=Hooks(store, intake, _hooks(config), hops),
             postman=postman,
             spend=spend,
             memory=memory,

@@ -12,7 +12,7 @@
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
     │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost,
     │   │                         │   JobExists, JobInConfig, JobRunning, TraceRunning, SessionExists, FactRefused
-    │   ├── SpawnRefused, TooLarge (413)
+    │   ├── SpawnRefused, TooLarge (413), HookLoop (508)
     │   └── WrongHost        421
     ├── Unavailable          repeat later
     │   ├── LimitReached     429  ├── QueueFull, SessionBusy, TooManySessions, ReceiptsFull,
@@ -25,9 +25,10 @@
         ├── FolderHeld       exit 75
         ├── StorageFailed    exit 74  ├── Corrupt (a row, a file), StoreBroken (all of it: the process ends)
         ├── ModelFailed      the run fails, the gateway goes on
-        │                    ├── ModelBusy, ModelCut, ContextOverflow
+        │                    ├── ModelBusy (503)  ├── ModelLimited (429)
+        │                    ├── ModelCut, ContextOverflow, ContentFiltered, HistoryRefused, AnswerTooLarge
         ├── CompactionFailed everything is as it was
-        └── NoAnswer    503  what an OpenAI client then gets
+        └── NoAnswer    400  what an OpenAI client then gets
 
 A class docstring is the default message. ``code`` and ``status`` are part of the public contract; ``edge/wire``
 turns them into HTTP and ``cli`` into exit codes, so that nothing else has to know either.
@@ -247,6 +248,13 @@ class FactRefused(Conflict):
     code = "fact_refused"
 
 
+class HookLoop(Refused):
+    """The call has come through too many hooks of a chain that leads back to itself."""
+
+    code = "hook_loop"
+    status = 508
+
+
 class SpawnRefused(Refused):
     """No further sub-agent may be born here."""
 
@@ -441,6 +449,7 @@ class ModelBusy(ModelFailed):
     """The model cannot be reached or has no room now; nothing of an answer has come."""
 
     code = "model_busy"
+    status = 503
 
     def __init__(
         self, message: str | None = None, *, hint: str = "", retry_after_s: float | None = None
@@ -448,6 +457,25 @@ class ModelBusy(ModelFailed):
         """Take what every error takes, and how long the provider wants to be left alone, if it says so."""
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class ModelLimited(ModelBusy):
+    """The model's provider limits the rate."""
+
+    code = "model_limited"
+    status = 429
+
+
+class ContentFiltered(ModelFailed):
+    """The model's provider withheld the answer."""
+
+    code = "content_filter"
+
+
+class AnswerTooLarge(ModelFailed):
+    """The model's answer is above what an answer may have."""
+
+    code = "answer_too_large"
 
 
 class ModelCut(ModelFailed):
@@ -462,13 +490,15 @@ class ModelCut(ModelFailed):
         text: str,
         model: str,
         tokens: tuple[int, int],
-        cost: tuple[int, int] = (0, 1),
+        cost: tuple[int, int, int] = (0, 1, 0),
     ) -> None:
         """Take why it broke off, what it had said and which model it was.
 
-        *tokens* are those it read and wrote, *cost* micro-dollars and how many answers of unknown cost there are.
+        *tokens* are those it read and wrote, *cost* micro-dollars and how many answers of unknown cost, and of
+        estimated tokens, there are.
         """
         super().__init__(failure.message, hint=failure.hint)
+        self.failure = failure
         self.text = text
         self.model = model
         self.tokens = tokens
@@ -481,6 +511,12 @@ class ContextOverflow(ModelFailed):
     code = "context_overflow"
 
 
+class HistoryRefused(ModelFailed):
+    """The provider does not take the conversation as it is."""
+
+    code = "history_refused"
+
+
 class CompactionFailed(Broken):
     """The conversation could not be compacted; everything is as it was."""
 
@@ -491,4 +527,12 @@ class NoAnswer(Broken):
     """The run ended without an answer; asking again would start another one."""
 
     code = "no_answer"
-    status = 503
+    status = 400
+
+    def __init__(
+        self, message: str, *, hint: str = "", reason: str = code, retry_after_s: int | None = None
+    ) -> None:
+        """Take what every error takes, the code of what ended the run, and when a repetition makes sense, if ever."""
+        super().__init__(message, hint=hint)
+        self.reason = reason
+        self.retry_after_s = retry_after_s

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from tidegate.cli.options import config_option, json_option, state_option
+from tidegate.cli.text import plain
 from tidegate.errors import FolderHeld, TidegateError
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def doctor(*, scrub: bool, fix: bool, state: Path | None, config: Path | None, a
         findings.append(finding)
         if not as_json:
             print(
-                f"{_MARKS[finding.verdict]} {finding.name:8} {finding.promise}{_detail(finding)}", flush=True
+                plain(f"{_MARKS[finding.verdict]} {finding.name:8} {finding.promise}{_detail(finding)}"),
+                flush=True,
             )
     if as_json:
         print(
@@ -86,7 +88,7 @@ def _fix(folder: Path, config: Path | None) -> "Fixed":
 
 def _tell(fixed: "Fixed") -> None:
     for line in _lines(fixed):
-        print(line)
+        print(plain(line))
 
 
 def _lines(fixed: "Fixed") -> Iterator[str]:

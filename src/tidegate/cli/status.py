@@ -196,4 +196,4 @@ def _backup(found: Backup) -> str:
 
 
 def _line(name: str, value: str) -> None:
-    click.echo(f"{name:<9}{value}")
+    click.echo(plain(f"{name:<9}{value}"))

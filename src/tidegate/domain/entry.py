@@ -69,12 +69,16 @@ class Assistant(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="assis
 
     #: the model broke off here
     is_partial: bool = False
+    #: the model reached its output limit here
+    is_cut: bool = False
     #: the provider's own data, which goes back to the same model with this answer; never shown.
     opaque: str = ""
     #: where `opaque` is instead if it is large
     opaque_blob: BlobRef | None = None
     #: how many tokens the prompt and this answer had, as the provider counts; 0 where it does not
     tokens: int = 0
+    #: the provider did not tell what the answer took; the accounts hold an estimate
+    is_estimated: bool = False
 
 
 class Call(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="call", tag_field="t"):
@@ -86,6 +90,7 @@ class Call(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="call", tag
     opaque: str = ""
     opaque_blob: BlobRef | None = None
     tokens: int = 0
+    is_estimated: bool = False
 
 
 class Result(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="result", tag_field="t"):

@@ -48,6 +48,10 @@ REFUSALS = (
     "too_large",
     "bad_signature",
     "rate_limited",
+    "connection_limit",
+    "slow_head",
+    "slow_body",
+    "unread",
 )
 
 

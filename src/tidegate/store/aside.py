@@ -10,6 +10,7 @@ from tidegate.domain.session import Outcome
 from tidegate.faults import Area
 from tidegate.ids import RunId, SessionId
 from tidegate.store import rows, sessions, turns
+from tidegate.store.admission import Ending
 from tidegate.store.tx import Tx
 
 FIRST_MS = 1 * SECOND_MS  # twice as long after each further failure,
@@ -68,7 +69,7 @@ def give_up(tx: Tx, run_id: RunId, error: str) -> None:
     if row is None or row[5] == "done":
         return
     head = turns.notice(tx, sessions.by_id(tx, SessionId(row[2])), run_id, f"failed: {error}")
-    head = turns.close(tx, head, row, Outcome.FAILED, error)
+    head = turns.close(tx, head, row, Ending(outcome=Outcome.FAILED, error=error))
     turns.end_turn(tx, head, Outcome.FAILED, "finished")
     tx.run("aside_over", part=Area.RUNNER, item=run_id)
 
