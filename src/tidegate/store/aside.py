@@ -4,6 +4,8 @@ An item is a run, a job, a session that is due or a delivery, by its id or name.
 be the very row that cannot be. What works again is forgotten at once, what has gone after a week.
 """
 
+from contextlib import suppress
+
 from tidegate.clock import DAY_MS, HOUR_MS, SECOND_MS
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
@@ -37,7 +39,11 @@ def job(tx: Tx, name: str, error: str) -> None:
 def session(tx: Tx, session_id: SessionId, error: str) -> None:
     """Let a session that could not be moved come back later."""
     _, until = put(tx, Area.SWEEP, session_id, error)
-    tx.one("session_put_aside", id=session_id, until=until)
+    row = tx.one("session_put_aside", id=session_id, until=until)
+    with suppress(KeyError, ValueError):  # it may be the very row that cannot be read
+        if row is not None:
+            head = rows.session(row)
+            tx.effects.heads[head.key] = head
 
 
 def delivery(tx: Tx, name: str, error: str) -> None:
