@@ -68,7 +68,7 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
 
 def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> Claimed | None:
     """Start the oldest run that may run, and append its message; with *only*, if it is this one."""
-    row = tx.one("run_claimable", lane=lane, with_api=with_api)
+    row = tx.one("run_claimable", lane=lane, with_api=with_api, now=tx.now)
     if row is None or only not in (None, row[1]):
         return None
     session = sessions.by_id(tx, SessionId(row[2]))
