@@ -180,7 +180,7 @@ def _events(reply: Reply) -> Iterator[str]:
     elif reply.end in {"whole", "linger"}:
         yield _event({}, _finish(reply))
     if reply.end == "whole" and not reply.trouble:
-        yield f"data: {json.dumps({**_head('chat.completion.chunk'), 'choices': [], 'usage': USAGE})}\n\n"
+        yield f"data: {json.dumps({**_head('chat.completion.chunk'), 'choices': [], 'usage': _usage(reply)})}\n\n"
         yield "data: [DONE]\n\n"
 
 
@@ -192,7 +192,13 @@ def _event(delta: Json, finish: str | None = None) -> str:
 def _completion(reply: Reply) -> Json:
     message = {"role": "assistant", "content": reply.text or None, "tool_calls": _calls(reply) or None}
     choice = {"index": 0, "message": message, "finish_reason": _finish(reply)}
-    return {**_head("chat.completion"), "choices": [choice], "usage": USAGE}
+    return {**_head("chat.completion"), "choices": [choice], "usage": _usage(reply)}
+
+
+def _usage(reply: Reply) -> Json:
+    if not reply.cached_tokens:
+        return USAGE
+    return USAGE | {"prompt_tokens_details": {"cached_tokens": reply.cached_tokens}}
 
 
 def _head(kind: str) -> Json:

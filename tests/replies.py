@@ -28,6 +28,8 @@ class Reply:
     content_type: str = "application/json"
     #: by default what fits the calls
     finish_reason: str | None = None
+    #: of the tokens that were read, as OpenAI tells them
+    cached_tokens: int = 0
     #: an error that is sent inside the stream, instead of its end
     trouble: Json | None = None
     #: waited for before the last piece of the text

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from tidegate.errors import TooLarge
+
 MAX_CHARS = 16_000
 MAX_FIELDS = 64
 WHOLE = "body"
@@ -45,12 +47,22 @@ def parse(text: str) -> Sequence[Part]:
     return [part for part in parts if part]
 
 
-def fill(parts: Sequence[Part], document: object, whole: str, quote: Callable[[str], str]) -> str:
-    """Return the text with each value in its place, as *quote* writes it; *whole* stands for the document itself."""
-    return "".join(
-        part if isinstance(part, str) else quote(_found(document, part.path) if part.path else whole)
-        for part in parts
-    )
+def fill(
+    parts: Sequence[Part], document: object, whole: str, quote: Callable[[str], str], max_chars: int
+) -> str:
+    """Return the text with each value in its place, as *quote* writes it; *whole* stands for the document itself.
+
+    Raises:
+        TooLarge: It would have more than *max_chars*; a large value may have many places, so no more than one is made.
+    """
+    filled: list[str] = []
+    for part in parts:
+        text = part if isinstance(part, str) else quote(_found(document, part.path) if part.path else whole)
+        max_chars -= len(text)
+        if max_chars < 0:
+            raise TooLarge("the template makes a text of it that is too long", hint="send less at once")
+        filled.append(text)
+    return "".join(filled)
 
 
 def _part(match: re.Match[str]) -> Part:

@@ -14,7 +14,7 @@ from tidegate.config.preset import Dialect
 from tidegate.domain.entry import User
 from tidegate.domain.price import Price
 from tidegate.domain.run import Usage
-from tidegate.errors import ContextOverflow, ModelBusy, ModelCut, ModelFailed
+from tidegate.errors import ContextOverflow, ModelBusy, ModelCut, ModelFailed, ModelLimited
 
 SSE = "text/event-stream"
 TIMEOUT_S = 0.5
@@ -187,7 +187,7 @@ def test_an_estimate_covers_all_that_was_said(server: LlmServer) -> None:
             ModelFailed,
         ),
         ({"error": {"message": "no capacity", "code": 503}}, "no capacity", ModelBusy),
-        ({"error": {"message": "slow down", "code": 429}}, "slow down", ModelBusy),
+        ({"error": {"message": "slow down", "code": 429}}, "slow down", ModelLimited),
         ({"error": {"message": "wait", "type": "x", "retry_after": 7}}, "wait", ModelBusy),
         ({"error": {"message": "x", "metadata": {"retry_after": 7}}}, "x", ModelBusy),
         ({"error": {"message": "busy", "status": "RESOURCE_EXHAUSTED"}}, "busy", ModelBusy),

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate import template
+from tidegate.errors import TooLarge
 
 DOCUMENT = {
     "title": "a {body} of {{work}}",
@@ -16,7 +17,7 @@ DOCUMENT = {
 
 def filled(text: str, document: object = DOCUMENT) -> str:
     """Fill a template."""
-    return template.fill(template.parse(text), document, "WHOLE", lambda value: f"<{value}>")
+    return template.fill(template.parse(text), document, "WHOLE", lambda value: f"<{value}>", 1_000)
 
 
 @pytest.mark.parametrize(
@@ -58,10 +59,25 @@ def test_any_text_is_a_template_or_is_refused(text: str, document: object) -> No
         parts = template.parse(text)
     except ValueError:
         return
-    template.fill(parts, document, "", str)
+    template.fill(parts, document, "", str, 1 << 20)
 
 
 @given(st.text(max_size=200))
 def test_braces_written_twice_are_text(text: str) -> None:
     """Every text can be written as a template."""
     assert filled(text.replace("{", "{{").replace("}", "}}")) == text
+
+
+def test_a_value_in_many_places_is_made_no_more_often_than_there_is_room() -> None:
+    """The text is measured before the next value is written into it."""
+    made: list[int] = []
+
+    def quote(value: str) -> str:
+        made.append(len(value))
+        return value
+
+    parts = template.parse("{body}" * template.MAX_FIELDS)
+    with pytest.raises(TooLarge):
+        template.fill(parts, {}, "x" * 1_000, quote, 2_500)
+    assert [1_000] * 3 == made
+    assert "x" * 64_000 == template.fill(parts, {}, "x" * 1_000, quote, 64_000)

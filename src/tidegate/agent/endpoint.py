@@ -6,7 +6,7 @@ asked once, unless it refuses the history itself: repeating is left to ``fallbac
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from typing import assert_never
 
@@ -33,7 +33,7 @@ from tidegate.domain import price
 from tidegate.domain.entry import Result
 from tidegate.domain.price import Tokens
 from tidegate.domain.run import Usage
-from tidegate.errors import HistoryRefused, ModelBusy, ModelCut, ModelFailed
+from tidegate.errors import ContentFiltered, HistoryRefused, ModelBusy, ModelCut, ModelFailed
 
 MAX_ANSWER_CHARS = 4 << 20  # of text, thoughts and arguments; in any script they fit into a blob
 CONNECT_S = 10.0
@@ -42,7 +42,6 @@ THOUGHT_TOKENS = {"default": 0, "off": 0, "low": 2_048, "medium": 10_000, "high"
 #: words for an end that is none: OpenRouter and others, vLLM, DeepSeek, Zhipu
 BROKEN_OFF = frozenset({"error", "abort", "insufficient_system_resource", "network_error"})
 WITHHELD = frozenset({"sensitive"})  # Zhipu's word
-CUT = "\n\n[cut off: the model reached its output limit]"
 
 _SENT_HEADERS = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"}
@@ -108,14 +107,13 @@ class Endpoint:
                             raise Flood(f"answered more than {MAX_ANSWER_CHARS >> 20} million characters")
                         if text := said.add(dialect.text_of(event)):
                             yield Delta(text=text)
-            end = list(self._end(stream, said.text, prompt))
+            answer = self._end(stream, said.text, prompt)
         except FAILURES as error:
             raise self._cut(explain(error, self._target), said.text, stream, prompt) from error
         except ModelFailed as failure:
             raise self._cut(failure, said.text, stream, prompt) from failure
         # only now, since a caller may stop listening at the answer, and then nothing may be left open
-        for piece in end:
-            yield piece
+        yield answer
 
     async def _moves(self, stream: StreamedResponse) -> AsyncGenerator[ModelResponseStreamEvent, None]:
         """Yield what comes; what brings the answer on renews the patience, bytes and empty pieces do not.
@@ -143,24 +141,30 @@ class Endpoint:
         """Close the HTTP client and its connections."""
         await self._http.aclose()
 
-    def _end(self, stream: StreamedResponse, said: str, prompt: Prompt) -> Iterator[Delta | Answer]:
-        """Yield the answer, after a remark if it is shorter than the model meant it."""
+    def _end(self, stream: StreamedResponse, said: str, prompt: Prompt) -> Answer:
+        """Return the answer.
+
+        Raises:
+            ContentFiltered, ModelBusy: It is none.
+        """
         where, finish = self._target.where, _finish(stream)
         if stream.finish_reason == "content_filter" or finish in WITHHELD:
-            raise ModelFailed(f"{where} withheld its answer: the provider's content filter")
+            raise ContentFiltered(f"{where} withheld its answer: the provider's content filter")
         if not finish or finish in BROKEN_OFF:
             raise ModelBusy(f"{where} broke off its answer")
         is_cut = stream.finish_reason == "length"
         response = stream.get()
         calls = dialect.calls_of(response, is_cut=is_cut)
-        text = said + (CUT if is_cut else "")
-        if not (text or calls or (prompt.bodies and isinstance(prompt.bodies[-1], Result))):
+        if not (said or calls or is_cut or (prompt.bodies and isinstance(prompt.bodies[-1], Result))):
             raise ModelBusy(f"{where} answered nothing")
-        if is_cut:
-            yield Delta(text=CUT)
-        kept = "" if is_cut else opaque.keep(response, self._target.identity)
-        usage = self._usage(stream, prompt)
-        yield Answer(text=text, calls=calls, usage=usage, model=self._target.name, opaque=kept)
+        return Answer(
+            text=said,
+            calls=calls,
+            usage=self._usage(stream, prompt),
+            model=self._target.name,
+            opaque="" if is_cut else opaque.keep(response, self._target.identity),
+            is_cut=is_cut,
+        )
 
     def _cut(
         self, failure: ModelFailed, said: str, stream: StreamedResponse | None, prompt: Prompt

@@ -23,7 +23,14 @@ from tidegate.agent.limit import Flood
 from tidegate.agent.target import Target
 from tidegate.agent.unstreamed import Page
 from tidegate.config.preset import Dialect
-from tidegate.errors import ContextOverflow, HistoryRefused, ModelBusy, ModelFailed
+from tidegate.errors import (
+    ContentFiltered,
+    ContextOverflow,
+    HistoryRefused,
+    ModelBusy,
+    ModelFailed,
+    ModelLimited,
+)
 
 QUOTE_CHARS = 300
 SPEAKERS = {Dialect.OPENAI: "an OpenAI-compatible endpoint", Dialect.ANTHROPIC: "Anthropic's API"}
@@ -45,6 +52,7 @@ _OVERFLOW_WORDS = (
     "exceeds the maximum number of tokens",
     "maximum prompt length",
 )
+_FILTER_CODES = frozenset({"content_filter", "content_policy_violation"})
 # Of what is said inside a stream without a status. Sources: the error lists of OpenAI, Anthropic, Google.
 _PASSING_TYPES = frozenset(
     {"overloaded_error", "overloaded", "rate_limit_error", "rate_limit_exceeded", "server_error", "api_error"}
@@ -115,18 +123,12 @@ def _refused(error: ModelAPIError, target: Target) -> ModelFailed:
     is_said_inside = error.in_stream and isinstance(error, ModelHTTPError)
     did = f"answered {status}" if status and not is_said_inside else "broke off its answer"
     message, hint = f"{target.where} {did}{quote}", _HINTS.get(status, "")
-    if isinstance(error, ModelQuotaExceededError):
-        return ModelFailed(message, hint=hint)
-    is_busy = isinstance(error, ModelRateLimitError | ModelUnavailableError | ModelServerError)
+    if error.provider_error_code in _FILTER_CODES:
+        return ContentFiltered(message)
     pause_s = error.retry_after if error.retry_after is not None else _pause_s(error)
-    # who says nothing has broken off; who says something inside a stream is asked again if it says so
-    if (
-        is_busy
-        or status in {408, 425}
-        or not (status or error.body)
-        or pause_s is not None
-        or _asks_again(error)
-    ):
+    if isinstance(error, ModelRateLimitError):
+        return ModelLimited(message, hint=hint, retry_after_s=pause_s)
+    if not isinstance(error, ModelQuotaExceededError) and (pause_s is not None or _passes(error)):
         return ModelBusy(message, hint=hint, retry_after_s=pause_s)
     if status in {400, 422} and _HISTORY.search(_said(error)):
         return HistoryRefused(message, hint=REFUSED_HINT)
@@ -156,12 +158,14 @@ def _pause_s(error: ModelAPIError) -> float | None:
     return float(found) if isinstance(found, int | float) and 0 <= found < math.inf else None
 
 
-def _asks_again(error: ModelAPIError) -> bool:
-    """Whether an error without a status says by a word that it will pass."""
-    kinds = {error.provider_error_type, error.provider_error_code, _inner(error).get("status")}
-    return not _status(error) and (
-        bool(kinds & _PASSING_TYPES) or any(words in _said(error).lower() for words in _PASSING_WORDS)
-    )
+def _passes(error: ModelAPIError) -> bool:
+    """Whether an error says, by its status or by a word, that it will pass; one that says nothing has broken off."""
+    status = _status(error)
+    if status:
+        return isinstance(error, ModelUnavailableError | ModelServerError) or status in {408, 425}
+    kinds = {error.provider_error_type, error.provider_error_code, str(_inner(error).get("status"))}
+    words = _said(error).lower()
+    return not error.body or bool(kinds & _PASSING_TYPES) or any(one in words for one in _PASSING_WORDS)
 
 
 def _is_overflow(error: ModelAPIError) -> bool:

@@ -130,7 +130,7 @@ async def run(
             bodies += await journal.keep(Step(bodies=settled.results))
         if len(settled.results) < len(calls):
             return Paused(questions=settled.questions)
-        if _is_answered(bodies):
+        if steps and _is_answered(bodies):  # a request may end with an answer that it brings along
             return None
         over = agent.budget.spent(steps, usage)
         if over:
@@ -274,7 +274,7 @@ def _named(calls: Sequence[ToolCall], taken: set[str]) -> list[ToolCall]:
 def _said(answer: Answer, tokens: int) -> list[Body]:
     """Return an answer as it is kept; the first body holds the provider's own data, if there are any."""
     calls = [Call(tool=call.tool, call_id=call.call_id, text=call.arguments) for call in answer.calls]
-    said = [Assistant(text=answer.text), *calls] if answer.text or not calls else calls
+    said = [Assistant(text=answer.text, is_cut=answer.is_cut), *calls] if answer.text or not calls else calls
     first = msgspec.structs.replace(
         said[0], opaque=answer.opaque, tokens=tokens, is_estimated=bool(answer.usage.estimated)
     )

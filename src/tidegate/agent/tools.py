@@ -5,6 +5,7 @@ argument included, becomes a result that the model can read; only a cancelled ru
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
@@ -90,13 +91,26 @@ def spec(name: str, description: str, arguments: type[msgspec.Struct]) -> ToolSp
 def decoded(
     arguments: type[Args], run: Callable[[Args, Caller], Awaitable[str | Later]]
 ) -> Callable[[str, Caller], Awaitable[str | Later]]:
-    """Return *run* as a `Tool` has it: the JSON text is decoded and checked first."""
+    """Return *run* as a `Tool` has it: the JSON text is decoded and checked first.
+
+    A key that stands twice is refused: a person who allows a call may have read the other one.
+    """
     decoder = msgspec.json.Decoder(arguments)
 
     async def checked(text: str, caller: Caller) -> str | Later:
-        return await run(decoder.decode(text or "{}"), caller)
+        found = decoder.decode(text or "{}")
+        json.loads(text or "{}", object_pairs_hook=_check_unique)
+        return await run(found, caller)
 
     return checked
+
+
+def _check_unique(pairs: list[tuple[str, object]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise ToolFailed(f"wrong arguments: the key {key[:80]!r} stands twice")
+        seen.add(key)
 
 
 class ToolBox:

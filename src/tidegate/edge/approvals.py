@@ -45,7 +45,7 @@ class Approvals:
 
     async def decide(self, request: Request) -> Response:
         """Take a decision."""
-        wanted = wire.decode(await wire.body_of(request), DecisionIn)
+        wanted = await wire.decode(await wire.body_of(request), DecisionIn)
         name = ApprovalId(request.path_params["id"])
         return Json(self._shown(await self._store.decide(name, Decision(wanted.decision))))
 

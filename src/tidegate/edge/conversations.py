@@ -49,7 +49,7 @@ class ConversationPage:
 
     async def fork(self, request: Request) -> Response:
         """Make a chat that shares what was said before an entry."""
-        asked = wire.decode(await wire.body_of(request), ForkIn)
+        asked = await wire.decode(await wire.body_of(request), ForkIn)
         if asked.text is not None:
             check_text(asked.text)
         head = self._head_of(request)

@@ -71,7 +71,7 @@ class Jobs:
 
     async def make(self, request: Request) -> Response:
         """Make a job."""
-        wanted = wire.decode(await wire.body_of(request, MAX_JOB_BYTES), JobIn)
+        wanted = await wire.decode(await wire.body_of(request, MAX_JOB_BYTES), JobIn)
         values = {key: value for key, value in msgspec.to_builtins(wanted).items() if value is not None}
         return Json(wire.job_out(await self._maker.make(values, JobOrigin.API)))
 
@@ -81,7 +81,7 @@ class Jobs:
 
     async def change(self, request: Request) -> Response:
         """Change a job; of one in the configuration, only whether it is paused."""
-        wanted = wire.decode(await wire.body_of(request, MAX_JOB_BYTES), JobChange)
+        wanted = await wire.decode(await wire.body_of(request, MAX_JOB_BYTES), JobChange)
         job = self._job(request)
         values = msgspec.to_builtins(wanted)
         paused = values.pop("paused", None)

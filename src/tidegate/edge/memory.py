@@ -71,7 +71,7 @@ class MemoryPage:
 
     async def remember(self, request: Request) -> Response:
         """Let an agent remember something."""
-        wanted = wire.decode(await wire.body_of(request, MAX_FACT_BYTES), FactIn)
+        wanted = await wire.decode(await wire.body_of(request, MAX_FACT_BYTES), FactIn)
         agent = query.agent_name(self._agents, wanted.agent)
         kept = await self._memory.remember(agent, self._note(wanted))
         return Json({**self._shown(kept.fact), "kept": kept.kept})

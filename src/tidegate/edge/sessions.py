@@ -30,7 +30,7 @@ class Sessions:
     async def send(self, request: Request) -> Response:
         """Take a message; with ``wait=1`` answer once its run is done."""
         body = await wire.body_of(request)
-        message = wire.decode(body, MessageIn)
+        message = await wire.decode(body, MessageIn)
         key = session_key(request.path_params["key"])
         admitted = await self._intake.message(
             key,

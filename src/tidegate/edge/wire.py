@@ -1,17 +1,16 @@
 """What goes over the wire: strict JSON in, plain JSON out, and errors as status and code.
 
-Decoding happens once, here. JSON must be UTF-8 without NaN, duplicate keys, halves of surrogate pairs or deep nesting:
-what one parser reads one way and another one another way is refused (RFC 8259, section 4 and 9).
+Decoding happens once, here.
 """
 
-import json
-from collections.abc import Iterable
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
+import anyio.to_thread
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from tidegate import strict_json
 from tidegate.clock import iso
 from tidegate.config.job import table as job_table
 from tidegate.domain.approval import Approval
@@ -21,12 +20,14 @@ from tidegate.domain.job import Firing, Job
 from tidegate.domain.run import Run
 from tidegate.domain.session import Session
 from tidegate.errors import BadMessage, BadRequest, BadText, TidegateError, TooLarge, Unavailable
+from tidegate.strict_json import MAX_LOOP_BYTES, HalfPair, NotStrict
 from tidegate.units import exact_size
 
 T = TypeVar("T")
 
+#: of each stream: nothing on the way keeps it, waits for more of it, or packs it
+STREAM_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 MAX_BODY_BYTES = 4 << 20
-MAX_DEPTH = 64
 
 _encode = msgspec.json.Encoder().encode
 
@@ -72,31 +73,27 @@ async def body_of(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
     raise TooLarge(f"the body has more than {exact_size(limit)}", hint="send less at once")
 
 
-def decode(body: bytes, shape: type[T]) -> T:
-    """Read strict JSON of a shape; an empty body is ``{}``.
+async def decode(body: bytes, shape: type[T]) -> T:
+    """Read strict JSON of a shape, on a thread if it is long; an empty body is ``{}``.
 
     Raises:
-        BadMessage: It is not JSON, or not of this shape; the message names the place.
+        BadMessage: It is not JSON, not of this shape, or above a bound; the message names the place.
         BadText: A text in it holds half a surrogate pair.
     """
+    if len(body) <= MAX_LOOP_BYTES:
+        return decoded(body, shape)
+    return await anyio.to_thread.run_sync(decoded, body, shape)
+
+
+def decoded(body: bytes, shape: type[T]) -> T:
+    """Do what `decode` does, at once."""
     try:
-        text = body.decode()
-        value = json.loads(text or "{}", object_pairs_hook=_unique, parse_constant=_constant)
-        _check_depth(value)
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()
-        return msgspec.convert(value, shape)
-    except UnicodeDecodeError as error:
-        raise BadMessage(f"the body is not UTF-8: byte {error.start + 1}") from None
-    except UnicodeEncodeError:
-        raise BadText("the body holds half a surrogate pair") from None
-    except RecursionError:
-        raise BadMessage(f"the body is nested deeper than {MAX_DEPTH} levels") from None
-    except json.JSONDecodeError as error:
-        raise BadMessage(
-            f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from None
-    except (msgspec.ValidationError, ValueError) as error:
+        return msgspec.convert(strict_json.read(body or b"{}"), shape)
+    except HalfPair as error:
+        raise BadText(f"the body {error}") from None
+    except NotStrict as error:
+        raise BadMessage(f"the body {error}") from None
+    except msgspec.ValidationError as error:
         raise BadMessage(f"the body does not fit: {error}") from None
 
 
@@ -135,10 +132,13 @@ def session_out(session: Session, parent: str | None = None) -> dict[str, object
 
 
 def entry_out(entry: Entry) -> dict[str, object]:
-    """Show an entry, flat; what a model broke off is marked so, and an answer whose usage is an estimate."""
+    """Show an entry, flat; what a model broke off or had no room to end is marked so, and usage that is an estimate."""
     body = entry.body
-    mark = {"partial": True} if isinstance(body, Assistant) and body.is_partial else {}
-    mark |= {"estimated": True} if isinstance(body, Assistant | Call) and body.is_estimated else {}
+    marks = {}
+    if isinstance(body, Assistant):
+        marks = {name: True for name, is_so in (("partial", body.is_partial), ("cut", body.is_cut)) if is_so}
+    if isinstance(body, Assistant | Call) and body.is_estimated:
+        marks["estimated"] = True
     tool, call_id = (body.tool, body.call_id) if isinstance(body, Call | Result) else (None, None)
     return {
         "seq": entry.seq,
@@ -152,7 +152,7 @@ def entry_out(entry: Entry) -> dict[str, object]:
         "created_at": iso(body.at),
         "bytes": text_bytes(body),
         "blob": body.blob,
-        **mark,
+        **marks,
     }
 
 
@@ -247,35 +247,3 @@ def firing_out(firing: Firing, key: str | None) -> dict[str, object]:
 
 def _instant(at: int | None) -> str | None:
     return None if at is None else iso(at)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
-        raise ValueError(f"the key {twice[:80]!r} stands twice in one object")
-    return found
-
-
-def _constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _check_depth(value: object) -> None:
-    level: list[object] = [value]
-    for _ in range(MAX_DEPTH):
-        items = (item for node in level for item in _items(node))
-        level = [item for item in items if isinstance(item, dict | list)]
-        if not level:
-            return
-    raise RecursionError
-
-
-def _items(node: object) -> Iterable[object]:
-    match node:
-        case dict():
-            return node.values()
-        case list():
-            return node
-        case _:
-            return ()

@@ -19,6 +19,7 @@ from tidegate.domain.session import PolicyName
 from tidegate.errors import SessionBusy
 from tidegate.runtime.agents import group
 from tidegate.runtime.intake import Intake
+from tidegate.runtime.text import MAX_MESSAGE_BYTES
 from tidegate.store.admission import Admission, Admitted, Birth, Receipt
 from tidegate.store.port import Store
 from tidegate.template import Part
@@ -97,9 +98,14 @@ class Hooks:
 
 
 def told(hook: Hook, call: Call) -> str:
-    """Return what the agent is told of a call: the person's words, with the sender's between marks."""
+    """Return what the agent is told of a call: the person's words, with the sender's between marks.
+
+    Raises:
+        TooLarge: That is more than a message may have.
+    """
     mark = secrets.token_hex(4)
-    text = template.fill(hook.template, call.document, call.text, partial(_quoted, mark))
+    quote = partial(_quoted, mark)
+    text = template.fill(hook.template, call.document, call.text, quote, MAX_MESSAGE_BYTES)
     if all(isinstance(part, str) for part in hook.template):
         return text
     return (
