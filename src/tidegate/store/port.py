@@ -123,9 +123,12 @@ class Store(Protocol):
             Unavailable: What the work itself brings along as its refusal; nothing was written.
         """
 
-    async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:
+    async def claim(
+        self, lane: Lane, *, with_api: bool = True, without: Collection[str] = ()
+    ) -> Claimed | None:
         """Take the oldest queued run of a lane whose session has none running, or nothing.
 
+        Those of api sessions can be left out, and those of the agents *without*.
         Its message is appended in the same transaction; its fence is raised; a created session becomes active.
         """
 

@@ -1,5 +1,9 @@
 """Work, from the door to its end; the transactions behind the first half of the port."""
 
+from collections.abc import Collection
+
+import msgspec
+
 from tidegate.clock import DAY_MS
 from tidegate.domain.entry import Assistant, Call, Entry, User
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step, Usage
@@ -60,9 +64,12 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
     return Admitted(run=run, session=session)
 
 
-def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> Claimed | None:
+def claim(
+    tx: Tx, lane: Lane, *, with_api: bool, without: Collection[str] = (), only: RunId | None = None
+) -> Claimed | None:
     """Start the oldest run that may run, and append its message; with *only*, if it is this one."""
-    row = tx.one("run_claimable", lane=lane, with_api=with_api)
+    agents = msgspec.json.encode(sorted(without)).decode()
+    row = tx.one("run_claimable", lane=lane, with_api=with_api, without=agents)
     if row is None or only not in (None, row[1]):
         return None
     session = sessions.by_id(tx, SessionId(row[2]))

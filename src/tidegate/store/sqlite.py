@@ -201,9 +201,11 @@ class SqliteStore:
         size = _size(admission.bodies) + sum(map(len, offered))
         return await self.writer.write(partial(runs.admit, admission=admission), size=size)
 
-    async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:
+    async def claim(
+        self, lane: Lane, *, with_api: bool = True, without: Collection[str] = ()
+    ) -> Claimed | None:
         """Take the oldest run that may run."""
-        return await self.writer.write(partial(runs.claim, lane=lane, with_api=with_api))
+        return await self.writer.write(partial(runs.claim, lane=lane, with_api=with_api, without=without))
 
     async def append(self, lease: Lease, step: Step) -> list[Entry]:
         """Append one step."""
