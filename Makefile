@@ -1,6 +1,7 @@
 # make run    start the gateway, with nothing but Python 3.11 or newer there
 # make test   install what is missing, then run all tests; ARGS=... runs those alone
 # make long   the tests that take long, in full: the whole soak matrix among them
+# make clients  the tests with clients of others, in Python and on Node
 # make check  lint, types, floors
 
 PYTHON ?= python3
@@ -20,7 +21,9 @@ else
   INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: run test long check format clean
+NODE := tests/clients/node
+
+.PHONY: run test long clients check format clean
 
 run: .venv/run.stamp
 	$(BIN)/tidegate up $(ARGS)
@@ -44,6 +47,9 @@ long: .venv/dev.stamp
 	TIDEGATE_EXTENT=1 $(BIN)/pytest --timeout 900 -m serial $(or $(ARGS),tests)
 	TIDEGATE_EXTENT=1 $(BIN)/pytest --timeout 900 tests/property
 
+clients: .venv/clients.stamp $(NODE)/node_modules
+	$(BIN)/pytest tests/clients $(ARGS)
+
 check: .venv/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -55,7 +61,7 @@ format: .venv/dev.stamp
 	$(BIN)/ruff format
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv $(NODE)/node_modules .mypy_cache .ruff_cache .hypothesis build dist
 
 # A virtual environment that is only half made would be taken for a whole one the next time.
 $(BIN)/python:
@@ -72,3 +78,12 @@ $(BIN)/python:
 	@echo "Installing Tidegate and what its tests need (once)"
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@ .venv/run.stamp
+
+.venv/clients.stamp: .venv/dev.stamp
+	@echo "Installing clients of others, and Node (once)"
+	@$(INSTALL) --editable '.[dev,clients]'
+	@touch $@
+
+$(NODE)/node_modules: $(NODE)/package.json $(NODE)/package-lock.json .venv/clients.stamp
+	@cd $(NODE) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --omit=dev --no-audit --no-fund
+	@touch $@

@@ -39,7 +39,7 @@ def read(data: bytes) -> object:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise NotStrict(f"is not UTF-8: byte {error.start + 1}") from None
-    _check_bounds(text)
+    count(text, MAX_VALUES)
     try:
         value = _decoder.decode(text)
     except json.JSONDecodeError as error:
@@ -66,25 +66,30 @@ def unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _check_bounds(text: str) -> None:
-    """Count values and levels; the count ends where it meets what is no JSON, as reading will."""
+def count(text: str, max_values: int) -> int:
+    """Return how many values a text holds at most; counting ends where it meets what is no JSON, as reading will.
+
+    Raises:
+        NotStrict: There are more, or more levels than `MAX_DEPTH`.
+    """
     values, strings, depth = 1, 0, 0
     for match in _PIECE.finditer(text):
         piece = match[0]
         if piece[0] == '"':
             strings += 1
-            if piece == '"' or strings > 2 * MAX_VALUES:  # each is a value, or the key of one
-                return
+            if piece == '"' or strings > 2 * max_values:  # each is a value, or the key of one
+                break
             continue
         values += piece.count(",") + piece.count("[") + piece.count("{")
-        if values > MAX_VALUES:
-            raise NotStrict(f"holds more than {MAX_VALUES:,} values")
+        if values > max_values:
+            raise NotStrict(f"holds more than {max_values:,} values")
         for bracket in _BRACKETS.finditer(piece):
             depth += 1 if bracket[0] in "[{" else -1
             if depth > MAX_DEPTH:
                 raise NotStrict(f"is nested deeper than {MAX_DEPTH} levels")
             if depth < 0:
-                return
+                return values
+    return values
 
 
 def _check_pairs(value: object) -> None:

@@ -18,6 +18,7 @@ from pydantic_ai.messages import (
 )
 
 from tidegate.agent import dialect
+from tidegate.agent.limit import Room
 from tidegate.agent.model import Prompt, ToolCall, ToolSpec
 from tidegate.domain.entry import Assistant, BlobRef, Body, Call, Notice, Result, Summary, System, User
 from tidegate.ids import BlobHash
@@ -173,32 +174,46 @@ def test_tools_as_they_are_told() -> None:
     )
 
 
+class Tally(Room):
+    """A room in which what is taken is written down."""
+
+    def take(self, chars: int, *, parts: int = 0, calls: int = 0) -> None:
+        """Write it down."""
+        self.taken = (chars, parts, calls)
+        super().take(chars, parts=parts, calls=calls)
+
+
 EVENTS = [
-    (PartStartEvent(index=0, part=TextPart(content="ab")), "ab", 2, True),
-    (PartStartEvent(index=0, part=TextPart(content=" ")), " ", 1, False),
-    (PartStartEvent(index=0, part=TextPart(content="")), "", 0, False),
-    (PartDeltaEvent(index=0, delta=TextPartDelta(content_delta="a\ud83d")), "a?", 2, True),
-    (PartDeltaEvent(index=0, delta=TextPartDelta(content_delta="\n")), "\n", 1, False),
-    (PartStartEvent(index=0, part=ThinkingPart(content="abc")), "", 3, True),
-    (PartStartEvent(index=0, part=ThinkingPart(content="")), "", 0, False),
-    (PartDeltaEvent(index=0, delta=ThinkingPartDelta(content_delta="ab")), "", 2, True),
-    (PartDeltaEvent(index=0, delta=ThinkingPartDelta(content_delta="ab", signature_delta="c")), "", 3, True),
-    (PartDeltaEvent(index=0, delta=ThinkingPartDelta(signature_delta="s")), "", 1, True),
-    (PartStartEvent(index=0, part=ToolCallPart(tool_name="t")), "", 0, True),
-    (PartStartEvent(index=0, part=ToolCallPart(tool_name="t", args="{}")), "", 2, True),
-    (PartDeltaEvent(index=0, delta=ToolCallPartDelta(args_delta="abcd")), "", 4, True),
-    (PartDeltaEvent(index=0, delta=ToolCallPartDelta(tool_name_delta="t")), "", 0, False),
+    (PartStartEvent(index=0, part=TextPart(content="ab")), "ab", (2, 1, 0), True),
+    (PartStartEvent(index=0, part=TextPart(content=" ")), " ", (1, 1, 0), False),
+    (PartStartEvent(index=0, part=TextPart(content="")), "", (0, 1, 0), False),
+    (PartDeltaEvent(index=0, delta=TextPartDelta(content_delta="a\ud83d")), "a?", (2, 0, 0), True),
+    (PartDeltaEvent(index=0, delta=TextPartDelta(content_delta="\n")), "\n", (1, 0, 0), False),
+    (PartStartEvent(index=0, part=ThinkingPart(content="abc")), "", (3, 1, 0), True),
+    (PartStartEvent(index=0, part=ThinkingPart(content="")), "", (0, 1, 0), False),
+    (PartDeltaEvent(index=0, delta=ThinkingPartDelta(content_delta="ab")), "", (2, 0, 0), True),
+    (PartDeltaEvent(index=0, delta=ThinkingPartDelta(signature_delta="s")), "", (1, 0, 0), True),
+    (PartStartEvent(index=0, part=ToolCallPart(tool_name="t", tool_call_id="abc")), "", (4, 1, 1), True),
+    (
+        PartStartEvent(index=0, part=ToolCallPart(tool_name="t", tool_call_id="abc", args="{}")),
+        "",
+        (6, 1, 1),
+        True,
+    ),
+    (PartDeltaEvent(index=0, delta=ToolCallPartDelta(args_delta="abcd")), "", (4, 0, 0), True),
+    (PartDeltaEvent(index=0, delta=ToolCallPartDelta(tool_name_delta="t")), "", (1, 0, 0), True),
+    (PartDeltaEvent(index=0, delta=ToolCallPartDelta(args_delta="")), "", (0, 0, 0), False),
 ]
 
 
-@pytest.mark.parametrize(("event", "text", "size", "is_progress"), EVENTS)
-def test_what_an_event_brings(event: Any, text: str, size: int, *, is_progress: bool) -> None:
+@pytest.mark.parametrize(("event", "text", "taken", "is_progress"), EVENTS)
+def test_what_an_event_brings(
+    event: Any, text: str, taken: tuple[int, int, int], *, is_progress: bool
+) -> None:
     """Its text, how much it is, and whether it brings the answer on."""
-    assert (dialect.text_of(event), dialect.size_of(event), dialect.is_progress(event)) == (
-        text,
-        size,
-        is_progress,
-    )
+    room = Tally()
+    dialect.take(event, room)
+    assert (dialect.text_of(event), room.taken, dialect.is_progress(event)) == (text, taken, is_progress)
 
 
 def test_the_calls_of_an_answer() -> None:
@@ -216,3 +231,4 @@ def test_the_calls_of_an_answer() -> None:
     assert dialect.calls_of(ModelResponse(parts=parts), is_cut=True) == [first, second]
     said_last = ModelResponse(parts=[parts[1], parts[0]])
     assert dialect.calls_of(said_last, is_cut=True) == [first]
+    assert dialect.calls_of(ModelResponse(parts=parts[:2]), is_cut=True) == []

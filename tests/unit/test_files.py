@@ -1,6 +1,7 @@
 import asyncio
 import os
 import socket
+import tracemalloc
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -212,6 +213,22 @@ def test_all_places_are_replaced(root: Path) -> None:
     (root / "a").write_text("x x x")
     assert told(root, "edit_file", path="a", old="x", new="y", all=True) == "replaced 3 places in a"
     assert (root / "a").read_text() == "y y y"
+
+
+def test_an_edit_is_measured_before_it_is_made(root: Path) -> None:
+    """What would be 64 times as much is refused without being made; what just fits is made."""
+    (root / "a").write_bytes(b"x" * MAX_WRITE_BYTES)
+    tracemalloc.start()
+    try:
+        result = ask(root, "edit_file", path="a", old="x", new="y" * 64, all=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (True, "the file would have more than 1 MiB") == (result.is_error, result.text)
+    assert peak < 8 * MAX_WRITE_BYTES
+    (root / "a").write_bytes(b"x" * (MAX_WRITE_BYTES // 64))
+    assert told(root, "edit_file", path="a", old="x", new="y" * 64, all=True).startswith("replaced 16384")
+    assert b"y" * MAX_WRITE_BYTES == (root / "a").read_bytes()
 
 
 def test_edits_side_by_side_are_all_kept(root: Path) -> None:

@@ -35,6 +35,7 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import ToolDefinition
 
 from tidegate.agent import opaque
+from tidegate.agent.limit import Room
 from tidegate.agent.model import Prompt, ToolCall, ToolSpec
 from tidegate.agent.pairing import pairs, unused
 from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, System, User, opaque_of
@@ -116,22 +117,27 @@ def text_of(event: ModelResponseStreamEvent) -> str:
             return ""
 
 
-def size_of(event: ModelResponseStreamEvent) -> int:
-    """Return how many characters an event adds to the answer, of whatever kind."""
+def take(event: ModelResponseStreamEvent, room: Room) -> None:
+    """Count what an event adds to the answer, of whatever kind.
+
+    Raises:
+        Flood: That is too much.
+    """
     match event:
         case PartStartEvent(part=TextPart(content=text) | ThinkingPart(content=text)):
-            return len(text)
-        case (
-            PartStartEvent(part=ToolCallPart(args=args))
-            | PartDeltaEvent(delta=ToolCallPartDelta(args_delta=args))
-        ):
-            return len(str(args or ""))
+            room.take(len(text), parts=1)
+        case PartStartEvent(part=ToolCallPart(args=args) as call):
+            room.take(len(call.tool_name) + len(call.tool_call_id) + _length(args), parts=1, calls=1)
+        case PartStartEvent():
+            room.take(0, parts=1)
+        case PartDeltaEvent(delta=ToolCallPartDelta(args_delta=args) as more):
+            room.take(len(more.tool_name_delta or "") + len(more.tool_call_id or "") + _length(args))
         case PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
-            return len(text)
+            room.take(len(text))
         case PartDeltaEvent(delta=ThinkingPartDelta(content_delta=thought, signature_delta=signature)):
-            return len(thought or "") + len(signature or "")
+            room.take(len(thought or "") + len(signature or ""))
         case _:
-            return 0
+            pass
 
 
 def is_progress(event: ModelResponseStreamEvent) -> bool:
@@ -144,8 +150,12 @@ def is_progress(event: ModelResponseStreamEvent) -> bool:
             | PartDeltaEvent(delta=TextPartDelta(content_delta=text))
         ):
             return bool(text.strip())
+        case PartDeltaEvent(delta=ToolCallPartDelta(args_delta=args) as more):
+            return bool(more.tool_name_delta or more.tool_call_id or args)
+        case PartDeltaEvent(delta=ThinkingPartDelta(content_delta=thought, signature_delta=signature)):
+            return bool(thought or signature)
         case _:
-            return size_of(event) > 0
+            return False
 
 
 def calls_of(response: ModelResponse, *, is_cut: bool) -> list[ToolCall]:
@@ -164,6 +174,10 @@ def calls_of(response: ModelResponse, *, is_cut: bool) -> list[ToolCall]:
 def clean(text: str) -> str:
     """Replace halves of surrogate pairs, which JSON can spell and UTF-8 cannot."""
     return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _length(arguments: object) -> int:
+    return len(str(arguments or ""))
 
 
 def _raw(part: ToolCallPart) -> str:

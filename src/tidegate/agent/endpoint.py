@@ -25,7 +25,7 @@ from pydantic_ai.settings import ModelSettings
 
 from tidegate.agent import dialect, measure, opaque, unstreamed
 from tidegate.agent.failure import FAILURES, explain
-from tidegate.agent.limit import Flood, limit
+from tidegate.agent.limit import Room, limit
 from tidegate.agent.model import Answer, Delta, Prompt
 from tidegate.agent.target import Target
 from tidegate.config.preset import Dialect
@@ -35,7 +35,6 @@ from tidegate.domain.price import Tokens
 from tidegate.domain.run import Usage
 from tidegate.errors import ContentFiltered, HistoryRefused, ModelBusy, ModelCut, ModelFailed
 
-MAX_ANSWER_CHARS = 4 << 20  # of text, thoughts and arguments; in any script they fit into a blob
 CONNECT_S = 10.0
 # What Anthropic's older models may think, as the library tells them; it has to lie below the limit of the whole answer.
 THOUGHT_TOKENS = {"default": 0, "off": 0, "low": 2_048, "medium": 10_000, "high": 16_384}
@@ -95,16 +94,14 @@ class Endpoint:
         )
         said = _Said()
         stream: StreamedResponse | None = None
-        room = MAX_ANSWER_CHARS
+        room = Room()
         try:
             async with AsyncExitStack() as opened:
                 async with asyncio.timeout(self._target.timeout_s):
                     stream = await opened.enter_async_context(request)
                 async with aclosing(self._moves(stream)) as events:
                     async for event in events:
-                        room -= dialect.size_of(event)
-                        if room < 0:
-                            raise Flood(f"answered more than {MAX_ANSWER_CHARS >> 20} million characters")
+                        dialect.take(event, room)
                         if text := said.add(dialect.text_of(event)):
                             yield Delta(text=text)
             answer = self._end(stream, said.text, prompt)

@@ -24,6 +24,7 @@ from tidegate.agent.target import Target
 from tidegate.agent.unstreamed import Page
 from tidegate.config.preset import Dialect
 from tidegate.errors import (
+    AnswerTooLarge,
     ContentFiltered,
     ContextOverflow,
     HistoryRefused,
@@ -80,10 +81,8 @@ def explain(error: Exception, target: Target) -> ModelFailed:
     """Return what went wrong when *target* was asked; what is worth asking again is a `ModelBusy`."""
     where = target.where
     match _own(error) or error:
-        case Flood() | Page() as own:
-            return ModelFailed(
-                f"{where} {own}", hint=CHECK_URL[target.dialect] if isinstance(own, Page) else ""
-            )
+        case Flood() as flood:
+            return AnswerTooLarge(f"{where} {flood}")
         case TimeoutError():
             return _silent(target)
         case ModelConnectionError() as lost:
@@ -92,9 +91,9 @@ def explain(error: Exception, target: Target) -> ModelFailed:
             return _refused(refusal, target)
         case UserError():
             return ModelFailed(f"{where} cannot be asked this way: {error}"[: 2 * QUOTE_CHARS])
-        case _:  # no event, no JSON, or JSON of another shape
-            message = f"{where} does not answer as {SPEAKERS[target.dialect]}"
-            return ModelFailed(message, hint=CHECK_URL[target.dialect])
+        case own:  # a page, no event, no JSON, or JSON of another shape
+            did = str(own) if isinstance(own, Page) else f"does not answer as {SPEAKERS[target.dialect]}"
+            return ModelFailed(f"{where} {did}", hint=CHECK_URL[target.dialect])
 
 
 def _lost(error: ModelConnectionError, target: Target) -> ModelBusy:
@@ -125,14 +124,22 @@ def _refused(error: ModelAPIError, target: Target) -> ModelFailed:
     message, hint = f"{target.where} {did}{quote}", _HINTS.get(status, "")
     if error.provider_error_code in _FILTER_CODES:
         return ContentFiltered(message)
-    pause_s = error.retry_after if error.retry_after is not None else _pause_s(error)
-    if isinstance(error, ModelRateLimitError):
-        return ModelLimited(message, hint=hint, retry_after_s=pause_s)
-    if not isinstance(error, ModelQuotaExceededError) and (pause_s is not None or _passes(error)):
-        return ModelBusy(message, hint=hint, retry_after_s=pause_s)
+    passing = None if isinstance(error, ModelQuotaExceededError) else _passing(error, status)
+    if passing is not None:
+        return passing(message, hint=hint, retry_after_s=_pause_s(error))
     if status in {400, 422} and _HISTORY.search(_said(error)):
         return HistoryRefused(message, hint=REFUSED_HINT)
     return ModelFailed(message, hint=hint)
+
+
+def _passing(error: ModelAPIError, status: int) -> type[ModelBusy] | None:
+    """Return what a failure is that asking again may mend; None for any other.
+
+    Who says nothing has broken off; who says something inside a stream is asked again if it says so.
+    """
+    if isinstance(error, ModelRateLimitError):
+        return ModelLimited
+    return ModelBusy if _pause_s(error) is not None or _passes(error, status) else None
 
 
 def _status(error: ModelAPIError) -> int:
@@ -151,16 +158,17 @@ def _own(error: BaseException | None) -> Flood | Page | None:
 
 
 def _pause_s(error: ModelAPIError) -> float | None:
-    """Return how long the provider wants to be left alone, if it says so in its words instead of a header."""
+    """Return how long the provider wants to be left alone, if it says so in a header or in its words."""
+    if error.retry_after is not None:
+        return error.retry_after
     inner = _inner(error)
     more = inner.get("metadata")
     found = (inner | more if isinstance(more, dict) else inner).get("retry_after")
     return float(found) if isinstance(found, int | float) and 0 <= found < math.inf else None
 
 
-def _passes(error: ModelAPIError) -> bool:
+def _passes(error: ModelAPIError, status: int) -> bool:
     """Whether an error says, by its status or by a word, that it will pass; one that says nothing has broken off."""
-    status = _status(error)
     if status:
         return isinstance(error, ModelUnavailableError | ModelServerError) or status in {408, 425}
     kinds = {error.provider_error_type, error.provider_error_code, str(_inner(error).get("status"))}

@@ -1,18 +1,32 @@
 """How much a provider may send: a response that never ends must not fill the memory.
 
-Source: the clients decode events by adding to a buffer until a blank line comes, and read an error's body whole.
+Source: the clients decode events by adding to a buffer until a blank line comes, make an object of each value in an
+event before anybody sees it, and read an error's body whole; the library goes through all parts of an answer with each
+new one.
 """
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import httpx2
 
+from tidegate import strict_json
+from tidegate.strict_json import NotStrict
+
+TURN_BYTES = 2 << 10  # are read before everybody else has a turn: hundreds of events may come at once
 MAX_RESPONSE_BYTES = 256 << 20  # an event of 300 bytes for each token, and far more tokens than models write
-MAX_EVENT_BYTES = 4 << 20
-MAX_ERROR_BYTES = 1 << 20
+MAX_EVENT_BYTES = 1 << 20  # a whole call may come in one
+MAX_EVENT_LINES = 256
+MAX_EVENT_VALUES = 2_000
+MAX_ERROR_BYTES = 64 << 10
+MAX_ANSWER_CHARS = 4 << 20  # of text, thoughts, names and arguments; in any script they fit into a blob
+MAX_CALLS = 128  # in one answer
+MAX_PARTS = 512  # texts, thoughts and calls; the library looks at all of them with each new one
 PLAIN = {"", "identity"}
 
-_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_END = re.compile(rb"\n\n|\r\n\r\n|\r\r")
 
 
 class Flood(Exception):
@@ -32,30 +46,85 @@ async def limit(response: httpx2.Response) -> None:
         response.stream = _Watched(stream, MAX_RESPONSE_BYTES if response.is_success else MAX_ERROR_BYTES)
 
 
+class Room:
+    """What there is room for in one answer, while it comes."""
+
+    def __init__(self) -> None:
+        self._chars = MAX_ANSWER_CHARS
+        self._parts = MAX_PARTS
+        self._calls = MAX_CALLS
+
+    def take(self, chars: int, *, parts: int = 0, calls: int = 0) -> None:
+        """Count what has come.
+
+        Raises:
+            Flood: There is no room for it.
+        """
+        self._chars -= chars
+        self._parts -= parts
+        self._calls -= calls
+        if self._chars < 0:
+            raise Flood(f"answered more than {MAX_ANSWER_CHARS >> 20} million characters")
+        if self._calls < 0:
+            raise Flood(f"asked for more than {MAX_CALLS} tool calls in one answer")
+        if self._parts < 0:
+            raise Flood(f"answered in more than {MAX_PARTS:,} parts")
+
+
 class _Watched(httpx2.AsyncByteStream):
     """A stream of bytes that stops at a limit."""
 
     def __init__(self, stream: httpx2.AsyncByteStream, room: int) -> None:
         self._stream = stream
         self._room = room
+        self._open = bytearray()  # of the event that has no end yet
+        self._lines = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield what comes.
+        """Yield what comes, a little at a time.
 
         Raises:
-            Flood: It is too much, in all or of one event.
+            Flood: It is too much, in all or of one event; nobody has read the end of that event then.
         """
-        open_bytes, tail = 0, b""
         async for chunk in self._stream:
             self._room -= len(chunk)
-            seen = tail + chunk
-            last = max(seen.rfind(end) for end in _ENDS)
-            open_bytes = len(seen) - last if last >= 0 else open_bytes + len(chunk)
-            tail = seen[-3:]
-            if self._room < 0 or open_bytes > MAX_EVENT_BYTES:
+            self._take(chunk)
+            if self._room < 0 or len(self._open) > MAX_EVENT_BYTES or self._lines > MAX_EVENT_LINES:
                 raise Flood("sends more than anybody reads")
-            yield chunk
+            for begin in range(0, len(chunk), TURN_BYTES):
+                await asyncio.sleep(0)
+                yield chunk[begin : begin + TURN_BYTES]
+
+    def _take(self, chunk: bytes) -> None:
+        start = max(0, len(self._open) - 3)  # where an end may begin that this chunk completes
+        self._open += chunk
+        ends = [match.end() for match in _END.finditer(self._open, start)]
+        if not ends:
+            self._lines += _lines(chunk)
+            return
+        for begin, end in pairwise([0, *ends]):
+            if end - begin > MAX_EVENT_LINES:
+                _check(self._open[begin:end])
+        del self._open[: ends[-1]]
+        self._lines = _lines(self._open)
 
     async def aclose(self) -> None:
         """Close the connection."""
         await self._stream.aclose()
+
+
+def _lines(data: bytes | bytearray) -> int:
+    return max(data.count(b"\n"), data.count(b"\r"))
+
+
+def _check(event: bytearray) -> None:
+    """Look at a whole event: a short one can hold a million values, of each of which the library makes objects."""
+    if len(event) > MAX_EVENT_BYTES or _lines(event) > MAX_EVENT_LINES + 2:
+        raise Flood("sends more than anybody reads")
+    room = MAX_EVENT_VALUES
+    if len(event) > room:
+        for line in event.decode("latin-1").splitlines():  # no string goes on in the next line
+            try:
+                room -= strict_json.count(line, room)
+            except NotStrict as error:
+                raise Flood(f"sends an event that {error}") from None

@@ -97,9 +97,9 @@ def edit(place: Place, asked: EditFile) -> str:
                 f"{shown(parts)!r} holds this text {places} times, in line {_lines(data, old)}",
                 hint="give more of the text around it, or all=true",
             )
-        edited = data.replace(old, new)
-        if len(edited) > MAX_WRITE_BYTES:
+        if len(data) + places * (len(new) - len(old)) > MAX_WRITE_BYTES:
             raise ToolFailed(f"the file would have more than {MAX_WRITE_BYTES >> 20} MiB")
+        edited = data.replace(old, new)
         _replace(folder, parts, edited, stat.S_IMODE(found.st_mode))
     return f"replaced {places} {'place' if places == 1 else 'places'} in {shown(parts)}"
 

@@ -132,7 +132,7 @@ def session_out(session: Session, parent: str | None = None) -> dict[str, object
 
 
 def entry_out(entry: Entry) -> dict[str, object]:
-    """Show an entry, flat; what a model broke off or had no room to end is marked so, and usage that is an estimate."""
+    """Show an entry, flat; what was broken off or had no room to end is marked so, and what has its usage estimated."""
     body = entry.body
     marks = {}
     if isinstance(body, Assistant):

@@ -225,13 +225,8 @@ class SqliteStore:
         """Append the last step and close the run."""
         if step is not None:
             step = msgspec.structs.replace(step, bodies=await self._clean(step.bodies))
-        ending = Ending(
-            outcome=outcome,
-            step=step,
-            error=self.redaction(error),
-            notice=self.redaction(notice),
-            failure=failure,
-        )
+        error, notice = self.redaction(error), self.redaction(notice)
+        ending = Ending(outcome=outcome, step=step, error=error, notice=notice, failure=failure)
         size = _size(step.bodies) if step else 0
         return await self.writer.write(partial(runs.finish, lease=lease, ending=ending), size=size)
 
