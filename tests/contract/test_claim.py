@@ -55,6 +55,15 @@ async def test_without_api(house: House, policy: PolicyName) -> None:
     assert (await claim(house.store)).session.key == "api"
 
 
+async def test_without_an_agent(house: House) -> None:
+    """A claim that leaves agents out passes over their sessions, however long those have waited."""
+    await house.store.admit(offer(key="slow"))
+    assert await house.store.claim(Lane.INTERACTIVE, without=["other", "main"]) is None
+    found = await house.store.claim(Lane.INTERACTIVE, without=["other"])
+    assert found is not None
+    assert found.session.key == "slow"
+
+
 async def test_a_claim_appends_the_message(house: House) -> None:
     """The message enters the transcript with the claim, stamped with its run and the instant."""
     admitted = await house.store.admit(offer(text="question"))

@@ -360,7 +360,8 @@ class Intake:
         if lane is None or self.guard.parks(work_of(self._store, admission)):
             return await self._store.admit(admission)
         head = self._store.session(admission.key) if admission.key else None
-        with lane.kept(head.kind if head else admission.birth.policy.kind) as claims:
+        kind = head.kind if head else admission.birth.policy.kind
+        with lane.kept(kind, head.agent if head else admission.birth.agent) as claims:
             return await self._store.admit(msgspec.structs.replace(admission, claims=claims))
 
     def _offered(self, admission: Admission) -> Admission:

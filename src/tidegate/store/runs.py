@@ -1,7 +1,7 @@
 """Work, from the door to its end; the transactions behind the first half of the port."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 import msgspec
@@ -66,9 +66,11 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
     return Admitted(run=run, session=session)
 
 
-def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> Claimed | None:
+def claim(
+    tx: Tx, lane: Lane, *, with_api: bool, without: Collection[str] = (), only: RunId | None = None
+) -> Claimed | None:
     """Start the oldest run that may run, and append its message; with *only*, if it is this one."""
-    row = tx.one("run_claimable", lane=lane, with_api=with_api, now=tx.now)
+    row = tx.one("run_claimable", lane=lane, with_api=with_api, without=names(without), now=tx.now)
     if row is None or only not in (None, row[1]):
         return None
     session = sessions.by_id(tx, SessionId(row[2]))
@@ -105,6 +107,11 @@ def _with_news(tx: Tx, session: Session, bodies: Sequence[Body]) -> tuple[Sessio
     if digest == session.instructions:
         return session, bodies[len(said) :]
     return sessions.instruct(tx, session, digest), bodies
+
+
+def names(agents: Collection[str]) -> str:
+    """Return names as a query takes them."""
+    return msgspec.json.encode(sorted(agents)).decode()
 
 
 def append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:

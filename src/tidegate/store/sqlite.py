@@ -228,9 +228,11 @@ class SqliteStore:
         size = _size(admission.bodies) + sum(map(len, offered))
         return await self.writer.write(partial(runs.admit, admission=admission), size=size)
 
-    async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:
+    async def claim(
+        self, lane: Lane, *, with_api: bool = True, without: Collection[str] = ()
+    ) -> Claimed | None:
         """Take the oldest run that may run."""
-        return await self.writer.write(partial(runs.claim, lane=lane, with_api=with_api))
+        return await self.writer.write(partial(runs.claim, lane=lane, with_api=with_api, without=without))
 
     async def append(self, lease: Lease, step: Step) -> list[Entry]:
         """Append one step."""
@@ -294,9 +296,13 @@ class SqliteStore:
         """Queue a run again that could not be closed."""
         return await self._relief(partial(aside.run, run_id=run, error=error))
 
-    async def set_aside_next(self, lane: Lane, *, with_api: bool, error: str) -> tuple[RunId, int] | None:
+    async def set_aside_next(
+        self, lane: Lane, *, with_api: bool, without: Collection[str], error: str
+    ) -> tuple[RunId, int] | None:
         """Put the run aside that would be claimed next."""
-        return await self._relief(partial(aside.next_run, lane=lane, with_api=with_api, error=error))
+        return await self._relief(
+            partial(aside.next_run, lane=lane, with_api=with_api, without=without, error=error)
+        )
 
     async def give_up(self, run: RunId, error: str) -> None:
         """Close a run as failed."""
