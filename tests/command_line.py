@@ -39,7 +39,11 @@ class CommandLine(NamedTuple):
     @property
     def environment(self) -> Mapping[str, str]:
         """The environment of every command: nothing of the machine's own configuration."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("TIDEGATE_") and name not in {"COLUMNS", "LINES"}
+        }
         return kept | {
             "XDG_CONFIG_HOME": str(self.state / "xdg"),
             "XDG_STATE_HOME": str(self.state / "xdg"),

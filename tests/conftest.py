@@ -1,9 +1,10 @@
 """What every test may count on."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
+import structlog
 from hypothesis import settings
 
 # How long an example takes is not what these tests are about; the machine may be busy.
@@ -21,3 +22,11 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("serial") or "property" in item.path.parts:
             item.add_marker(pytest.mark.timeout(LONG_S))
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Leave logging to the next test as it was found; commands set it up for their process."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)

@@ -30,7 +30,7 @@ Json = dict[str, Any]
 class GatewayProcess:
     """A gateway, from `start` to `stop`; *config* is the text of its ``tidegate.toml``.
 
-    *address_bytes* is how much address space it may have.
+    *address_bytes* is how much address space it may have, *descriptors* how many files and connections.
     """
 
     def __init__(
@@ -40,11 +40,12 @@ class GatewayProcess:
         config: str = "",
         environment: Mapping[str, str] | None = None,
         address_bytes: int | None = None,
+        descriptors: int | None = None,
     ) -> None:
         self.state = state
         self.url = ""
         self.log = state.with_name(f"{state.name}.log")
-        self._address_bytes = address_bytes
+        self._limits = {resource.RLIMIT_AS: address_bytes, resource.RLIMIT_NOFILE: descriptors}
         self._environment = {"TIDEGATE_TOKEN": TOKEN, **(environment or {})}
         state.mkdir(exist_ok=True)
         (state / "tidegate.toml").write_text(config)
@@ -78,7 +79,7 @@ class GatewayProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment(self._environment),
-                preexec_fn=self._narrow if self._address_bytes else None,  # noqa: PLW1509 - no other thread is here
+                preexec_fn=self._narrow if any(self._limits.values()) else None,  # noqa: PLW1509 - no other thread is here
             )
         announced = self._announced()
         self.url = announced.split("Tidegate is up: ")[1].split("/\n")[0]
@@ -158,9 +159,10 @@ class GatewayProcess:
             yield page[name]
 
     def _narrow(self) -> None:
-        """Bound the address space; called in the new process before anything of the gateway."""
-        size = self._address_bytes or resource.RLIM_INFINITY
-        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+        """Bound what it may have; called in the new process before anything of the gateway."""
+        for limit, most in self._limits.items():
+            if most is not None:
+                resource.setrlimit(limit, (most, most))
 
     def _announced(self) -> str:
         """Read standard output up to the last line of the greeting."""

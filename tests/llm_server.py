@@ -4,7 +4,8 @@ It speaks as OpenAI does, and as Anthropic does below ``/v1/messages`` (`anthrop
 
 Each request takes the next `Reply` of the script; when the script is used up it is answered by rule:
 ``/echo TEXT`` answers TEXT, ``/call TOOL JSON`` asks for a tool and then answers its result, all else gets
-``ok``. Requests are recorded. Every wait in here is bounded by `WAIT_S`.
+``ok``. A history that a strict provider refuses is refused (`strict`). Requests are recorded. Every wait in here is
+bounded by `WAIT_S`.
 """
 
 import json
@@ -16,7 +17,8 @@ from types import TracebackType
 from typing import Self
 
 import anthropic_words
-from replies import PIECES, WAIT_S, Json, Reply, pieces
+import strict
+from replies import MURMUR_S, PIECES, WAIT_S, Json, Reply, pieces
 
 __all__ = ["PIECES", "WAIT_S", "LlmServer", "Reply", "Request"]
 
@@ -36,6 +38,11 @@ class Request:
         """The conversation as the client sent it."""
         return list(self.body["messages"])
 
+    @property
+    def is_anthropic(self) -> bool:
+        """Whether it speaks as Anthropic does."""
+        return self.path.partition("?")[0].endswith("/messages")
+
 
 @dataclass
 class LlmServer:
@@ -45,6 +52,8 @@ class LlmServer:
     requests: list[Request] = field(default_factory=list)
     #: set when a client hung up on a reply that hangs
     hung_up: threading.Event = field(default_factory=threading.Event)
+    #: what was refused, and why
+    refused: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -68,6 +77,10 @@ class LlmServer:
     def take(self, request: Request) -> Reply:
         """Record a request and say what it is answered."""
         self.requests.append(request)
+        if reason := strict.refusal(request.body, is_anthropic=request.is_anthropic):
+            self.refused.append(reason)
+            error = {"type": "invalid_request_error", "message": reason}
+            return Reply(status=400, body=json.dumps({"type": "error", "error": error}))
         return self.script.pop(0) if self.script else _by_rule(request.messages)
 
 
@@ -120,6 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _stream(self, reply: Reply) -> None:
         headers = {"content-type": "text/event-stream", "transfer-encoding": "chunked"}
         self._send_head(200, headers | dict(reply.headers))
+        for _ in range(reply.murmurs):
+            self._murmur(reply)
         is_anthropic = self.path.partition("?")[0].endswith("/messages")
         for event in anthropic_words.events(reply) if is_anthropic else _events(reply):
             self._send_chunk(event)
@@ -137,10 +152,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(f"{len(text.encode()):x}\r\n{text}\r\n".encode())
 
     def _end(self, reply: Reply) -> None:
-        if reply.end == "hang":
-            self.connection.settimeout(WAIT_S)
+        if reply.end not in {"hang", "linger"}:
+            return
+        for _ in range(int(WAIT_S / MURMUR_S)):
+            self._murmur(reply)
+
+    def _murmur(self, reply: Reply) -> None:
+        """Say what is said meanwhile, after a moment in which the client may hang up."""
+        self.connection.settimeout(MURMUR_S)
+        try:
             if not self.connection.recv(1):
-                self.llm.hung_up.set()
+                raise ConnectionResetError
+        except TimeoutError:
+            if reply.murmur:
+                self._send_chunk(reply.murmur)
 
 
 def _events(reply: Reply) -> Iterator[str]:
@@ -152,9 +177,10 @@ def _events(reply: Reply) -> Iterator[str]:
         yield _event({"tool_calls": [{"index": index, **call}]})
     if reply.trouble:
         yield f"data: {json.dumps(reply.trouble)}\n\n"
-    elif reply.end == "whole":
+    elif reply.end in {"whole", "linger"}:
         yield _event({}, _finish(reply))
-        yield f"data: {json.dumps({**_head('chat.completion.chunk'), 'choices': [], 'usage': USAGE})}\n\n"
+    if reply.end == "whole" and not reply.trouble:
+        yield f"data: {json.dumps({**_head('chat.completion.chunk'), 'choices': [], 'usage': _usage(reply)})}\n\n"
         yield "data: [DONE]\n\n"
 
 
@@ -166,7 +192,13 @@ def _event(delta: Json, finish: str | None = None) -> str:
 def _completion(reply: Reply) -> Json:
     message = {"role": "assistant", "content": reply.text or None, "tool_calls": _calls(reply) or None}
     choice = {"index": 0, "message": message, "finish_reason": _finish(reply)}
-    return {**_head("chat.completion"), "choices": [choice], "usage": USAGE}
+    return {**_head("chat.completion"), "choices": [choice], "usage": _usage(reply)}
+
+
+def _usage(reply: Reply) -> Json:
+    if not reply.cached_tokens:
+        return USAGE
+    return USAGE | {"prompt_tokens_details": {"cached_tokens": reply.cached_tokens}}
 
 
 def _head(kind: str) -> Json:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 WAIT_S = 20.0
+MURMUR_S = 0.05  # between two murmurs
 PIECES = 4  # how many pieces a streamed text comes in
 
 Json = dict[str, Any]
@@ -27,13 +28,18 @@ class Reply:
     content_type: str = "application/json"
     #: by default what fits the calls
     finish_reason: str | None = None
+    #: of the tokens that were read, as OpenAI tells them
+    cached_tokens: int = 0
     #: an error that is sent inside the stream, instead of its end
     trouble: Json | None = None
     #: waited for before the last piece of the text
     gate: threading.Event | None = None
+    #: sent again and again, so many times before all else, and for ever where the reply hangs
+    murmur: str = ""
+    murmurs: int = 0
     #: ``cut`` ends the stream in good order but without a finish reason, ``torn`` breaks the connection,
-    #: ``hang`` says nothing more until the client hangs up
-    end: Literal["whole", "cut", "torn", "hang"] = "whole"
+    #: ``hang`` says nothing more until the client hangs up, ``linger`` (OpenAI) the same after the finish reason
+    end: Literal["whole", "cut", "torn", "hang", "linger"] = "whole"
 
 
 def pieces(reply: Reply) -> Iterator[str]:

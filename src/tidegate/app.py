@@ -22,9 +22,11 @@ from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
 from tidegate.domain.alert import Owner
+from tidegate.edge.answers import Answers
 from tidegate.edge.approvals import Approvals
 from tidegate.edge.blobs import Blobs
 from tidegate.edge.bodies import Bodies
+from tidegate.edge.connections import Connections, Room
 from tidegate.edge.conversations import ConversationPage
 from tidegate.edge.endpoint import Handler
 from tidegate.edge.growth import GrowthPage
@@ -35,6 +37,8 @@ from tidegate.edge.memory import MemoryPage
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
 from tidegate.edge.outbox import OutboxPage
+from tidegate.edge.peers import Door
+from tidegate.edge.protocol import Bounds
 from tidegate.edge.runs import Runs
 from tidegate.edge.seldom import Seldom
 from tidegate.edge.server import Health, Server, application, server
@@ -48,7 +52,7 @@ from tidegate.engine import Engine, engine
 from tidegate.errors import StorageFailed, Unavailable
 from tidegate.folder import Card
 from tidegate.ids import ulid
-from tidegate.runtime import allowance
+from tidegate.runtime import allowance, descriptors
 from tidegate.runtime.alarms import Alarms, Instruments
 from tidegate.runtime.alerts import Alerts
 from tidegate.runtime.growth import Growth
@@ -159,6 +163,7 @@ async def gateway(
         inside.held.describe(f"{instance.url}, process {os.getpid()}, instance {instance.id}")
         status = Status(store, sweeper, registry, instance, clock)
         nightly = Nightly(store, clock, config.backup)
+        status.faults = inside.faults
         status.nightly = nightly
         growth = Growth(store, registry, clock, instance.boots)
         status.growth = growth
@@ -180,8 +185,9 @@ async def gateway(
         weeks = Weeks(growth, store, clock)
         status.alerts = metrics.alerts = alerts = _alerts(inside, status, weeks)
         await store.recover()
-        health, shutdown = Health(), Shutdown()
+        health, shutdown = Health(inside.faults), Shutdown()
         token = folder.token(state)
+        store.redaction.add(token)
         parts = (
             health,
             Sessions(store, inside.intake, inside.agents),
@@ -189,7 +195,7 @@ async def gateway(
             Runs(store, inside.intake),
             Approvals(store),
             Jobs(store, inside.intake, inside.jobs),
-            HookDoor(inside.hooks, clock, registry),
+            HookDoor(inside.hooks, clock, registry, behind_proxy=config.gateway.trusted_proxy),
             OutboxPage(store),
             MemoryPage(store, inside.memory, inside.agents, clock),
             Blobs(store),
@@ -204,12 +210,14 @@ async def gateway(
             WeekPage(weeks),
             Seldom(partial(_explain, inside, growth, health), partial(_forecast, inside, growth, pressure)),
         )
+        bounds = _bounds(inside, pressure, metrics)
         app = application(
             [endpoint for part in parts for endpoint in part.endpoints()],
-            token=token,
+            door=Door(token, clock, registry, behind_proxy=config.gateway.trusted_proxy),
             hosts=[*config.gateway.allowed_hosts, *({config.gateway.host} - NEARBY.keys())],
-            bodies=Bodies(pressure.limit_bytes, inside.guard, registry),
+            bodies=bounds.bodies,
             count_refusal=metrics.count_refusal,
+            redaction=store.redaction,
         )
         try:
             yield Gateway(
@@ -223,7 +231,7 @@ async def gateway(
                 health=health,
                 shutdown=shutdown,
                 metrics=metrics,
-                server=server(app, tls=_tls(config)),
+                server=server(app, bounds, tls=_tls(config)),
             )
         finally:
             folder.take_card(state)
@@ -289,6 +297,16 @@ def _pressure(inside: Engine) -> Pressure:
     return Pressure(inside.guard, limit, relief, inside.clock)
 
 
+def _bounds(inside: Engine, pressure: Pressure, metrics: Metrics) -> Bounds:
+    room = Room.of(descriptors.shares(descriptors.raise_limit()).connections)
+    return Bounds(
+        connections=Connections(room, inside.registry, metrics.count_refusal),
+        bodies=Bodies(pressure.limit_bytes, inside.guard, inside.registry),
+        answers=Answers(pressure.limit_bytes, inside.registry, metrics.count_refusal),
+        behind_proxy=inside.config.gateway.trusted_proxy,
+    )
+
+
 def _alerts(inside: Engine, status: Status, weeks: Weeks) -> Alerts:
     """Build what tells the owner; it reads what the status shows."""
     if status.nightly is None or status.growth is None:
@@ -302,6 +320,7 @@ def _alerts(inside: Engine, status: Status, weeks: Weeks) -> Alerts:
         clock=inside.clock,
         overdue=inside.sweeper.overdue,
         orphans=status.orphans,
+        faults=inside.faults,
     )
     settings = inside.config.alerts
     owner = Owner(webhook=settings.webhook, chat=settings.chat, agent=next(iter(inside.config.agents)))

@@ -18,11 +18,15 @@ class Bucket:
 
     def take(self, now: int) -> int:
         """Take a token and return 0; if there is none, return in how many ms there will be."""
-        self._fill(now)
-        if self._held >= MINUTE_MS:
+        wait_ms = self.wait_ms(now)
+        if not wait_ms:
             self._held -= MINUTE_MS
-            return 0
-        return -((self._held - MINUTE_MS) // self.per_minute)
+        return wait_ms
+
+    def wait_ms(self, now: int) -> int:
+        """Return in how many ms there will be a token, 0 if there is one, and take none."""
+        self._fill(now)
+        return max(0, -((self._held - MINUTE_MS) // self.per_minute))
 
     def _fill(self, now: int) -> None:
         self._held = min(self._full, self._held + max(0, now - self._at) * self.per_minute)

@@ -19,6 +19,7 @@ from tidegate.agents import built
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
 from tidegate.config import Config, Runs
+from tidegate.config.hidden import secrets
 from tidegate.config.source import source
 from tidegate.domain import policy
 from tidegate.domain.compaction import Compaction
@@ -27,6 +28,7 @@ from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.spawn import SpawnLimits
 from tidegate.errors import ConfigError
 from tidegate.extras import how_to_install
+from tidegate.faults import Faults
 from tidegate.runtime import plugins
 from tidegate.runtime import spend as money
 from tidegate.runtime.agents import Agents
@@ -75,6 +77,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     config: Config
     held: FolderLock
     registry: Registry
+    faults: Faults
     store: SqliteStore
     bus: Bus
     guard: Guard
@@ -114,9 +117,12 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         stack.callback(held.release)
         loaded = plugins.load(config.plugins.hooks)
         registry = Registry()
+        faults = Faults(clock)
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
+        store.redaction.add(*secrets(config))
+        log.hide(store.redaction)
         dispatcher = _dispatcher(config, loaded, store, registry, clock)
         skills = Skills(reaches(config, folder.workspace(state)), registry)
         await skills.load()
@@ -159,6 +165,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             config=config,
             held=held,
             registry=registry,
+            faults=faults,
             store=store,
             bus=bus,
             guard=guard,

@@ -23,11 +23,12 @@
     └── Broken               tell a person; the process may have to stop
         ├── ConfigError      exit 78  ├── FolderUnsafe
         ├── FolderHeld       exit 75
-        ├── StorageFailed    exit 74  ├── Corrupt
+        ├── StorageFailed    exit 74  ├── Corrupt (a row, a file), StoreBroken (all of it: the process ends)
         ├── ModelFailed      the run fails, the gateway goes on
-        │                    ├── ModelBusy, ModelCut, ContextOverflow, AnswerTooLarge
+        │                    ├── ModelBusy (503), ModelCut, ContextOverflow, ContentFiltered, AnswerTooLarge
+        │                    │   └── ModelLimited (429)
         ├── CompactionFailed everything is as it was
-        └── NoAnswer    503  what an OpenAI client then gets
+        └── NoAnswer    400  what an OpenAI client then gets
 
 A class docstring is the default message. ``code`` and ``status`` are part of the public contract; ``edge/wire``
 turns them into HTTP and ``cli`` into exit codes, so that nothing else has to know either.
@@ -412,10 +413,17 @@ class FolderHeld(Broken):
 
 
 class StorageFailed(Broken):
-    """The storage failed; nothing more is acknowledged."""
+    """The storage failed."""
 
     code = "storage_failed"
     exit_code = 74
+
+
+class StoreBroken(StorageFailed):
+    """The store can acknowledge nothing more; the gateway ends."""
+
+    code = "store_broken"
+    status = 503
 
 
 class Corrupt(StorageFailed):
@@ -434,6 +442,7 @@ class ModelBusy(ModelFailed):
     """The model cannot be reached or has no room now; nothing of an answer has come."""
 
     code = "model_busy"
+    status = 503
 
     def __init__(
         self, message: str | None = None, *, hint: str = "", retry_after_s: float | None = None
@@ -449,6 +458,19 @@ class AnswerTooLarge(ModelFailed):
     code = "answer_too_large"
 
 
+class ModelLimited(ModelBusy):
+    """The model's provider limits the rate."""
+
+    code = "model_limited"
+    status = 429
+
+
+class ContentFiltered(ModelFailed):
+    """The model's provider withheld the answer."""
+
+    code = "content_filter"
+
+
 class ModelCut(ModelFailed):
     """The model broke off its answer."""
 
@@ -461,13 +483,15 @@ class ModelCut(ModelFailed):
         text: str,
         model: str,
         tokens: tuple[int, int],
-        cost: tuple[int, int] = (0, 1),
+        cost: tuple[int, int, int] = (0, 1, 0),
     ) -> None:
         """Take why it broke off, what it had said and which model it was.
 
-        *tokens* are those it read and wrote, *cost* micro-dollars and how many answers of unknown cost there are.
+        *tokens* are those it read and wrote, *cost* micro-dollars and how many answers of unknown cost, and of
+        estimated tokens, there are.
         """
         super().__init__(failure.message, hint=failure.hint)
+        self.failure = failure
         self.text = text
         self.model = model
         self.tokens = tokens
@@ -490,4 +514,12 @@ class NoAnswer(Broken):
     """The run ended without an answer; asking again would start another one."""
 
     code = "no_answer"
-    status = 503
+    status = 400
+
+    def __init__(
+        self, message: str, *, hint: str = "", reason: str = code, retry_after_s: int | None = None
+    ) -> None:
+        """Take what every error takes, the code of what ended the run, and when a repetition makes sense, if ever."""
+        super().__init__(message, hint=hint)
+        self.reason = reason
+        self.retry_after_s = retry_after_s

@@ -6,7 +6,7 @@ characters are escaped by the renderers, and long values are cut, so that a log 
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
@@ -20,6 +20,9 @@ del sys.modules["rich"]
 sys.modules.update({name: module for name, module in _hidden.items() if module is not None})
 
 MAX_VALUE = 2_000  # characters a field
+
+#: takes out of a line what must not stand in it; nothing until somebody knows what that is
+_hidden_from: list[Callable[[str], str]] = []
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -38,12 +41,18 @@ def setup(level: int = logging.INFO) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _cut_and_escape,
             structlog.processors.format_exc_info,
+            _escape_trace,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
+
+
+def hide(clean: Callable[[str], str]) -> None:
+    """Let *clean* take secrets out of every line from now on, in the place of what did so before."""
+    _hidden_from[:] = [clean]
 
 
 def get(name: str) -> Logger:
@@ -61,7 +70,7 @@ class _Stderr:
     def write(self, text: str) -> int:
         """Write a line."""
         with suppress(OSError):
-            sys.stderr.write(text)
+            sys.stderr.write(_cleaned(text))
         return len(text)
 
     def flush(self) -> None:
@@ -70,8 +79,27 @@ class _Stderr:
             sys.stderr.flush()
 
 
+def _cleaned(text: str) -> str:
+    for clean in _hidden_from:
+        text = clean(text)
+    return text
+
+
 def _cut_and_escape(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = value = _cleaned(value)  # noqa: PLW2901 - before it is cut, so that no half of a secret stays
         if isinstance(value, str) and (len(value) > MAX_VALUE or not value.isprintable()):
             event[key] = value[:MAX_VALUE].encode("unicode_escape").decode("ascii")
+    return event
+
+
+def _escape_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep the lines of a traceback, and nothing that steers a terminal: its last one may be a stranger's words."""
+    trace = event.get("exception")
+    if isinstance(trace, str):
+        event["exception"] = "".join(
+            one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode("ascii")
+            for one in trace
+        )
     return event

@@ -40,6 +40,7 @@ def tighten(path: Path, *, is_folder: bool = False) -> str:
 
     Raises:
         FolderUnsafe: It is something else, is somebody else's, or has a second name.
+        OSError: It cannot be changed.
     """
     descriptor = _open(path)
     if descriptor is None:
@@ -50,11 +51,9 @@ def tighten(path: Path, *, is_folder: bool = False) -> str:
         mode = stat.S_IMODE(found.st_mode)
         if not mode & OTHERS:
             return ""
-        if mode & stat.S_ISVTX or found.st_ino == Path("/").stat().st_ino:
+        if mode & stat.S_ISVTX or os.path.samestat(found, Path("/").stat()):
             raise FolderUnsafe(f"{str(path)!r} is shared with others", hint="name a folder of its own")
         os.fchmod(descriptor, mode & ~OTHERS)
-    except OSError as error:
-        raise FolderUnsafe(f"{str(path)!r} is open to others: {error.strerror}") from error
     finally:
         os.close(descriptor)
     return f"{path} was open to others (mode {mode:o}); now it is not"

@@ -6,24 +6,26 @@ once.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tidegate.agent.fetch import fetch_tool
 from tidegate.agent.place import Place
 from tidegate.agent.reading import reading_tools
 from tidegate.agent.shell import shell_tool
+from tidegate.agent.skills.reach import reaches
 from tidegate.agent.tools import Tool
 from tidegate.agent.turns import Turns
 from tidegate.agent.writing import writing_tools
 from tidegate.bounded import Registry
-from tidegate.config import Config
+from tidegate.config import Config, config_home
 from tidegate.config.source import sources
-from tidegate.config.tree import Agent
+from tidegate.config.tree import Agent, Hook, Webhook
 from tidegate.domain.budget import Budget
 from tidegate.egress.address import Rules, rule
 from tidegate.egress.client import Egress
 from tidegate.errors import ConfigError
-from tidegate.folder import workspace
+from tidegate.folder import WORKSPACE, workspace
 from tidegate.runtime.tools.status import Who
 
 FILES_AT_ONCE = 4
@@ -50,6 +52,7 @@ class Toolset:
                 deny=[rule(entry) for entry in config.egress.deny],
             )
         )
+        self._protected = protected(config, state)
         #: one for each folder, so that agents that share it wait for each other's changes; bounded by the agents
         self._places: dict[Path, Place] = {}
 
@@ -75,7 +78,23 @@ class Toolset:
     def _place(self, name: str, agent: Agent) -> Place:
         _check_workspace(name, agent, self._state)
         folder = (agent.workspace or workspace(self._state)).resolve()
-        return self._places.setdefault(folder, Place(agent.workspace or folder))
+        return self._places.setdefault(folder, Place(agent.workspace or folder, self._protected))
+
+
+def protected(config: Config, state: Path) -> frozenset[Path]:
+    """Return what tools do not write: where any agent looks for skills, and what the gateway is configured with."""
+    places = {place.folder for reach in reaches(config, workspace(state)).values() for place in reach.places}
+    hooks: list[Hook | Webhook] = [*config.hooks.values(), *config.webhooks.values()]
+    files = {
+        config.gateway.tls_cert,
+        config.gateway.tls_key,
+        config.model.api_key_file,
+        *(provider.api_key_file for provider in config.providers.values()),
+        *(file for hook in hooks for file in hook.secret_file),
+    }
+    with suppress(ConfigError):  # without a home there is none
+        places.add(config_home() / "tidegate")
+    return frozenset(places | {file for file in files if file})
 
 
 def check_workspaces(config: Config, state: Path) -> None:
@@ -89,10 +108,17 @@ def check_workspaces(config: Config, state: Path) -> None:
 
 
 def _check_workspace(name: str, agent: Agent, state: Path) -> None:
-    if agent.workspace is not None and state.resolve().is_relative_to(agent.workspace.resolve()):
+    if agent.workspace is None:
+        return
+    folder, state = agent.workspace.resolve(), state.resolve()
+    if state.is_relative_to(folder):
         raise ConfigError(
             f"[agents.{name}] workspace: the state folder lies in it, and with it the token and every session",
             hint="name a folder of its own",
+        )
+    if folder.is_relative_to(state) and not folder.is_relative_to(state / WORKSPACE):
+        raise ConfigError(
+            f"[agents.{name}] workspace: it lies in the state folder", hint="name a folder of its own"
         )
 
 

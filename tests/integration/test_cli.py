@@ -116,18 +116,21 @@ def test_stats_and_sweep(tidegate_up: CommandLine) -> None:
 def test_people_come_first_in_eighty_columns(tidegate_up: CommandLine) -> None:
     """Conversations of people stand above what jobs leave behind, and each line fits a terminal of 80 columns."""
     tidegate_up.run(
-        "chat", "/echo a message that is rather long for a title of a session", "--session", "t:me"
+        "chat",
+        "/echo a spring tide, and a title so long that it stands on no line of eighty columns",
+        "--session",
+        "t:me",
     )
-    tidegate_up.run("jobs", "add", "later", "/echo later", "--every", "1h")
+    tidegate_up.run("jobs", "add", "later", "/echo spring tide", "--every", "1h")
     for _ in range(3):
         tidegate_up.run("jobs", "run", "later")
     kinds = [head["kind"] for head in tidegate_up.json("sessions", "list", "--all")["sessions"]]
     assert {"chat", "cron"} <= set(kinds)
     assert kinds == sorted(kinds, key=lambda kind: kind != "chat")
-    with terminal(tidegate_up, "sessions", "list", "--all", columns=80) as shown:
+    with terminal(tidegate_up, "sessions", "list", "--q", "spring tide", columns=80) as shown:
         lines = shown.rest().splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0].split() == ["key", "state", "next", "title"]
+    assert lines[0].split()[-1] == "title"
     assert all(not line.startswith(" ") for line in lines)
     (mine,) = (line for line in lines if line.startswith("t:me "))
     assert mine.rstrip().endswith("…")

@@ -22,7 +22,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount("-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place))
+    mount("-t", "tmpfs", "-o", f"size={SIZE},mode=700", "tmpfs", str(place))
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True, timeout=10)  # noqa: S607
 

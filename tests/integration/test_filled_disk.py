@@ -27,7 +27,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 MiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "tmpfs", str(place)]
     subprocess.run(mount, check=True, timeout=10)
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True, timeout=10)  # noqa: S607

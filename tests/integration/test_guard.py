@@ -1,7 +1,9 @@
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway_process import TOKEN, WAIT_S, GatewayProcess, error_of, refused_start
@@ -212,3 +214,43 @@ def test_nobody_is_served_in_the_clear(tmp_path_factory: pytest.TempPathFactory,
     """Elsewhere than on loopback, without TLS or a trusted proxy, the gateway does not start: exit 78."""
     code, said = refused_start(tmp_path_factory.mktemp("open") / "state", "--host", host)
     assert (code, "trusted_proxy" in said) == (78, True)
+
+
+def test_guesses_are_limited(tmp_path: Path) -> None:
+    """Guessing is slow, however it is spelled and whoever it says it is; a person who is there goes on."""
+    with GatewayProcess(tmp_path / "state") as gateway:
+        gateway.get("/api/status")
+        answers = [
+            httpx.get(
+                f"{gateway.url}/api/status",
+                headers={"Authorization": f"Bearer guess-{number}", "X-Forwarded-For": f"192.0.2.{number}"},
+                timeout=WAIT_S,
+            )
+            for number in range(30)
+        ]
+        limited = answers[-1]
+        assert [answer.status_code for answer in answers[:20]] == [401] * 20
+        assert error_of(limited) == (429, "rate_limited")
+        assert 1 <= int(limited.headers["retry-after"]) <= 3
+        status = gateway.get("/api/status")  # over the connection of before
+        assert status["containers"]["token_guesses"] == {"entries": 1, "limit": 1_024}
+        shape = httpx.get(
+            f"{gateway.url}/v1/models", headers={"Authorization": "Bearer guess-x"}, timeout=WAIT_S
+        )
+        assert (shape.status_code, shape.json()["error"]["code"]) == (429, "rate_limited")
+
+
+def test_a_trusted_proxy_says_who_it_is(tmp_path: Path) -> None:
+    """Behind a proxy each of its clients is counted alone, by what the proxy itself has appended."""
+    config = "[gateway]\ntrusted_proxy = true\n"
+    with GatewayProcess(tmp_path / "state", config=config) as gateway:
+        for number in range(30):
+            headers = {"X-Forwarded-For": f"203.0.113.{number}, 192.0.2.1"}
+            last = httpx.get(
+                f"{gateway.url}/api/status",
+                headers=headers | {"Authorization": f"Bearer guess-{number}"},
+                timeout=WAIT_S,
+            )
+        assert last.status_code == 429
+        other = {"X-Forwarded-For": "192.0.2.2", "Authorization": f"Bearer {TOKEN}"}
+        assert httpx.get(f"{gateway.url}/api/status", headers=other, timeout=WAIT_S).status_code == 200

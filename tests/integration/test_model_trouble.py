@@ -143,8 +143,10 @@ def test_an_error_after_the_first_word(server: LlmServer, dialect: Dialect) -> N
     assert isinstance(failure, ModelCut)
     assert (failure.text, failure.model) == ("half an answer", "tiny")
     assert failure.message.endswith(" broke off its answer: all taken")
-    # OpenAI's dialect counts at the end alone
-    assert failure.tokens[0] == (11 if dialect is Dialect.ANTHROPIC else 0)
+    # OpenAI's dialect counts at the end alone; what was not counted is estimated
+    read, written = (11, 1) if dialect is Dialect.ANTHROPIC else (8, 4)
+    assert failure.tokens == (read, written)
+    assert failure.cost == (0, 1, int(dialect is Dialect.OPENAI))
 
 
 @pytest.mark.parametrize("end", ["cut", "torn"])
@@ -170,17 +172,7 @@ def test_a_call_at_the_limit_is_dropped(server: LlmServer, dialect: Dialect) -> 
     answer = ask(target(server.base_url, dialect))[-1]
     assert isinstance(answer, Answer)
     assert [call.call_id for call in answer.calls] == ["a"]
-    assert answer.text == endpoint.CUT
-
-
-@pytest.mark.parametrize("text", ["", "half"])
-def test_silence_is_bounded(server: LlmServer, dialect: Dialect, text: str) -> None:
-    """A provider that says nothing for timeout_s fails, before its first word as after it."""
-    server.script = [Reply(text=text, end="hang")]
-    failure = fail(server, dialect, timeout_s=0.5)
-    assert isinstance(failure, ModelCut if text else ModelBusy)
-    assert failure.message.endswith(" was silent for 0.5 s")
-    assert server.hung_up.wait(WAIT_S)
+    assert (answer.text, answer.is_cut) == ("", True)
 
 
 def test_an_empty_answer(server: LlmServer, dialect: Dialect) -> None:
@@ -198,8 +190,6 @@ def test_an_empty_answer(server: LlmServer, dialect: Dialect) -> None:
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [
-        ("<html>log in</html>", "text/html"),
-        ("<html>log in</html>", SSE),
         ('{"answer": 42}', "application/json"),
         ("", SSE),
         ("data: <html>\n\n", SSE),

@@ -61,7 +61,6 @@ def test_a_page_instead_of_an_error(server: LlmServer) -> None:
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [
-        ("<html>log in</html>", "text/html"),
         ('{"answer": 42}', "application/json"),
         ("", SSE),
         ("data: <html>\n\n", SSE),

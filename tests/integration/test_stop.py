@@ -158,12 +158,14 @@ def test_a_taken_port_is_told(state: Path, tmp_path: Path) -> None:
         assert (code, "cannot be served" in said) == (69, True)
 
 
-@pytest.mark.parametrize("place", ["file/state", "file"])
-def test_a_folder_that_cannot_be_is_told(tmp_path: Path, place: str) -> None:
-    """A state folder that cannot be made or written to is exit 74."""
+@pytest.mark.parametrize(
+    ("place", "told"), [("file/state", (74, "cannot be written to")), ("file", (78, "is no folder"))]
+)
+def test_a_folder_that_cannot_be_is_told(tmp_path: Path, place: str, told: tuple[int, str]) -> None:
+    """A state folder that cannot be made or written to is exit 74, and what is none is exit 78."""
     (tmp_path / "file").write_text("")
     code, said = refused_start(tmp_path / place)
-    assert (code, "cannot be written to" in said) == (74, True)
+    assert (code, told[1] in said) == (told[0], True)
 
 
 def test_a_store_from_the_future_is_left_alone(state: Path) -> None:

@@ -15,6 +15,7 @@ from tidegate.domain.level import Level
 from tidegate.domain.outbox import Attempt, Reply
 from tidegate.domain.sample import Range
 from tidegate.errors import DiskFull
+from tidegate.faults import Faults
 from tidegate.runtime.alarms import Alarms, Instruments
 from tidegate.runtime.alerts import Alerts
 from tidegate.runtime.growth import Growth
@@ -53,6 +54,7 @@ async def alerting(
             growth=growth,
             nightly=Nightly(here.store, here.clock, Backup(folder=folder / "nowhere")),
             registry=registry,
+            faults=Faults(here.clock),
             clock=here.clock,
             overdue=overdue,
             orphans=orphans,

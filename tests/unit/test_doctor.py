@@ -10,7 +10,7 @@ from tidegate.clock import DAY_MS
 from tidegate.domain.session import PolicyName
 from tidegate.errors import NotFound
 from tidegate.store import doctor
-from tidegate.store.doctor import NOT_CHECKED, VIOLATED, Living
+from tidegate.store.doctor import NOT_CHECKED, OK, VIOLATED, Living
 from tidegate.store.sqlite import NAME
 
 NOW = 1_800_000_000_000
@@ -109,13 +109,29 @@ def test_held_deletes_are_not_overdue(folder: Path) -> None:
 
 def test_living_gateway_answers_for_itself(folder: Path) -> None:
     """What only a running gateway can tell is checked with it, and not checked without."""
-    full = Living({"queue": (11, 10)}, shares_reads=False, holds_deletes=False, people_first=False)
+    full = Living(
+        {"queue": (11, 10)},
+        shares_reads=False,
+        holds_deletes=False,
+        people_first=False,
+        faults={"jobs": "jobs: 1, last nightly: no such zone", "sweep": "sweep: 9, last: no such column"},
+        stuck=["sweep"],
+    )
     without = [
         finding.name for finding in doctor.examine(folder, None, NOW, scrub=False) if _is_open(finding)
     ]
 
-    assert {"I7", "I8", "I12"} == violated(folder, living=full)
-    assert ["I7", "I8", "I9", "I12"] == without
+    assert {"I7", "I8", "I12", "I13"} == violated(folder, living=full)
+    assert ["I7", "I8", "I9", "I12", "I13"] == without
+
+
+def test_faults_that_were_put_aside_are_named(folder: Path) -> None:
+    """What failed and was put aside violates nothing, and is shown."""
+    told = {"jobs": "jobs: 1, last nightly: no such zone"}
+    living = Living({}, shares_reads=True, holds_deletes=False, faults=told)
+    found = {one.name: one for one in doctor.examine(folder, living, NOW, scrub=False)}["I13"]
+
+    assert (found.verdict, found.detail) == (OK, told["jobs"])
 
 
 def _is_open(finding: doctor.Finding) -> bool:

@@ -52,3 +52,32 @@ def test_lines_hold_everything(texts: list[str]) -> None:
     """Each line of JSONL is one entry, to the letter."""
     lines = "".join(jsonl(HEAD, [entry(text, None) for text in texts])).split("\n")
     assert [json.loads(line) for line in lines[1:-1]] == [entry(text, None) for text in texts]
+
+
+LINKS = [
+    "![",
+    "]",
+    "(http://x.example/i.png)",
+    "[r]",
+    "\n[r]: http://x.example/i",
+    "\\",
+    "`",
+    "<",
+    "img",
+    "a",
+    "\n",
+]
+
+
+@given(st.lists(st.sampled_from(LINKS), max_size=14).map("".join))
+@example("![x](http://x.example/?secret)")
+@example("![x][r]\n\n[r]: http://x.example/i.png")
+def test_a_document_fetches_nothing(text: str) -> None:
+    """No image comes out of what somebody has said, so nobody is told that it was read."""
+    entry = Entry(
+        seq=1, type="message", role="user", text=text, tool=None, call_id=None, is_error=False,
+        created_at=HEAD["created_at"], bytes=1, blob=None, run=None,
+    )  # fmt: skip
+    head = Session({**HEAD, "title": text})
+    html = MarkdownIt().render("".join(markdown(head, [entry])))
+    assert "<img" not in html

@@ -2,18 +2,20 @@ import asyncio
 import os
 import socket
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
 
 from calling import call
+from tidegate.agent.model import ToolCall
 from tidegate.agent.place import Place
 from tidegate.agent.reading import MAX_NAMES, MAX_PAGE_BYTES, reading_tools
-from tidegate.agent.tools import Tool
+from tidegate.agent.tools import Caller, Tool, ToolBox, ToolFailed
 from tidegate.agent.turns import Turns
 from tidegate.agent.writing import MAX_WRITE_BYTES, writing_tools
 from tidegate.domain.entry import Result
+from tidegate.ids import RunId, SessionId
 
 
 @pytest.fixture
@@ -25,9 +27,9 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def tools(root: Path) -> list[Tool]:
+def tools(root: Path, protected: Collection[Path] = ()) -> list[Tool]:
     """Return the tools of a workspace."""
-    place, turns = Place(root), Turns(4, 100)
+    place, turns = Place(root, protected), Turns(4, 100)
     return [*reading_tools(place, turns), *writing_tools(place, turns)]
 
 
@@ -277,3 +279,64 @@ def test_a_workspace_that_has_gone_is_told(root: Path, change: Callable[[Path], 
     assert (result.text, result.is_error) == (
         "the workspace cannot be opened: No such file or directory", True
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "other/skills/x/SKILL.md", "OTHER/Skills/x/SKILL.md", "other/skills", "other/skills/new/deep/SKILL.md",
+        "later/.agents/skills/x.md", "keys/api.key", "link/../skills/y", "tidegate.env", "a/TIDEGATE.ENV", "moved/x.md",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["write_file", "edit_file"])
+def test_what_is_protected_is_so_wherever_it_lies(root: Path, path: str, name: str) -> None:
+    """Skills of other agents and what the gateway is configured with are not written, there yet or not."""
+    (root / "other/skills/x").mkdir(parents=True)
+    (root / "keys").mkdir()
+    for file in ("other/skills/x/SKILL.md", "keys/api.key"):
+        (root / file).write_text("old")
+    (root.parent / "elsewhere").symlink_to(root / "moved")
+    (root / "moved").mkdir()
+    (root / "moved/x.md").write_text("old")
+    protected = [
+        root / "other/skills", root / "later/.agents/skills", root / "keys/api.key", root.parent / "elsewhere",
+    ]  # fmt: skip
+    before = sorted(root.rglob("*"))
+    arguments = {"text": "new"} if name == "write_file" else {"old": "old", "new": "new"}
+    result = asyncio.run(call(tools(root, protected), name, path=path, **arguments))
+    assert result.is_error
+    assert sorted(root.rglob("*")) == before
+    assert {file.read_text() for file in before if file.is_file()} == {"old"}
+
+
+def test_what_lies_beside_is_written(root: Path) -> None:
+    """A folder whose name begins like a protected one is not protected."""
+    made = asyncio.run(call(tools(root, [root / "b/skills"]), "write_file", path="b/skills2/x", text="t"))
+    assert not made.is_error
+
+
+def test_a_protected_folder_is_known_by_what_it_is(root: Path) -> None:
+    """Another way to the same folder, such as a mount or a folder that was moved, is found by its identity."""
+    (root / "b").mkdir()
+    (root / "b/skills").mkdir()
+    place = Place(root, [root / "b/skills"])
+    parts = place.parts("c/x.md")
+    place.check_writable(parts)
+    (root / "b/skills").rename(root / "c")
+    (root / "b/skills").symlink_to(root / "c")
+    with pytest.raises(ToolFailed, match="do not write skills"), place.folder(parts[:-1], to_write=True):
+        pass
+
+
+@pytest.mark.parametrize(
+    "text", ['{"path": "a", "path": "b", "text": "t"}', '{"text": "t", "path": "a", "te\\u0078t": "u"}']
+)
+def test_a_key_that_stands_twice_is_refused(root: Path, text: str) -> None:
+    """Which of the two is meant nobody can know; nothing is written."""
+    tool = next(tool for tool in tools(root) if tool.spec.name == "write_file")
+    box = ToolBox([tool])
+    made = ToolCall(call_id="c", tool="write_file", arguments=text)
+    result = asyncio.run(box.call(made, Caller(session=SessionId("s"), run=RunId("r"), agent="main")))
+    assert isinstance(result, Result)
+    assert (result.is_error, "stands twice" in result.text) == (True, True)
+    assert list(root.iterdir()) == []

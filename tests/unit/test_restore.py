@@ -260,3 +260,54 @@ def test_restoring_a_restored_store_leaves_no_litter(folder: Path) -> None:
 
     assert 2 == sum(name.startswith("backups/replaced-") for name in names)
     assert not [name for name in names if PART in name or "staged" in name]
+
+
+@pytest.mark.parametrize(
+    ("planted", "said"),
+    [
+        (
+            "CREATE TRIGGER spy AFTER INSERT ON entries BEGIN UPDATE meta SET value = 'seen'; END",
+            "trigger 'spy' was added",
+        ),
+        ("CREATE VIEW spying AS SELECT * FROM entries", "view 'spying' was added"),
+        ("CREATE TABLE hoard (x)", "table 'hoard' was added"),
+        ("CREATE INDEX odd ON entries (length(body))", "index 'odd' was added"),
+        ("ALTER TABLE meta ADD COLUMN g AS (hex(value))", "table 'meta' is not as it was"),
+        ("DROP TRIGGER session_born", "trigger 'session_born' is missing"),
+        ("CREATE VIRTUAL TABLE v USING fts5(x)", "table 'v' was added"),
+        ("PRAGMA application_id = 7", "none of Tidegate"),
+        ("PRAGMA user_version = 3", "has been changed"),
+    ],
+)
+def test_a_changed_schema_is_refused(folder: Path, planted: str, said: str) -> None:
+    """What acts by itself, and whatever else we have not put there, comes into no store; what it is is told."""
+    connection = apsw.Connection(str(backup_of(folder)))
+    connection.execute(planted).fetchall()
+    connection.close()
+    before = files(folder)
+    with pytest.raises(BadRequest, match=said):
+        restore(folder, backup_of(folder), NOW)
+    assert files(folder) == before
+    assert ["new", "old"] == keys(folder / NAME)
+
+
+@pytest.mark.parametrize(
+    ("planted", "is_refused"),
+    [
+        ("CREATE TABLE more (x); ALTER TABLE meta ADD COLUMN more", False),
+        ("CREATE TRIGGER spy AFTER INSERT ON entries BEGIN UPDATE meta SET value = 'seen'; END", True),
+        ("CREATE VIEW spying AS SELECT * FROM entries", True),
+        ("ALTER TABLE meta ADD COLUMN g AS (hex(value))", True),
+    ],
+)
+def test_of_a_newer_release_nothing_that_acts_is_taken(folder: Path, planted: str, is_refused: bool) -> None:  # noqa: FBT001 - of the table above
+    """One version ahead there may be more tables, columns and indexes, but nothing that runs."""
+    connection = apsw.Connection(str(backup_of(folder)))
+    connection.execute(f"{planted}; PRAGMA user_version = {len(migrations()) + 1}").fetchall()
+    connection.close()
+    if is_refused:
+        with pytest.raises(BadRequest, match="has been changed"):
+            restore(folder, backup_of(folder), NOW)
+    else:
+        restore(folder, backup_of(folder), NOW)
+        assert ["old"] == keys(folder / NAME)

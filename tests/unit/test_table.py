@@ -18,6 +18,12 @@ def test_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_nobody_makes_up_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line break or a tab in a cell stays in its row."""
+    table({"name": "left", "n": "right"}, [["a\nb\t\rc", "1"]])
+    assert capsys.readouterr().out.splitlines()[1:] == ["a b �c  1"]
+
+
 def test_an_empty_table(capsys: pytest.CaptureFixture[str]) -> None:
     """Where there are no rows, the names of the columns are there."""
     table({"name": "left", "n": "right"}, [])

@@ -5,9 +5,9 @@ import pytest
 from tidegate.agent.offline import offline_tools
 from tidegate.agent.tools import Reach
 from tidegate.bounded import Registry
-from tidegate.config.tree import OFFLINE_TOOLS, TOOLS, Agent, Config, Egress
+from tidegate.config.tree import OFFLINE_TOOLS, TOOLS, Agent, Config, Egress, Hook, Model
 from tidegate.errors import ConfigError
-from tidegate.toolset import BY_NAME_ALONE, Toolset
+from tidegate.toolset import BY_NAME_ALONE, Toolset, protected
 
 OF_THE_RUNTIME = {"skill", "spawn_agent", "schedule_job", "session_status", "remember", "recall", "forget"}
 
@@ -70,3 +70,28 @@ def test_what_only_reads_is_a_closed_list(tmp_path: Path) -> None:
         Reach.WRITE: {"write_file", "edit_file", "shell"},
         Reach.OUT: {"web_fetch"},
     }
+
+
+def test_a_workspace_lies_not_beside_the_store(tmp_path: Path) -> None:
+    """Nothing in the state folder is a workspace but what is meant for it: the backups are not."""
+    (tmp_path / "backups").mkdir()
+    with pytest.raises(ConfigError, match="lies in the state folder"):
+        names(tmp_path, Agent(workspace=tmp_path / "backups"))
+    (tmp_path / "workspace/mine").mkdir(parents=True)
+    assert "write_file" in names(tmp_path, Agent(workspace=tmp_path / "workspace/mine"))
+
+
+def test_skills_of_all_agents_are_protected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each place where some agent looks, the user's folders and every file with a secret are among what tools spare."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    config = Config(
+        agents={
+            "main": Agent(workspace=tmp_path / "a"),
+            "other": Agent(workspace=tmp_path / "a/b", skills=(tmp_path / "more",)),
+        },
+        hooks={"h": Hook(secret_file=(tmp_path / "a/secret",))},
+        model=Model(api_key_file=tmp_path / "a/key"),
+    )
+    wanted = {"a/skills", "a/.agents/skills", "a/b/skills", "a/b/.agents/skills", "more", "a/secret", "a/key"}
+    found = protected(config, tmp_path)
+    assert {tmp_path / name for name in (*wanted, "xdg/tidegate", "xdg/tidegate/skills")} <= found

@@ -2,15 +2,16 @@
 
 Whatever a model once wrote is sent back to it with each prompt, so what a strict provider would refuse is
 mended: else one bad answer would block a session for good. Arguments that are no JSON object are wrapped by
-the library, impossible names and ids are mended here.
+the library; impossible names, ids that repeat and messages without a word are mended here.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import assert_never
 
+import msgspec
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
@@ -36,26 +37,35 @@ from pydantic_ai.tools import ToolDefinition
 from tidegate.agent import opaque
 from tidegate.agent.limit import Room
 from tidegate.agent.model import Prompt, ToolCall, ToolSpec
+from tidegate.agent.pairing import pairs, unused
 from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, System, User, opaque_of
 
 BROKEN_OFF = "[broken off here by a failure of the connection; the rest never came]"
 LEFT_OUT = "[the beginning of the conversation is left out]"
+GO_ON = "[go on]"
+BLANK = "[an empty message]"
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")  # OpenAI's limit; Anthropic takes 64
 
 _Asked = System | User | Result | Summary
 _Answered = Assistant | Call
 
 
-def messages(prompt: Prompt, by: str) -> list[ModelMessage]:
+def messages(prompt: Prompt, by: str, *, is_plain: bool = False) -> list[ModelMessage]:
     """Return the instructions and the transcript; what only readers see is left out.
 
-    What *by*, see `Target.identity`, once gave goes back to it whole.
+    What *by*, see `Target.identity`, once gave goes back to it whole; unless it is to be *plain*, for a provider that
+    refused it: without such data, and with ids that all providers take.
     """
     found: list[ModelMessage] = []
     if prompt.instructions:
         found.append(ModelRequest(parts=[SystemPromptPart(content=prompt.instructions)]))
-    told = [body for body in prompt.bodies if not isinstance(body, Notice)]
-    if told and isinstance(told[0], _Answered):  # a long turn is cut where it has to be
+    told = list(_identified([body for body in prompt.bodies if _is_told(body)], is_plain=is_plain))
+    spoken = [body for body in told if not isinstance(body, System)]
+    if spoken and isinstance(spoken[0], _Answered):  # a long turn is cut where it has to be
         told.insert(0, User(text=LEFT_OUT))
+    if not spoken or isinstance(spoken[-1], _Answered):  # few models go on with their own words
+        told.append(User(text=GO_ON))
     for is_answer, group in groupby(told, key=lambda body: isinstance(body, _Answered)):
         if is_answer:
             found += _responses([body for body in group if isinstance(body, _Answered)], by)
@@ -92,26 +102,44 @@ def text_of(event: ModelResponseStreamEvent) -> str:
 
 
 def take(event: ModelResponseStreamEvent, room: Room) -> None:
-    """Count what an event adds to the answer, of whatever kind.
+    """Count what an event adds to the answer.
 
     Raises:
         Flood: That is too much.
     """
+    part = event.part if isinstance(event, PartStartEvent) else None
+    room.take(size_of(event), parts=int(part is not None), calls=int(isinstance(part, ToolCallPart)))
+
+
+def size_of(event: ModelResponseStreamEvent) -> int:
+    """Return how many characters an event adds to the answer, of whatever kind."""
     match event:
         case PartStartEvent(part=TextPart(content=text) | ThinkingPart(content=text)):
-            room.take(len(text), parts=1)
-        case PartStartEvent(part=ToolCallPart(args=args) as call):
-            room.take(len(call.tool_name) + len(call.tool_call_id) + _length(args), parts=1, calls=1)
-        case PartStartEvent():
-            room.take(0, parts=1)
-        case PartDeltaEvent(delta=ToolCallPartDelta(args_delta=args) as more):
-            room.take(len(more.tool_name_delta or "") + len(more.tool_call_id or "") + _length(args))
+            return len(text)
+        case PartStartEvent(part=ToolCallPart(args=args, tool_name=name, tool_call_id=call_id)):
+            return len(name) + len(call_id) + len(str(args or ""))
+        case PartDeltaEvent(delta=ToolCallPartDelta(args_delta=args, tool_name_delta=more)):
+            return len(more or "") + len(str(args or ""))
         case PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
-            room.take(len(text))
+            return len(text)
         case PartDeltaEvent(delta=ThinkingPartDelta(content_delta=thought, signature_delta=signature)):
-            room.take(len(thought or "") + len(signature or ""))
+            return len(thought or "") + len(signature or "")
         case _:
-            pass
+            return 0
+
+
+def is_progress(event: ModelResponseStreamEvent) -> bool:
+    """Whether an event brings an answer on by a word, a thought, or a call or a piece of one."""
+    match event:
+        case PartStartEvent(part=ToolCallPart()):
+            return True
+        case (
+            PartStartEvent(part=TextPart(content=text) | ThinkingPart(content=text))
+            | PartDeltaEvent(delta=TextPartDelta(content_delta=text))
+        ):
+            return bool(text.strip())
+        case _:
+            return size_of(event) > 0
 
 
 def calls_of(response: ModelResponse, *, is_cut: bool) -> list[ToolCall]:
@@ -132,12 +160,34 @@ def clean(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def _length(arguments: object) -> int:
-    return len(str(arguments or ""))
-
-
 def _raw(part: ToolCallPart) -> str:
     return part.args if isinstance(part.args, str) and part.args else part.args_as_json_str()
+
+
+def _is_told(body: Body) -> bool:
+    """Whether a model is told of it."""
+    return not isinstance(body, Notice) and (not isinstance(body, System) or bool(body.text.strip()))
+
+
+def _identified(bodies: Sequence[Body], *, is_plain: bool) -> Iterator[Body]:
+    """Give each call an id that providers take and no other call has, and its result the same."""
+    calls = {result: call for call, result in pairs(bodies).items()}
+    given: dict[int, str] = {}
+    taken: set[str] = set()
+    for at, body in enumerate(bodies):
+        if isinstance(body, Call):
+            is_kept = not is_plain and body.call_id not in taken and _ID.fullmatch(body.call_id)
+            given[at] = body.call_id if is_kept else unused(body.call_id, taken)
+            taken.add(given[at])
+            mended = msgspec.structs.replace(body, tool=_name(body.tool), call_id=given[at])
+            yield msgspec.structs.replace(mended, opaque="") if is_plain else mended
+        elif isinstance(body, Result):
+            if at in calls:
+                yield msgspec.structs.replace(body, tool=_name(body.tool), call_id=given[calls[at]])
+        elif isinstance(body, Assistant) and is_plain:
+            yield msgspec.structs.replace(body, opaque="")
+        else:
+            yield body
 
 
 def _request(bodies: Iterable[Body]) -> ModelRequest:
@@ -145,12 +195,20 @@ def _request(bodies: Iterable[Body]) -> ModelRequest:
 
 
 def _responses(bodies: Sequence[_Answered], by: str) -> Iterator[ModelResponse]:
-    """Yield the answers in a row of bodies; the first body of an answer may hold what else was in it."""
+    """Yield the answers in a row of bodies; the first body of an answer may hold what else was in it.
+
+    Blank texts are left out, which models write before a call and refuse to read; so are answers that say nothing.
+    """
     starts = [at for at, body in enumerate(bodies) if at == 0 or opaque_of(body)]
     for start, end in pairwise([*starts, len(bodies)]):
         answer = bodies[start:end]
         whole = opaque.restore(answer, by) if opaque_of(answer[0]) else None
-        yield whole or ModelResponse(parts=[_answered(body) for body in answer])
+        response = whole or ModelResponse(parts=[_answered(body) for body in answer])
+        said = [
+            part for part in response.parts if not (isinstance(part, TextPart) and not part.content.strip())
+        ]
+        if any(not isinstance(part, ThinkingPart) for part in said):
+            yield replace(response, parts=said)
 
 
 def _asked(body: _Asked) -> ModelRequestPart:
@@ -158,14 +216,12 @@ def _asked(body: _Asked) -> ModelRequestPart:
         case System():
             return SystemPromptPart(content=body.text)
         case User():
-            return UserPromptPart(content=body.text)
+            return UserPromptPart(content=body.text if body.text.strip() else BLANK)
         case Summary():
             # made from what users and tools said, so it does not get the authority of a system message
             return UserPromptPart(content=f"[summary of the conversation so far]\n{body.text}")
         case Result():
-            return ToolReturnPart(
-                tool_name=_name(body.tool), content=_shown(body), tool_call_id=_id(body.call_id)
-            )
+            return ToolReturnPart(tool_name=body.tool, content=_shown(body), tool_call_id=body.call_id)
         case _:
             assert_never(body)
 
@@ -173,7 +229,7 @@ def _asked(body: _Asked) -> ModelRequestPart:
 def _answered(body: _Answered) -> ModelResponsePart:
     if isinstance(body, Assistant):
         return TextPart(content=f"{body.text}\n\n{BROKEN_OFF}" if body.is_partial else body.text)
-    return ToolCallPart(tool_name=_name(body.tool), args=body.text, tool_call_id=_id(body.call_id))
+    return ToolCallPart(tool_name=body.tool, args=body.text, tool_call_id=body.call_id)
 
 
 def _shown(body: Result) -> str:
@@ -184,12 +240,3 @@ def _shown(body: Result) -> str:
 
 def _name(tool: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", tool)[:64] or "unnamed"
-
-
-def _id(call_id: str) -> str:
-    """Return an id that every provider takes; another provider may have made this one."""
-    return (
-        call_id
-        if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", call_id)
-        else hashlib.sha256(call_id.encode()).hexdigest()[:32]
-    )

@@ -1,5 +1,8 @@
 """What the library says when a provider fails, in the gateway's own errors and words, without the key."""
 
+import math
+from typing import Any
+
 from pydantic_ai.exceptions import (
     AgentRunError,
     ModelAPIError,
@@ -17,8 +20,16 @@ from pydantic_ai.exceptions import (
 from tidegate.agent import dialect
 from tidegate.agent.limit import Flood
 from tidegate.agent.target import Target
+from tidegate.agent.unstreamed import Page
 from tidegate.config.preset import Dialect
-from tidegate.errors import AnswerTooLarge, ContextOverflow, ModelBusy, ModelFailed
+from tidegate.errors import (
+    AnswerTooLarge,
+    ContentFiltered,
+    ContextOverflow,
+    ModelBusy,
+    ModelFailed,
+    ModelLimited,
+)
 
 QUOTE_CHARS = 300
 SPEAKERS = {Dialect.OPENAI: "an OpenAI-compatible endpoint", Dialect.ANTHROPIC: "Anthropic's API"}
@@ -30,7 +41,7 @@ CHECK_URL = {
 #: what the library raises over events that are JSON but of another shape, and over settings that make no sense
 STUMBLES = (AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 #: everything that asking can raise and that is a failure of the model
-FAILURES = (AgentRunError, UserError, Flood, *STUMBLES)
+FAILURES = (AgentRunError, UserError, Flood, Page, TimeoutError, *STUMBLES)
 
 # What the library does not know yet. Sources: the error lists of llama.cpp, Anthropic, Google and xAI.
 _OVERFLOW_TYPES = frozenset({"exceed_context_size_error", "request_too_large", "context_length_exceeded"})
@@ -40,6 +51,13 @@ _OVERFLOW_WORDS = (
     "exceeds the maximum number of tokens",
     "maximum prompt length",
 )
+_FILTER_CODES = frozenset({"content_filter", "content_policy_violation"})
+# Of what is said inside a stream without a status. Sources: the error lists of OpenAI, Anthropic, Google.
+_PASSING_TYPES = frozenset(
+    {"overloaded_error", "overloaded", "rate_limit_error", "rate_limit_exceeded", "server_error", "api_error"}
+    | {"timeout_error", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "service_unavailable", "internal_server_error"}
+)
+_PASSING_WORDS = ("overloaded", "rate limit", "too many requests", "try again", "temporarily")
 _HINTS = {
     401: "check the key that api_key_env or api_key_file names",
     403: "check what the key may do",
@@ -51,9 +69,11 @@ _HINTS = {
 def explain(error: Exception, target: Target) -> ModelFailed:
     """Return what went wrong when *target* was asked; what is worth asking again is a `ModelBusy`."""
     where = target.where
-    match _flood(error) or error:
-        case Flood() as flood:
-            return AnswerTooLarge(f"{where} {flood}")
+    match _own(error) or error:
+        case Flood() | Page() as own:
+            return _unread(own, target)
+        case TimeoutError():
+            return _silent(target)
         case ModelConnectionError() as lost:
             return _lost(lost, target)
         case ModelAPIError() as refusal if not isinstance(refusal.__cause__, ValueError):
@@ -65,14 +85,27 @@ def explain(error: Exception, target: Target) -> ModelFailed:
             return ModelFailed(message, hint=CHECK_URL[target.dialect])
 
 
+def _unread(error: Flood | Page, target: Target) -> ModelFailed:
+    """Return what became of an answer that nobody reads."""
+    said = f"{target.where} {error}"
+    if isinstance(error, Flood):
+        return AnswerTooLarge(said)
+    return ModelFailed(said, hint=CHECK_URL[target.dialect])
+
+
 def _lost(error: ModelConnectionError, target: Target) -> ModelBusy:
     """Return what became of the connection."""
     if error.phase in {"connect", "pool"}:
         hint = "check base_url, and that the server runs"
         return ModelBusy(f"there is no connection to {target.where}{_reason(error)}", hint=hint)
     if isinstance(error, ModelTimeoutError):
-        return ModelBusy(f"{target.where} was silent for {target.timeout_s:g} s")
+        return _silent(target)
     return ModelBusy(f"{target.where} broke off its answer")
+
+
+def _silent(target: Target) -> ModelBusy:
+    hint = "raise timeout if the model needs longer for its next word"
+    return ModelBusy(f"{target.where} was silent for {target.timeout_s:g} s", hint=hint)
 
 
 def _refused(error: ModelAPIError, target: Target) -> ModelFailed:
@@ -86,11 +119,23 @@ def _refused(error: ModelAPIError, target: Target) -> ModelFailed:
     is_said_inside = error.in_stream and isinstance(error, ModelHTTPError)
     did = f"answered {status}" if status and not is_said_inside else "broke off its answer"
     message, hint = f"{target.where} {did}{quote}", _HINTS.get(status, "")
+    if error.provider_error_code in _FILTER_CODES:
+        return ContentFiltered(message)
     if isinstance(error, ModelQuotaExceededError):
         return ModelFailed(message, hint=hint)
-    is_busy = isinstance(error, ModelRateLimitError | ModelUnavailableError | ModelServerError)
-    if is_busy or status in {0, 408, 425}:
-        return ModelBusy(message, hint=hint, retry_after_s=error.retry_after)
+    pause_s = error.retry_after if error.retry_after is not None else _pause_s(error)
+    if isinstance(error, ModelRateLimitError):
+        return ModelLimited(message, hint=hint, retry_after_s=pause_s)
+    is_busy = isinstance(error, ModelUnavailableError | ModelServerError)
+    # who says nothing has broken off; who says something inside a stream is asked again if it says so
+    if (
+        is_busy
+        or status in {408, 425}
+        or not (status or error.body)
+        or pause_s is not None
+        or _asks_again(error)
+    ):
+        return ModelBusy(message, hint=hint, retry_after_s=pause_s)
     return ModelFailed(message, hint=hint)
 
 
@@ -102,11 +147,27 @@ def _status(error: ModelAPIError) -> int:
     return status if isinstance(status, int) and status >= 300 else 0
 
 
-def _flood(error: BaseException | None) -> Flood | None:
-    """Return the flood below the wrappings of the libraries, if it was one."""
-    while error is not None and not isinstance(error, Flood):
+def _own(error: BaseException | None) -> Flood | Page | None:
+    """Return what this house has raised below the wrappings of the libraries, if it has."""
+    while error is not None and not isinstance(error, Flood | Page):
         error = error.__cause__
     return error
+
+
+def _pause_s(error: ModelAPIError) -> float | None:
+    """Return how long the provider wants to be left alone, if it says so in its words instead of a header."""
+    inner = _inner(error)
+    more = inner.get("metadata")
+    found = (inner | more if isinstance(more, dict) else inner).get("retry_after")
+    return float(found) if isinstance(found, int | float) and 0 <= found < math.inf else None
+
+
+def _asks_again(error: ModelAPIError) -> bool:
+    """Whether an error without a status says by a word that it will pass."""
+    kinds = {error.provider_error_type, error.provider_error_code, _inner(error).get("status")}
+    return not _status(error) and (
+        bool(kinds & _PASSING_TYPES) or any(words in _said(error).lower() for words in _PASSING_WORDS)
+    )
 
 
 def _is_overflow(error: ModelAPIError) -> bool:
@@ -118,13 +179,18 @@ def _is_overflow(error: ModelAPIError) -> bool:
     return any(words in said for words in _OVERFLOW_WORDS)
 
 
+def _inner(error: ModelAPIError) -> dict[str, Any]:
+    """Return the provider's error object; Anthropic's client leaves it wrapped in ``error``, Google in a list."""
+    body = error.body[0] if isinstance(error.body, list) and error.body else error.body
+    inner = body.get("error", body) if isinstance(body, dict) else body
+    return inner if isinstance(inner, dict) else {"message": inner}
+
+
 def _said(error: ModelAPIError) -> str:
-    """Return the provider's own words; Anthropic's client leaves them wrapped in ``error``."""
-    if not isinstance(error.body, dict):
-        return ""
-    inner = error.body.get("error", error.body)
-    message = inner.get("message") if isinstance(inner, dict) else inner
-    return message if isinstance(message, str) else ""
+    """Return the provider's own words; a page is none."""
+    inner = _inner(error)
+    words = inner.get("message")
+    return words if isinstance(words, str) and not words.lstrip().startswith("<") else ""
 
 
 def _quote(error: ModelAPIError, target: Target) -> str:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from tidegate import log
 from tidegate.agent.model import Answer, Delta, Model, Prompt
-from tidegate.errors import ContextOverflow, ModelBusy, ModelFailed
+from tidegate.errors import ContextOverflow, ModelBusy, ModelFailed, ModelLimited
 
 TRIES = 4  # of one model
 FIRST_PAUSE_S = 0.5  # doubled with each try, less up to a half by chance
@@ -84,5 +84,7 @@ def _all(failures: Sequence[ModelFailed]) -> ModelFailed:
     hint = next((failure.hint for failure in failures if failure.hint), "")
     pauses = [failure.retry_after_s or 0.0 for failure in failures if isinstance(failure, ModelBusy)]
     if len(pauses) == len(failures):
-        return ModelBusy(message, hint=hint, retry_after_s=min(pauses) or None)
+        is_limited = all(isinstance(failure, ModelLimited) for failure in failures)
+        kind = ModelLimited if is_limited else ModelBusy
+        return kind(message, hint=hint, retry_after_s=min(pauses) or None)
     return ModelFailed(message, hint=hint)

@@ -15,6 +15,7 @@ import msgspec
 
 from tidegate.agent import measure, reminder
 from tidegate.agent.model import Answer, Delta, Model, ToolCall
+from tidegate.agent.pairing import unused
 from tidegate.agent.prompt import (
     WHOLE_RESULTS,
     build,
@@ -121,6 +122,7 @@ async def run(
     agent = await _equipped(agent, journal.caller.session)
     agent = await _reminded(agent, journal.caller.session, history)
     bodies = list(history)
+    taken = {body.call_id for body in bodies if isinstance(body, Call)}
     calls, are_new = open_calls(bodies), False
     while True:
         settled = await _settle(agent, journal, calls, are_new=are_new)
@@ -128,7 +130,7 @@ async def run(
             bodies += await journal.keep(Step(bodies=settled.results))
         if len(settled.results) < len(calls):
             return Paused(questions=settled.questions)
-        if _is_answered(bodies):
+        if steps and _is_answered(bodies):  # a request may end with an answer that it brings along
             return None
         over = agent.budget.spent(steps, usage)
         if over:
@@ -136,13 +138,14 @@ async def run(
         if journal.has_to_wait():
             return Paused(is_parked=True)
         answer, bodies, tokens = await _answer(agent, journal, bodies)
+        answer = msgspec.structs.replace(answer, calls=_named(answer.calls, taken))
         steps += 1
         usage += answer.usage
         step = Step(bodies=_said(answer, tokens), usage=answer.usage, model=answer.model or agent.model.name)
         if not answer.calls:
             return step
         bodies += await journal.keep(step)
-        calls, are_new = [_named(call) for call in answer.calls], True
+        calls, are_new = [*answer.calls], True
 
 
 async def _equipped(agent: Agent, session: SessionId) -> Agent:
@@ -256,17 +259,22 @@ async def _call_all(agent: Agent, caller: Caller, calls: Sequence[ToolCall]) -> 
     return [task.result() for task in tasks]
 
 
-def _named(call: ToolCall) -> ToolCall:
-    """Return a call under the names that are kept of it."""
-    return msgspec.structs.replace(call, tool=call.tool[:NAME_CHARS], call_id=call.call_id[:NAME_CHARS])
+def _named(calls: Sequence[ToolCall], taken: set[str]) -> list[ToolCall]:
+    """Return calls under the names that are kept of them; an id that another call has had is replaced, and *taken*."""
+    named = []
+    for call in calls:
+        call_id = call.call_id[:NAME_CHARS]
+        if not call_id or call_id in taken:
+            call_id = unused(call_id, taken)
+        taken.add(call_id)
+        named.append(msgspec.structs.replace(call, tool=call.tool[:NAME_CHARS], call_id=call_id))
+    return named
 
 
 def _said(answer: Answer, tokens: int) -> list[Body]:
     """Return an answer as it is kept; the first body holds the provider's own data, if there are any."""
-    calls = [
-        Call(tool=call.tool, call_id=call.call_id, text=call.arguments) for call in map(_named, answer.calls)
-    ]
-    said = [Assistant(text=answer.text), *calls] if answer.text or not calls else calls
+    calls = [Call(tool=call.tool, call_id=call.call_id, text=call.arguments) for call in answer.calls]
+    said = [Assistant(text=answer.text, is_cut=answer.is_cut), *calls] if answer.text or not calls else calls
     return [msgspec.structs.replace(said[0], opaque=answer.opaque, tokens=tokens), *said[1:]]
 
 

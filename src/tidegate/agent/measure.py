@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tidegate.agent.model import Prompt
 from tidegate.domain.entry import Assistant, Body, Call, opaque_of, tokens_of
 
 BYTES_PER_TOKEN = 4  # a rough rule for English; providers count for real
@@ -16,6 +17,12 @@ def size(body: Body) -> int:
 def text_size(text: str) -> int:
     """Return how many bytes a text has."""
     return len(text) if text.isascii() else len(text.encode(errors="replace"))
+
+
+def prompt_tokens(prompt: Prompt) -> int:
+    """Return how many tokens a whole prompt may have, for a provider that does not count."""
+    tools = sum(text_size(f"{tool.name}{tool.description}{tool.parameters}") for tool in prompt.tools)
+    return (text_size(prompt.instructions) + tools + sum(map(size, prompt.bodies))) // BYTES_PER_TOKEN
 
 
 def tokens(instructions: str, bodies: Sequence[Body]) -> int:

@@ -55,6 +55,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     #: the provider's own data, for the body that this answer is kept as
     opaque: str = ""
+    #: the model reached its output limit, and meant to say more
+    is_cut: bool = False
 
 
 class Model(Protocol):

@@ -9,8 +9,8 @@ import errno
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
@@ -22,8 +22,8 @@ MAX_DEPTH = 64
 
 #: where skills lie; tools do not write there, because a skill is what later sessions are told to do
 SKILLS = (("skills",), (".agents", "skills"))
-#: the gateway's own configuration, which may lie in a workspace
-CONFIG_NAME = "tidegate.toml"
+#: the gateway's own configuration and environment, which may lie in a workspace
+CONFIG_NAMES = frozenset({"tidegate.toml", "tidegate.env"})
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -37,8 +37,10 @@ class Place:
     All of it blocks; whoever is on the event loop goes through a thread.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, protected: Collection[Path] = ()) -> None:
+        """Take the folder, and the files and folders that tools do not write, wherever they lie."""
         self.root = root
+        self._protected = protected
         #: whoever changes files here holds it, so that no change is lost between reading and writing
         self.changing = Lock()
         self._spellings = (root, Path(os.path.realpath(root)))
@@ -70,6 +72,8 @@ class Place:
         held = self._open_root()
         try:
             kept = self._kept(held) if to_write else frozenset[tuple[int, int]]()
+            if _identity(os.fstat(held)) in kept:
+                raise _skills_refused()
             for depth, name in enumerate(parts, 1):
                 inner = _open_folder(held, name, parts[:depth], create=create)
                 os.close(held)
@@ -93,7 +97,7 @@ class Place:
             yield opened
 
     def check_writable(self, parts: Parts) -> None:
-        """Refuse what tools do not write: the workspace itself, skills, the gateway's configuration.
+        """Refuse what tools do not write: the workspace itself, skills of any agent, the gateway's configuration.
 
         Names are compared as a file system would that ignores case; `folder` compares identities as well.
 
@@ -105,8 +109,14 @@ class Place:
         folded = tuple(_folded(name) for name in parts)
         if any(folded[: len(skills)] == skills for skills in SKILLS):
             raise _skills_refused()
-        if folded[-1] == CONFIG_NAME:
-            raise ToolFailed(f"tools do not write {CONFIG_NAME}", hint="ask the person to change it")
+        if folded[-1] in CONFIG_NAMES:
+            raise ToolFailed(f"tools do not write {folded[-1]}", hint="ask the person to change it")
+        where = tuple(map(_folded, self._spellings[1].parts)) + folded
+        for path in self._protected:
+            # it may not be there yet, and what it leads to may have changed
+            closed = tuple(map(_folded, Path(os.path.realpath(path)).parts))
+            if where[: len(closed)] == closed:
+                raise _skills_refused()
 
     def _relative(self, path: str) -> str:
         if not path.startswith("/"):
@@ -124,13 +134,14 @@ class Place:
             raise ToolFailed(f"the workspace cannot be opened: {error.strerror}") from error
 
     def _kept(self, root: int) -> frozenset[tuple[int, int]]:
-        """Return the identities of the folders that hold skills."""
+        """Return the identities of the folders that are not written to."""
         found = set()
         for skills in SKILLS:
-            try:
+            with suppress(OSError):
                 found.add(_identity(os.stat("/".join(skills), dir_fd=root)))
-            except OSError:
-                continue
+        for path in self._protected:
+            with suppress(OSError):
+                found.add(_identity(path.stat()))
         return frozenset(found)
 
 
@@ -233,4 +244,7 @@ def _folded(name: str) -> str:
 
 
 def _skills_refused() -> ToolFailed:
-    return ToolFailed("tools do not write skills", hint="tell the person what to put there")
+    return ToolFailed(
+        "tools do not write skills, nor what the gateway is configured with",
+        hint="tell the person what to put there",
+    )

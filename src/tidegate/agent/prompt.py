@@ -9,7 +9,7 @@ from tidegate.agent.model import Prompt, ToolCall, ToolSpec
 from tidegate.agent.pairing import pairs
 from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.tools import interrupted
-from tidegate.domain.entry import Body, Call, Notice, Result, Summary, User
+from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, User
 
 CATALOG_SHARE = 20  # of a prompt, the part that skills are told in,
 MAX_CATALOG_BYTES = 16 << 10  # up to this
@@ -25,7 +25,7 @@ def build(
 
     The last turn always stays. None is no limit.
     """
-    told: list[Body] = [body for body in bodies if not isinstance(body, Notice)]
+    told: list[Body] = [body for body in bodies if not isinstance(body, Notice) and not _is_empty(body)]
     start = max((at for at, body in enumerate(told, 1) if isinstance(body, Summary)), default=0)
     head = told[:start]
     if max_bytes is not None:
@@ -55,6 +55,11 @@ def open_calls(bodies: Sequence[Body]) -> list[ToolCall]:
     """Return the calls without a result, in order."""
     paired = pairs(bodies)
     return [_asked(body) for at, body in enumerate(bodies) if isinstance(body, Call) and at not in paired]
+
+
+def _is_empty(body: Body) -> bool:
+    """Whether a body is an answer that says nothing, which strict providers refuse."""
+    return isinstance(body, Assistant) and not (body.text or body.blob or body.opaque)
 
 
 def _newest_turns(bodies: list[Body], max_bytes: int) -> list[Body]:

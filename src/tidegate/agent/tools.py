@@ -10,13 +10,16 @@ from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import TypeVar
 
+import anyio.to_thread
 import msgspec
 
+from tidegate import strict_json
 from tidegate.agent.model import ToolCall, ToolSpec
 from tidegate.domain.entry import Result
 from tidegate.domain.run import Lease
 from tidegate.errors import Refused
 from tidegate.ids import RunId, SessionId
+from tidegate.strict_json import MAX_LOOP_BYTES, NotStrict
 
 Args = TypeVar("Args", bound=msgspec.Struct)
 
@@ -90,11 +93,20 @@ def spec(name: str, description: str, arguments: type[msgspec.Struct]) -> ToolSp
 def decoded(
     arguments: type[Args], run: Callable[[Args, Caller], Awaitable[str | Later]]
 ) -> Callable[[str, Caller], Awaitable[str | Later]]:
-    """Return *run* as a `Tool` has it: the JSON text is decoded and checked first."""
-    decoder = msgspec.json.Decoder(arguments)
+    """Return *run* as a `Tool` has it: the JSON text is decoded and checked first, on a thread if it is long.
+
+    A key that stands twice is refused: a person who allows a call may have read the other one.
+    """
+
+    def read(text: str) -> Args:
+        try:
+            return msgspec.convert(strict_json.read(text.encode(errors="surrogatepass") or b"{}"), arguments)
+        except NotStrict as error:
+            raise ToolFailed(f"wrong arguments: the text {error}") from None
 
     async def checked(text: str, caller: Caller) -> str | Later:
-        return await run(decoder.decode(text or "{}"), caller)
+        is_long = len(text) > MAX_LOOP_BYTES
+        return await run(await anyio.to_thread.run_sync(read, text) if is_long else read(text), caller)
 
     return checked
 

@@ -12,6 +12,7 @@ from tidegate.cli.call import whole_call, whole_result
 from tidegate.cli.history import History
 from tidegate.cli.reply import Waits
 from tidegate.cli.talk import Talk, tell_later
+from tidegate.cli.text import plain
 from tidegate.errors import TidegateError
 
 PROMPT = "> "
@@ -63,7 +64,8 @@ class Conversation:
         except Waits as waits:
             tell_later(waits)
         except TidegateError as error:
-            click.echo(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), err=True)
+            told = f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else "")
+            click.echo(plain(told), err=True)
 
     def _expand(self) -> None:
         for entry in self._talk.calls():

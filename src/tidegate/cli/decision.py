@@ -15,7 +15,7 @@ import click
 from tidegate.cli.answer import Approval
 from tidegate.cli.client import Answered, Client
 from tidegate.cli.due import due
-from tidegate.cli.text import literal
+from tidegate.cli.text import literal, plain
 
 QUESTION = "[o]nce / [a]lways this exact call / [d]eny / [l]ater: "
 ANSWERS: Mapping[str, str] = MappingProxyType({"o": "once", "a": "always", "d": "deny", "l": "later"})
@@ -34,7 +34,7 @@ def call_of(approval: Approval) -> str:
 
 def show(approval: Approval) -> None:
     """Show what is to be decided on standard error."""
-    click.secho(f"{approval['agent']} asks to call:", bold=True, err=True)
+    click.secho(f"{literal(approval['agent'])} asks to call:", bold=True, err=True)
     click.echo(f"  {call_of(approval)}", err=True)
     if approval["expires_at"]:
         click.secho(f"  {approval['id']}, expires {due(approval['expires_at'])}", dim=True, err=True)
@@ -53,7 +53,7 @@ def ask(client: Client, approvals: list[Approval]) -> bool:
         try:
             decide(client, approval["id"], decision)
         except Answered as error:  # somebody else was faster, or it has expired
-            click.echo(f"error: {error.message}", err=True)
+            click.echo(plain(f"error: {error.message}"), err=True)
     return True
 
 

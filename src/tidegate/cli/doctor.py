@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from tidegate.cli.options import config_option, json_option, state_option
+from tidegate.cli.text import plain
 from tidegate.errors import FolderHeld, TidegateError
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def doctor(*, scrub: bool, fix: bool, state: Path | None, config: Path | None, a
         findings.append(finding)
         if not as_json:
             print(
-                f"{_MARKS[finding.verdict]} {finding.name:8} {finding.promise}{_detail(finding)}", flush=True
+                plain(f"{_MARKS[finding.verdict]} {finding.name:8} {finding.promise}{_detail(finding)}"),
+                flush=True,
             )
     if as_json:
         print(
@@ -86,7 +88,7 @@ def _fix(folder: Path, config: Path | None) -> "Fixed":
 
 def _tell(fixed: "Fixed") -> None:
     for line in _lines(fixed):
-        print(line)
+        print(plain(line))
 
 
 def _lines(fixed: "Fixed") -> Iterator[str]:
@@ -116,6 +118,7 @@ def _detail(finding: "Finding") -> str:
 def _living(folder: Path) -> "Living | None":
     """Ask the running gateway what only it can say; without an answer that stays unchecked."""
     from tidegate.cli.client import Client  # noqa: PLC0415
+    from tidegate.cli.status import put_aside  # noqa: PLC0415
     from tidegate.store.doctor import Living  # noqa: PLC0415
 
     try:
@@ -123,5 +126,7 @@ def _living(folder: Path) -> "Living | None":
     except TidegateError:
         return None
     containers = {name: (gauge["entries"], gauge["limit"]) for name, gauge in status["containers"].items()}
+    told = {part: f"{part}: {put_aside(one)}" for part, one in status["faults"].items() if one["count"]}
+    stuck = [part for part, one in status["faults"].items() if one["stuck"]]
     is_fair = status["pressure"]["people_first"]
-    return Living(containers, status["shares_reads"], status["holds_deletes"], is_fair)
+    return Living(containers, status["shares_reads"], status["holds_deletes"], is_fair, told, stuck)

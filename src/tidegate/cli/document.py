@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from tidegate.cli.answer import Entry, Session
 from tidegate.cli.due import local
 
-_TAG = re.compile("<[!?/a-zA-Z]")
+#: what a reader would take for HTML, or fetch from somewhere: an image tells who keeps it that it was looked at
+_TAG = re.compile("<[!?/a-zA-Z]|!\\[")
 _TICKS = re.compile("`+")
 _LINE_END = re.compile("\r\n?|\n")
 

@@ -20,6 +20,7 @@ from tidegate.cli.document import jsonl, markdown
 from tidegate.cli.file import FileExists, make_folder, refuse_to_replace, replacing
 from tidegate.cli.options import json_option, state_option
 from tidegate.cli.progress import counting
+from tidegate.cli.text import plain
 from tidegate.errors import SessionNotFound, TidegateError
 
 NAME_CHARS = 200  # of a key in a file's name; file systems take 255 bytes
@@ -55,7 +56,8 @@ def export(key: str | None, form: str, out: Path | None, state: Path | None, **f
         exporter.one(exporter.head(key), out)
         click.echo(json.dumps({"path": str(out.absolute())}) if flags["as_json"] else f"wrote {out}")
     elif key is not None:
-        sys.stdout.writelines(exporter.parts(exporter.head(key)))
+        parts = exporter.parts(exporter.head(key))
+        sys.stdout.writelines(map(plain, parts) if sys.stdout.isatty() else parts)
 
 
 class Exporter:

@@ -169,7 +169,7 @@ def _next(read: Callable[[], Growth]) -> Growth:
             if not _is_passing(error):
                 raise
             if not is_told:
-                click.echo(f"waiting: {error}", err=True)
+                click.echo(plain(f"waiting: {error}"), err=True)
             is_told = True
             time.sleep(AGAIN_S)
 

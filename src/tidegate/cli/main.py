@@ -199,5 +199,7 @@ def _tell(code: str, message: str, hint: str, *, as_json: bool) -> None:
     if as_json:
         told = json.dumps({"error": {"code": code, "message": message, "hint": hint}})
     else:
-        told = f"error: {message}" + (f"\nhint: {hint}" if hint else "")
+        from tidegate.cli.text import plain  # noqa: PLC0415 - most commands end well
+
+        told = plain(f"error: {message}" + (f"\nhint: {hint}" if hint else ""))
     click.echo(told, err=True)

@@ -105,7 +105,7 @@ def show(  # noqa: PLR0913 - one parameter an option
     if as_json:
         click.echo(json.dumps(skill if text is None else skill | {"body": text}))
     elif text is not None:
-        click.echo(text, nl=False)
+        click.echo(plain(text) if sys.stdout.isatty() else text, nl=False)
     else:
         _show(skill)
 
@@ -133,7 +133,7 @@ def check(
         click.echo(json.dumps(summary | {"problems": [told(problem) for problem in problems]}))
     else:
         for problem in problems:
-            click.echo(f"{problem.place}: {problem.severity}: {problem.message}; {problem.remedy}")
+            click.echo(plain(f"{problem.place}: {problem.severity}: {problem.message}; {problem.remedy}"))
         click.echo(f"skills {count}, errors {errors}, warnings {len(problems) - errors}")
     if errors:
         raise click.exceptions.Exit(1)

@@ -66,6 +66,17 @@ class Spend(TypedDict):
     short: Sequence[ShortOf]
 
 
+class Fault(TypedDict):
+    """What went wrong in one part and was put aside."""
+
+    count: int
+    at: str | None
+    item: str | None
+    error: str | None
+    failing_since: str | None
+    stuck: bool
+
+
 class Status(TypedDict):
     """The status, as far as people see it."""
 
@@ -87,6 +98,7 @@ class Status(TypedDict):
     holds_deletes: bool
     backup: Backup
     spend: Spend
+    faults: Mapping[str, Fault]
 
 
 @click.command()
@@ -115,11 +127,21 @@ def _show(found: Status) -> None:
     _line("overdue", str(found["overdue"]))
     _line("orphans", ", ".join(f"{name} {count}" for name, count in found["orphans"].items() if count) or "0")
     _line("backup", _backup(found["backup"]))
+    for part, fault in found["faults"].items():
+        if fault["count"]:
+            _line("fault", f"{part}: {plain(put_aside(fault))}")
     if found["holds_deletes"]:
         _line("held", "the clock is in doubt, or the store was restored, so nothing is deleted;")
         _line("", "`tidegate sweep --confirm` lets it go on")
     click.echo()
     count_table(found["sessions"])
+
+
+def put_aside(fault: Fault) -> str:
+    """Say in a line what went wrong in a part since the start."""
+    about = f" {fault['item']}:" if fault["item"] else ""
+    since = f"; nothing but faults since {fault['failing_since']}" if fault["failing_since"] else ""
+    return f"{fault['count']:,}, last {fault['at']}:{about} {fault['error']}{since}"
 
 
 def _disk(found: Disk) -> str:
@@ -174,4 +196,4 @@ def _backup(found: Backup) -> str:
 
 
 def _line(name: str, value: str) -> None:
-    click.echo(f"{name:<9}{value}")
+    click.echo(plain(f"{name:<9}{value}"))

@@ -29,7 +29,7 @@ def table(
 
     What the column *elastic* holds is cut to the room that the others leave.
     """
-    shown = ([plain(cell) for cell in row] for row in rows)
+    shown = ([_cell(text) for text in row] for row in rows)
     if sys.stdout.isatty():
         _drawn(columns, shown, spare, elastic)
     else:
@@ -44,6 +44,11 @@ def count_table(counts: Counts, printed: Callable[[int], str] = str) -> None:
         for kind, found in counts.items()
     ]
     table({"kind": "left", **dict.fromkeys(states, "right")}, rows)
+
+
+def _cell(text: str) -> str:
+    """Return a text that stands in one line, so that nobody can make up a row."""
+    return plain(text).replace("\n", " ").replace("\t", " ")
 
 
 def _aligned(columns: Mapping[str, Side], rows: Iterator[Row]) -> None:

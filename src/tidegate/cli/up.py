@@ -42,7 +42,9 @@ def serve(settings: "Config", folder: Path, path: Path | None, on_start: Callabl
     from tidegate import app, log  # noqa: PLC0415
     from tidegate.runtime.allocator import Allocator  # noqa: PLC0415
     from tidegate.runtime.allowance import address_bytes  # noqa: PLC0415
+    from tidegate.runtime.process import close_to_others  # noqa: PLC0415
 
+    close_to_others()
     log.setup()
     _drop_warnings()
     Allocator().spare(address_bytes())

@@ -31,6 +31,7 @@ class AlertEvent(StrEnum):
     ORPHANS = "orphans"
     BACKUP = "backup"
     CONTAINER = "container"
+    FAULTS = "faults"
     SUMMARY = "summary"
 
 

@@ -69,6 +69,8 @@ class Assistant(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="assis
 
     #: the model broke off here
     is_partial: bool = False
+    #: the model reached its output limit here
+    is_cut: bool = False
     #: the provider's own data, which goes back to the same model with this answer; never shown.
     opaque: str = ""
     #: where `opaque` is instead if it is large

@@ -36,11 +36,12 @@ FREE = Price(input=0.0, output=0.0, cached_input=0.0, cache_write=0.0)
 def usage(tokens: Tokens, price: Price | None) -> Usage:
     """Return the usage of one answer with its cost; without a price, or without any tokens told, it has none."""
     read, written = _sane(tokens.read), _sane(tokens.written)
-    if price == FREE:
-        return Usage(input_tokens=read, output_tokens=written)
-    if price is None or not (read or written):
-        return Usage(input_tokens=read, output_tokens=written, unpriced=1)
     cached = min(_sane(tokens.cached), read)
+    free = Usage(input_tokens=read, output_tokens=written, cached_tokens=cached)
+    if price == FREE:
+        return free
+    if price is None or not (read or written):
+        return msgspec.structs.replace(free, unpriced=1)
     cache_written = min(_sane(tokens.cache_written), read - cached)
     cost = (
         (read - cached - cache_written) * price.input
@@ -48,7 +49,7 @@ def usage(tokens: Tokens, price: Price | None) -> Usage:
         + cache_written * price.cache_write
         + written * price.output
     )
-    return Usage(input_tokens=read, output_tokens=written, micros=round(cost))
+    return msgspec.structs.replace(free, micros=round(cost))
 
 
 def _sane(count: int) -> int:

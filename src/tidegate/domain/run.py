@@ -42,10 +42,14 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
     input_tokens: int = 0
     output_tokens: int = 0
+    #: of those that were read, the ones that the provider had in its cache
+    cached_tokens: int = 0
     #: cost in micro-dollars
     micros: int = 0
     #: answers whose cost nobody knows, which is counted as none
     unpriced: int = 0
+    #: answers whose tokens the provider did not tell; they are estimated
+    estimated: int = 0
 
     @property
     def total(self) -> int:
@@ -57,9 +61,19 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
             micros=self.micros + other.micros,
             unpriced=self.unpriced + other.unpriced,
+            estimated=self.estimated + other.estimated,
         )
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Which error a run ended with: its stable code, as `errors` has it."""
+
+    code: str
+    #: after how long it is worth trying again, where whoever failed has said so
+    retry_after_s: int | None = None
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +122,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     children_tokens: int = 0
     #: since when it has been parked, which makes it `waiting`; None if it is not
     parked_at: int | None = None
+    #: seq of the last entry of its message, after which its own words come; None until it is claimed
+    asked_seq: int | None = None
+    #: which error ended it, if one did
+    failure: Failure | None = None
 
     @property
     def spent(self) -> Usage:

@@ -1,4 +1,4 @@
-"""Bodies of requests that are under way: bounded together, from their first byte until their answer is out.
+"""Heads and bodies of requests that are under way: bounded together, from their first byte until their answer is out.
 
 Large ones may have half of the room, so that a person's message always finds some.
 """
@@ -46,15 +46,27 @@ class Bodies:
             nonlocal own
             message = await receive()
             more = len(message.get("body", b""))
-            self._check(own + more, self.bytes + more)
+            self.take(more, own)
             own += more
-            self.bytes += more
             return message
 
         try:
             yield count
         finally:
-            self.bytes -= own
+            self.give(own)
+
+    def take(self, more: int, own: int = 0) -> None:
+        """Count bytes of a request that has *own* already, until they are given back.
+
+        Raises:
+            MemoryShort: There is no room for them; none is counted.
+        """
+        self._check(own + more, self.bytes + more)
+        self.bytes += more
+
+    def give(self, count: int) -> None:
+        """Give back what was taken."""
+        self.bytes -= count
 
     def _check(self, own: int, total: int) -> None:
         room = self.max_bytes if own <= SMALL_BYTES else self.max_bytes // 2

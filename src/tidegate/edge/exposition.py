@@ -21,6 +21,7 @@ from tidegate.domain.run import Lane, RunState
 from tidegate.domain.storage import Group
 from tidegate.edge.reading import Histogram, Reading
 from tidegate.edge.status import sessions_by_kind
+from tidegate.faults import Area
 from tidegate.runtime.disk import Disk
 from tidegate.runtime.guard import Reason
 from tidegate.runtime.hook_thread import CallOutcome
@@ -286,6 +287,10 @@ def _bounds(reading: Reading) -> Iterator[Metric]:
     for reason, count in reading.refused.items():
         refused.add_metric([reason], count)
     yield refused
+    faults = _counter("faults", "What failed and was put aside since the start.", "part")
+    for part in Area:
+        faults.add_metric([part], reading.faults[part])
+    yield faults
 
 
 def _times(reading: Reading) -> Iterator[Metric]:

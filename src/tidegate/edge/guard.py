@@ -4,16 +4,16 @@ Host is checked on every request, loopback included, so that a name rebound to 1
 another origin is refused even with a token; tokens travel in the Authorization header alone.
 """
 
-import hmac
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidegate.edge import openai_errors, wire
 from tidegate.edge.bodies import Bodies
-from tidegate.errors import BadRequest, Forbidden, NotAuthorized, TidegateError, WrongHost
+from tidegate.edge.peers import Door
+from tidegate.errors import BadRequest, Forbidden, TidegateError, WrongHost
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
 OPEN_PREFIX = "/ui/"
@@ -28,10 +28,19 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]+)]|([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?)(?::
 class Guard:
     """An ASGI layer that lets through what may come in."""
 
-    def __init__(self, app: ASGIApp, *, token: str, hosts: Collection[str], bodies: Bodies) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        door: Door,
+        hosts: Collection[str],
+        bodies: Bodies,
+        count_refusal: Callable[[str], None],
+    ) -> None:
         self._app = app
+        self._count_refusal = count_refusal
         self._bodies = bodies
-        self._token = token.encode()
+        self._door = door
         self._hosts = LOOPBACK | {host.lower().rstrip(".") for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,9 +48,11 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = _without_slash(scope)
         try:
             self._check(scope)
         except TidegateError as error:
+            self._count_refusal(error.code)
             is_openai = scope["path"].startswith("/v1/")
             response = openai_errors.failed(error) if is_openai else wire.failed(error)
             await response(scope, receive, send)
@@ -64,14 +75,18 @@ class Guard:
                 "a token does not belong into a URL", hint="send it as Authorization: Bearer TOKEN"
             )
         if not _is_open(scope["method"], scope["path"]):
-            self._check_token(headers.get("authorization", ""))
+            self._door.check(scope, headers.get("authorization", ""))
+            prove: Callable[[], None] | None = scope.get("state", {}).get("prove")
+            if prove is not None:
+                prove()
 
-    def _check_token(self, authorization: str) -> None:
-        scheme, _, token = authorization.partition(" ")
-        given = token.strip().encode("latin-1")  # which is how headers were decoded
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._token):
-            hint = "send Authorization: Bearer TOKEN; `tidegate token` prints it"
-            raise NotAuthorized("the token is wrong" if given else "the request has no token", hint=hint)
+
+def _without_slash(scope: Scope) -> Scope:
+    """Return a request to a compatible route as it is meant where a base URL or a path ends in a slash too many."""
+    path: str = scope["path"]
+    if not path.startswith("/v1/"):
+        return scope
+    return {**scope, "path": re.sub("/+", "/", path).rstrip("/")}
 
 
 def _is_open(method: str, path: str) -> bool:

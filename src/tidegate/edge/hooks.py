@@ -1,8 +1,10 @@
 """Webhooks that come in: `POST /hooks/NAME`, open to who holds a secret of that hook.
 
-The order is what keeps strangers cheap: how many are open, how many came within the minute, how long the body is; only
-then is the signature computed, and nothing is read out of the body before it is right. All that a stranger can make
-grow is a handful of numbers.
+What strangers do has limits of its own, and what a hook's sender may do is counted only once its signature was right,
+so that nobody can use up what is not theirs. Until then a call is a body that is being read: so many at once, and where
+one more comes, the one that has taken the longest makes room for it. Nothing is read out of a body before its signature
+is right. An unknown name or a wrong signature is counted for its peer, which is then told to come later; a right
+signature is heard from there all the same.
 
 A name that is not configured is 404, a wrong signature 401: the path is no secret, the signature is, and whoever sets
 up a sender has to be able to tell a slip in one from a slip in the other.
@@ -10,8 +12,6 @@ up a sender has to be able to tell a slip in one from a slip in the other.
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import StringIO
 
 import anyio.to_thread
@@ -24,13 +24,15 @@ from tidegate.bucket import Bucket
 from tidegate.clock import SECOND_MS, Clock
 from tidegate.edge import wire
 from tidegate.edge.endpoint import Endpoint
+from tidegate.edge.peers import Peers, peer_of
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, HookNotFound, RateLimited, SignatureWrong
 from tidegate.runtime.hooks import Call, Hook, Hooks
 from tidegate.signature import Signed
 from tidegate.strict_json import MAX_LOOP_BYTES
 
-AT_ONCE = 16
+AT_ONCE = 64  # bodies that are being read
+MISDEEDS = 60  # a minute, for each peer
 MIN_RATE_IN_ALL = 1_200  # a minute; more if the hooks' own rates are more together
 BODY_S = 10.0
 MAX_PRETTY_CHARS = 250_000  # larger documents are told as they came
@@ -42,38 +44,64 @@ _HEADERS = {
 }
 
 
+class _Reading:
+    """A body that is being read."""
+
+    def __init__(self) -> None:
+        self.deadline = asyncio.timeout(BODY_S)
+        self.has_given_way = False
+
+    def give_way(self) -> None:
+        """End it, for another one."""
+        self.has_given_way = True
+        self.deadline.reschedule(asyncio.get_running_loop().time())
+
+
 class HookDoor:
     """Lets calls in that are signed."""
 
-    def __init__(self, hooks: Hooks, clock: Clock, registry: Registry) -> None:
+    def __init__(self, hooks: Hooks, clock: Clock, registry: Registry, *, behind_proxy: bool) -> None:
         self._hooks = hooks
         self._clock = clock
+        self._behind_proxy = behind_proxy
         now = clock.monotonic()
-        # One bucket a hook and one for all callers: however many strangers call, there are no more.
+        # One bucket a hook and one for all callers: however many call, there are no more.
         self._rates = {name: Bucket(hook.rate, now) for name, hook in hooks.hooks.items()}
         in_all = sum(hook.rate for hook in hooks.hooks.values())
         self._rate = Bucket(max(MIN_RATE_IN_ALL, in_all), now)
-        self._open = 0
-        registry.add("hook_calls", lambda: self._open, AT_ONCE, when_full="a call is refused")
+        self._strangers = Peers("hook_strangers", MISDEEDS, clock, registry)
+        #: the bodies that are being read, the oldest one first
+        self._reading: dict[_Reading, None] = {}
+        registry.add(
+            "hook_calls", lambda: len(self._reading), AT_ONCE, when_full="the slowest call is refused"
+        )
         registry.add(
             "hook_rates", lambda: len(self._rates), len(self._rates), when_full="as it always is: one a hook"
         )
 
     async def call(self, request: Request) -> Response:
         """Take a call."""
+        try:
+            hook, signed, body = await self._proved(request)
+        except (HookNotFound, SignatureWrong):
+            self._strangers.count(peer_of(request.scope, behind_proxy=self._behind_proxy))
+            raise
         self._take(self._rate)
+        self._take(self._rates[hook.name])
+        admitted = await self._hooks.start(hook, await _read(signed.id, body))
+        answer = {"run": admitted.run.id, "session": admitted.session.key}
+        return Json(answer, status_code=200 if admitted.is_repeat else 202)
+
+    async def _proved(self, request: Request) -> tuple[Hook, Signed, bytes]:
+        """Return what was called, by whom and with what, once that is known."""
         name = request.path_params["name"]
         hook = self._hooks.hooks.get(name)
         if hook is None:
             raise HookNotFound(f"there is no hook {name[:80]!r}", hint="hooks are configured as [hooks.NAME]")
-        self._take(self._rates[name])
-        with self._entered():
-            body = await _body_of(request, hook)
-            signed = _signed(request)
-            signature.verify(hook.secrets, signed, body, self._clock.now() // SECOND_MS)
-            admitted = await self._hooks.start(hook, await _read(signed.id, body))
-        answer = {"run": admitted.run.id, "session": admitted.session.key}
-        return Json(answer, status_code=200 if admitted.is_repeat else 202)
+        body = await self._body_of(request, hook)
+        signed = _signed(request)
+        signature.verify(hook.secrets, signed, body, self._clock.now() // SECOND_MS)
+        return hook, signed, body
 
     def _take(self, bucket: Bucket) -> None:
         wait_ms = bucket.take(self._clock.monotonic())
@@ -84,15 +112,22 @@ class HookDoor:
                 retry_after_s=-(-wait_ms // SECOND_MS),
             )
 
-    @contextmanager
-    def _entered(self) -> Iterator[None]:
-        if self._open >= AT_ONCE:
-            raise RateLimited(f"{AT_ONCE} calls are open already", hint="repeat it later")
-        self._open += 1
+    async def _body_of(self, request: Request, hook: Hook) -> bytes:
+        if len(self._reading) >= AT_ONCE:
+            slowest = next(iter(self._reading))
+            del self._reading[slowest]
+            slowest.give_way()
+        reading = _Reading()
+        self._reading[reading] = None
         try:
-            yield
+            async with reading.deadline:
+                return await wire.body_of(request, hook.max_body_bytes)
+        except TimeoutError:
+            if reading.has_given_way:
+                raise RateLimited(f"{AT_ONCE} calls are open already", hint="repeat it later") from None
+            raise BadRequest(f"the body took longer than {BODY_S:g} s") from None
         finally:
-            self._open -= 1
+            self._reading.pop(reading, None)
 
     def endpoints(self) -> list[Endpoint]:
         """Return the route of this part."""
@@ -108,14 +143,6 @@ class HookDoor:
                 is_open=True,
             )
         ]
-
-
-async def _body_of(request: Request, hook: Hook) -> bytes:
-    try:
-        async with asyncio.timeout(BODY_S):
-            return await wire.body_of(request, hook.max_body_bytes)
-    except TimeoutError:
-        raise BadRequest(f"the body took longer than {BODY_S:g} s") from None
 
 
 def _signed(request: Request) -> Signed:

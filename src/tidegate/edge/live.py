@@ -43,10 +43,9 @@ class Live:
         if session is None:
             raise SessionNotFound(f"there is no session {key!r}")
         after = _resumed(request, session)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         # a client that asks for the head alone must not wait for the end of the stream
         stream = self._stream(session, after) if request.method == "GET" else _nothing()
-        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+        return StreamingResponse(stream, media_type="text/event-stream", headers=wire.STREAM_HEADERS)
 
     async def _stream(self, session: Session, seq: int) -> AsyncIterator[bytes]:
         with self._bus.subscribe(session.id) as subscription:

@@ -48,6 +48,10 @@ REFUSALS = (
     "too_large",
     "bad_signature",
     "rate_limited",
+    "connection_limit",
+    "slow_head",
+    "slow_body",
+    "unread",
 )
 
 
@@ -114,6 +118,7 @@ class Metrics:
             uptime_s=self._status.uptime_s,
             boots=self._status.instance.boots,
             containers=list(self._containers),
+            faults=self._status.faults.counts,
             refused=self.refused | self._guard.refused,
             levels={reason: self._guard.level(reason) for reason in Reason},
             level_changes=self._guard.changes,

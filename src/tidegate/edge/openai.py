@@ -6,7 +6,7 @@ Without a session header the request's messages are the whole context of a sessi
 Source: https://platform.openai.com/docs/api-reference/chat/create
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -15,61 +15,45 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from tidegate.agent.loop import Agent
-from tidegate.domain.entry import Assistant, Body, Call, Entry, Result, System, User
 from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.edge import openai_errors, wire
 from tidegate.edge.endpoint import Endpoint
+from tidegate.edge.openai_messages import ChatMessageIn, bodies_of
 from tidegate.edge.query import agent_name, receipt_of
 from tidegate.edge.wire import Json
-from tidegate.errors import BadMessage, BadRequest, NoAnswer, TidegateError
+from tidegate.errors import BadRequest, NoAnswer, TidegateError
 from tidegate.ids import session_key
-from tidegate.runtime.bus import Piece
 from tidegate.runtime.intake import Intake
-from tidegate.store.admission import Admission, Admitted, Birth
+from tidegate.runtime.reply import Reply
+from tidegate.store.admission import Admission, Birth
 
-MAX_MESSAGES = 2_000
-
-
-class FunctionIn(msgspec.Struct, frozen=True, kw_only=True):
-    """The function of a tool call in a request's history."""
-
-    name: str
-    arguments: str = "{}"
-
-
-class ToolCallIn(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool call in a request's history."""
-
-    id: str
-    function: FunctionIn
-
-
-class ChatMessageIn(msgspec.Struct, frozen=True, kw_only=True):
-    """One message; what else a client sends along is passed over."""
-
-    role: str
-    content: str | list[dict[str, Any]] | None = None
-    tool_calls: list[ToolCallIn] | None = None
-    tool_call_id: str | None = None
-    name: str | None = None
+KEEP_ALIVE_S = 10.0
+#: ways to say that the model chooses by itself, of the tools that it has, or uses none
+_FREE_CHOICES = (None, "auto", "none")
 
 
 class StreamOptionsIn(msgspec.Struct, frozen=True, kw_only=True):
     """What a stream should hold besides text."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class ChatIn(msgspec.Struct, frozen=True, kw_only=True):
-    """A request; sampling parameters are the agent's own, those of a request are passed over."""
+    """A request; null is as good as absent. Sampling parameters are the agent's own, a request's are passed over."""
 
     messages: list[ChatMessageIn]
     model: str | None = None
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptionsIn | None = None
-    n: int | None = 1
+    n: int | None = None
     tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    functions: list[dict[str, Any]] | None = None
+    function_call: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    logprobs: bool | None = None
+    modalities: list[str] | None = None
 
 
 class OpenAI:
@@ -82,17 +66,17 @@ class OpenAI:
 
     async def models(self, _: Request) -> Response:
         """List the agents; the first one is the default."""
-        data = [
-            {"id": name, "object": "model", "created": self._created, "owned_by": "tidegate"}
-            for name in self._agents
-        ]
-        return Json({"object": "list", "data": data})
+        return Json({"object": "list", "data": [self._model(name) for name in self._agents]})
+
+    async def model(self, request: Request) -> Response:
+        """Show an agent."""
+        return Json(self._model(agent_name(self._agents, request.path_params["model"])))
 
     async def complete(self, request: Request) -> Response:
         """Answer a conversation."""
         chat = await wire.decode(await wire.body_of(request), ChatIn)
         agent = agent_name(self._agents, chat.model)
-        admitted = await self._intake.submit(_admission(request, chat, agent), at_once=not chat.stream)
+        admitted = await self._intake.submit(_admission(request, chat, agent))
         head = {
             "id": f"chatcmpl-{admitted.run.id}",
             "created": admitted.run.created_at // 1_000,
@@ -100,56 +84,21 @@ class OpenAI:
         }
         headers = {"X-Tidegate-Session": admitted.session.key}
         if chat.stream:
-            with_usage = chat.stream_options is not None and chat.stream_options.include_usage
-            stream = self._stream(admitted, head, with_usage=with_usage)
+            reply = self._intake.reply(admitted, quiet_s=KEEP_ALIVE_S)
+            with_usage = chat.stream_options is not None and bool(chat.stream_options.include_usage)
+            stream = await _begun(_stream(reply, head, with_usage=with_usage))
+            headers |= wire.STREAM_HEADERS
             return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
-        run, text = await self._intake.answer(admitted.run)
-        _check(run)
+        reply = self._intake.reply(admitted)
+        text = await reply.whole()
+        _check_end(reply.run)
         message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-        answer = head | {"object": "chat.completion", "choices": [choice], "usage": _usage(run)}
+        choice = {"index": 0, "message": message, "finish_reason": _finish(reply), "logprobs": None}
+        answer = head | {"object": "chat.completion", "choices": [choice], "usage": _usage(reply.run)}
         return Json(answer, headers=headers)
 
-    async def _stream(
-        self, admitted: Admitted, head: dict[str, object], *, with_usage: bool
-    ) -> AsyncIterator[bytes]:
-        chunk = head | {"object": "chat.completion.chunk"}
-        yield _event(chunk, {"role": "assistant", "content": ""})
-        try:
-            async with aclosing(self._texts(admitted.run)) as texts:
-                async for text in texts:
-                    yield _event(chunk, {"content": text})
-            run = await self._intake.outcome(admitted.run)
-            _check(run)
-        except TidegateError as error:
-            yield b"data: %s\n\n" % msgspec.json.encode({"error": openai_errors.content(error)})
-            return
-        yield _event(chunk, {}, finish="stop")
-        if with_usage:
-            yield b"data: %s\n\n" % msgspec.json.encode(chunk | {"choices": [], "usage": _usage(run)})
-        yield b"data: [DONE]\n\n"
-
-    async def _texts(self, run: Run) -> AsyncGenerator[str, None]:
-        """Yield what the run says as it comes; what was missed follows from the entries."""
-        said = ""
-        seen = 0
-        async with aclosing(self._intake.follow(run)) as events:
-            async for event in events:
-                if isinstance(event, Piece) and event.run == run.id:
-                    if event.at == len(said):
-                        said += event.text
-                        yield event.text
-                elif (
-                    isinstance(event, Entry)
-                    and event.body.run == run.id
-                    and isinstance(event.body, Assistant)
-                ):
-                    if missing := _missing(said, await self._intake.text(event)):
-                        yield missing
-                    said, seen = "", event.seq
-        done, reply = await self._intake.answer(run)
-        if done.reply_seq is not None and done.reply_seq > seen:
-            yield _missing(said, reply)
+    def _model(self, name: str) -> dict[str, object]:
+        return {"id": name, "object": "model", "created": self._created, "owned_by": "tidegate"}
 
     def endpoints(self) -> list[Endpoint]:
         """Return the routes of this part."""
@@ -159,6 +108,13 @@ class OpenAI:
                 path="/v1/models",
                 handler=self.models,
                 summary="List agents, as OpenAI lists models",
+            ),
+            Endpoint(
+                method="GET",
+                path="/v1/models/{model}",
+                handler=self.model,
+                summary="Show an agent, as OpenAI shows a model",
+                errors=(404,),
             ),
             Endpoint(
                 method="POST",
@@ -175,7 +131,50 @@ class OpenAI:
         ]
 
 
-def _check(run: Run) -> None:
+async def _begun(stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Return a stream once it has begun, so that what fails before its first word has a status of its own."""
+    first = await anext(stream)
+
+    async def whole() -> AsyncGenerator[bytes, None]:
+        async with aclosing(stream):
+            yield first
+            async for event in stream:
+                yield event
+
+    return whole()
+
+
+async def _stream(reply: Reply, head: dict[str, object], *, with_usage: bool) -> AsyncGenerator[bytes, None]:
+    """Yield the events of an answer.
+
+    Raises:
+        TidegateError: It failed before its first word; what fails later is an event.
+    """
+    chunk = head | {"object": "chat.completion.chunk"}
+    start = _event(chunk, {"role": "assistant", "content": ""})
+    has_begun = False
+    try:
+        async with aclosing(reply.texts()) as texts:
+            async for text in texts:
+                if not has_begun:
+                    yield start
+                    has_begun = True
+                yield _event(chunk, {"content": text}) if text else b": alive\n\n"
+        _check_end(reply.run)
+    except TidegateError as error:
+        if not has_begun:
+            raise
+        yield _data({"error": openai_errors.content(error)})
+        return
+    if not has_begun:
+        yield start
+    yield _event(chunk, {}, finish=_finish(reply))
+    if with_usage:
+        yield _data(chunk | {"choices": [], "usage": _usage(reply.run)})
+    yield b"data: [DONE]\n\n"
+
+
+def _check_end(run: Run) -> None:
     """Refuse to pass off an end without an answer as one.
 
     Raises:
@@ -185,25 +184,33 @@ def _check(run: Run) -> None:
         raise NoAnswer(
             "the run waits for a person to allow a call", hint="`tidegate approvals list` shows it"
         )
-    if run.outcome is not Outcome.OK:
-        raise NoAnswer(run.error or f"the run was {str(run.outcome).replace('_', ' ')}")
+    if run.outcome is Outcome.OK:
+        return
+    message = run.error or f"the run was {str(run.outcome).replace('_', ' ')}"
+    if run.failure is None:
+        raise NoAnswer(message)
+    raise NoAnswer(message, reason=run.failure.code, retry_after_s=run.failure.retry_after_s)
 
 
-def _missing(said: str, text: str) -> str:
-    """Return what of a text has not been said yet."""
-    return text.removeprefix(said)
+def _finish(reply: Reply) -> str:
+    return "length" if reply.is_cut else "stop"
 
 
 def _event(chunk: dict[str, object], delta: dict[str, object], *, finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-    return b"data: %s\n\n" % msgspec.json.encode(chunk | {"choices": [choice]})
+    return _data(chunk | {"choices": [choice]})
 
 
-def _usage(run: Run) -> dict[str, int]:
+def _data(content: object) -> bytes:
+    return b"data: %s\n\n" % msgspec.json.encode(content)
+
+
+def _usage(run: Run) -> dict[str, object]:
     return {
         "prompt_tokens": run.usage.input_tokens,
         "completion_tokens": run.usage.output_tokens,
         "total_tokens": run.usage.total,
+        "prompt_tokens_details": {"cached_tokens": run.usage.cached_tokens},
     }
 
 
@@ -213,14 +220,9 @@ def _admission(request: Request, chat: ChatIn, agent: str) -> Admission:
     Raises:
         BadRequest: It asks for something that there is not.
     """
-    if chat.tools:
-        raise BadRequest("the agent uses its own tools; a request cannot bring any", hint="leave `tools` out")
-    if chat.n not in {1, None}:
-        raise BadRequest(f"n={chat.n} is not possible; there is one answer")
+    _check(chat)
     key = request.headers.get("x-tidegate-session")
-    bodies = _bodies(_new_messages(chat.messages) if key else chat.messages)
-    if not bodies or not isinstance(bodies[-1], User | Result):
-        raise BadRequest("the last message must be the user's or a tool's")
+    bodies = bodies_of(_new_messages(chat.messages) if key else chat.messages)
     return Admission(
         key=session_key(key) if key else None,
         birth=Birth(policy=PolicyName.API_NAMED if key else PolicyName.API, agent=agent),
@@ -232,50 +234,39 @@ def _admission(request: Request, chat: ChatIn, agent: str) -> Admission:
     )
 
 
-def _new_messages(messages: Sequence[ChatMessageIn]) -> Sequence[ChatMessageIn]:
-    """Return what comes after the last assistant message."""
-    last = max((index for index, message in enumerate(messages) if message.role == "assistant"), default=-1)
-    return messages[last + 1 :]
+def _check(chat: ChatIn) -> None:
+    """Refuse what would make the answer another one than was asked for; what only colours it is passed over.
 
-
-def _bodies(messages: Sequence[ChatMessageIn]) -> list[Body]:
-    if len(messages) > MAX_MESSAGES:
-        raise BadRequest(f"{len(messages)} messages are more than {MAX_MESSAGES}")
-    tools: dict[str, str] = {}
-    bodies: list[Body] = []
-    for index, message in enumerate(messages):
-        bodies += _body(index, message, tools)
-    return bodies
-
-
-def _body(index: int, message: ChatMessageIn, tools: dict[str, str]) -> list[Body]:
-    text = _text(index, message)
-    match message.role:
-        case "system" | "developer":
-            return [System(text=text)]
-        case "user":
-            return [User(text=text)]
-        case "assistant":
-            calls: list[Body] = []
-            for call in message.tool_calls or []:
-                tools[call.id] = call.function.name
-                calls.append(
-                    Call(tool=call.function.name[:128], call_id=call.id[:128], text=call.function.arguments)
-                )
-            return [Assistant(text=text), *calls] if text or not calls else calls
-        case "tool":
-            call_id = message.tool_call_id or ""
-            return [Result(tool=tools.get(call_id, "unknown")[:128], call_id=call_id[:128], text=text)]
-        case _:
-            raise BadMessage(
-                f"messages[{index}].role is {message.role[:40]!r}", hint="use system, user, assistant, tool"
+    Raises:
+        BadRequest: It asks for something that there is not.
+    """
+    for name, tools, choice in (
+        ("tools", chat.tools, chat.tool_choice),
+        ("functions", chat.functions, chat.function_call),
+    ):
+        if (tools and choice != "none") or choice not in _FREE_CHOICES:
+            raise BadRequest(
+                "the agent uses its own tools; a request cannot bring any", hint=f"leave `{name}` out"
             )
+    if chat.n not in {1, None}:
+        raise BadRequest(f"n={chat.n} is not possible; there is one answer")
+    if chat.logprobs:
+        raise BadRequest("logprobs are not known", hint="leave `logprobs` out")
+    if chat.response_format and chat.response_format.get("type") != "text":
+        raise BadRequest(
+            "the answer is text; no other `response_format` is possible", hint="ask for it in words"
+        )
+    if chat.modalities and chat.modalities != ["text"]:
+        raise BadRequest("the answer is text; no other of `modalities` is possible")
 
 
-def _text(index: int, message: ChatMessageIn) -> str:
-    if message.content is None or isinstance(message.content, str):
-        return message.content or ""
-    for part in message.content:
-        if part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise BadRequest(f"messages[{index}].content has a part that is no text", hint="send text alone")
-    return "".join(part["text"] for part in message.content)
+def _new_messages(messages: Sequence[ChatMessageIn]) -> Sequence[ChatMessageIn]:
+    """Return what comes after the last assistant message.
+
+    Raises:
+        BadRequest: Nothing does.
+    """
+    last = max((index for index, message in enumerate(messages) if message.role == "assistant"), default=-1)
+    if last + 1 == len(messages):
+        raise BadRequest("in a session only what comes after the last answer is new; there is nothing")
+    return messages[last + 1 :]

@@ -12,6 +12,7 @@ from tidegate.domain.job import FiringOutcome
 from tidegate.domain.level import Level
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
+from tidegate.faults import Area
 from tidegate.runtime.alerts import Alerts
 from tidegate.runtime.disk import Disk
 from tidegate.runtime.guard import Reason
@@ -57,6 +58,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     boots: int
     containers: Sequence[Gauge]
     refused: Mapping[str, int]
+    #: since the start, by where they were met
+    faults: Mapping[Area, int]
     levels: Mapping[Reason, Level]
     level_changes: Mapping[tuple[Reason, Level], int]
     memory_limit: float

@@ -1,9 +1,12 @@
 """Puts the routes together and serves them: one ASGI application, one uvicorn server inside our own task group."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,13 +16,17 @@ from starlette.routing import Match, Route
 
 from tidegate import log
 from tidegate.edge import openai_errors, openapi, wire
+from tidegate.edge.acceptor import Acceptor
 from tidegate.edge.bodies import Bodies
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.guard import Guard
 from tidegate.edge.lean import uvicorn
-from tidegate.edge.protocol import Protocol
+from tidegate.edge.peers import Door
+from tidegate.edge.protocol import Bounds, Protocol
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, ConfigError, MemoryShort, NotFound, TidegateError
+from tidegate.faults import Faults
+from tidegate.redaction import Redaction
 
 BACKLOG = 1_024
 KEEP_ALIVE_S = 75
@@ -40,16 +47,20 @@ _PAGE_FILES = {"index.html": "text/html", "app.js": "text/javascript", "style.cs
 class Health:
     """What a supervisor asks, and the page: all that is served without a token."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
         self.is_ready = False
+        self._faults = faults
 
     async def alive(self, _: Request) -> Response:
         """Say that the event loop turns."""
         return Json({"ok": True})
 
     async def ready(self, _: Request) -> Response:
-        """Say whether messages are taken."""
-        return Json({"ready": self.is_ready}, status_code=200 if self.is_ready else 503)
+        """Say whether messages are taken and every loop can do its work, and if not, why."""
+        reason = self._faults.reason() if self.is_ready else "it is starting or stopping"
+        if reason:
+            return Json({"ready": False, "reason": reason}, status_code=503)
+        return Json({"ready": True})
 
     async def page(self, request: Request) -> Response:
         """Serve the page and what belongs to it."""
@@ -91,13 +102,14 @@ class Health:
         ]
 
 
-def application(
+def application(  # noqa: PLR0913 - what a door needs
     endpoints: Sequence[Endpoint],
     *,
-    token: str,
+    door: Door,
     hosts: Collection[str],
     bodies: Bodies,
     count_refusal: Callable[[str], None],
+    redaction: Redaction,
 ) -> Guard:
     """Build the application from its endpoints."""
 
@@ -109,13 +121,13 @@ def application(
     description = openapi.document(everything)
 
     async def refuse(request: Request, error: Exception) -> Response:
-        return _answered(request, error, count_refusal)
+        return _answered(request, _without_secrets(error, redaction), count_refusal)
 
     routes = [Route(item.path, item.handler, methods=[item.method]) for item in everything]
     handlers = {TidegateError: refuse, HTTPException: refuse, Exception: refuse}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return Guard(app, token=token, hosts=hosts, bodies=bodies)
+    return Guard(app, door=door, hosts=hosts, bodies=bodies, count_refusal=count_refusal)
 
 
 def _answered(request: Request, error: Exception, count_refusal: Callable[[str], None]) -> Response:
@@ -142,6 +154,13 @@ def _answered(request: Request, error: Exception, count_refusal: Callable[[str],
     if isinstance(failure, MethodNotAllowed):
         answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return answer
+
+
+def _without_secrets(error: Exception, redaction: Redaction) -> Exception:
+    """Return an error whose words can be sent: a provider may have repeated the key that it was given."""
+    if isinstance(error, TidegateError):
+        error.message, error.hint = redaction(error.message), redaction(error.hint)
+    return error
 
 
 def _methods(request: Request) -> set[str]:
@@ -176,7 +195,33 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.005)
 
 
-def server(app: Guard, *, tls: tuple[str, str] | None) -> Server:
+class BoundedServer(Server):
+    """One that takes connections within bounds."""
+
+    def __init__(self, config: uvicorn.Config, bounds: Bounds) -> None:
+        super().__init__(config)
+        self._bounds = bounds
+        self._tasks: asyncio.TaskGroup
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve what comes to the sockets until `should_exit` is set."""
+        async with asyncio.TaskGroup() as self._tasks:
+            await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take connections."""
+        make = partial(Protocol, self.config, self.server_state, bounds=self._bounds)
+        acceptors = [
+            Acceptor(listener, self._bounds.connections, self._tasks, make, tls=self.config.ssl)
+            for listener in sockets or ()
+        ]
+        for acceptor in acceptors:
+            acceptor.open(BACKLOG)
+        self.servers = cast("list[asyncio.Server]", acceptors)
+        self.started = True
+
+
+def server(app: Guard, bounds: Bounds, *, tls: tuple[str, str] | None) -> BoundedServer:
     """Build the server; its sockets are handed to `serve`.
 
     Raises:
@@ -185,13 +230,13 @@ def server(app: Guard, *, tls: tuple[str, str] | None) -> Server:
     settings = uvicorn.Config(
         app,
         log_config=None,
+        log_level="error",  # warnings are about what strangers send, who are not to fill the log
         access_log=False,
         server_header=False,
         date_header=False,
+        proxy_headers=False,  # `peers` reads them, where the configuration trusts them
         lifespan="off",
-        http=Protocol,
         ws="none",
-        backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=CLOSE_S,
         ssl_certfile=tls[0] if tls else None,
@@ -204,4 +249,4 @@ def server(app: Guard, *, tls: tuple[str, str] | None) -> Server:
             f"[gateway] tls_cert and tls_key cannot be used: {error.strerror or error}",
             hint="both are PEM files, and the key is the certificate's own, without a passphrase",
         ) from error
-    return Server(settings)
+    return BoundedServer(settings, bounds)

@@ -13,6 +13,7 @@ from tidegate.clock import Clock
 from tidegate.domain.session import Kind, PolicyName, State
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
+from tidegate.faults import Faults
 from tidegate.runtime import process
 from tidegate.runtime.alerts import Alerts
 from tidegate.runtime.disk import Disk
@@ -45,6 +46,8 @@ class Status:
         self, store: Store, sweeper: Sweeper, registry: Registry, instance: Instance, clock: Clock
     ) -> None:
         self.instance = instance
+        #: what was put aside since the start
+        self.faults = Faults(clock)
         #: where there is one
         self.nightly: Nightly | None = None
         self.growth: Growth | None = None
@@ -94,6 +97,7 @@ class Status:
             "overdue": await self._sweeper.overdue(),
             "outbox": outbox(self._store.tallies()),
             "holds_deletes": self._sweeper.holds_deletes,
+            "faults": self.faults.report(),
             "containers": {
                 gauge.name: {"entries": gauge.entries, "limit": gauge.limit} for gauge in self._registry
             },

@@ -25,6 +25,8 @@ from tidegate.units import exact_size
 
 T = TypeVar("T")
 
+#: of each stream: nothing on the way keeps it, waits for more of it, or packs it
+STREAM_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 MAX_BODY_BYTES = 4 << 20
 
 _encode = msgspec.json.Encoder().encode
@@ -130,9 +132,11 @@ def session_out(session: Session, parent: str | None = None) -> dict[str, object
 
 
 def entry_out(entry: Entry) -> dict[str, object]:
-    """Show an entry, flat; what a model broke off is marked so."""
+    """Show an entry, flat; what a model broke off is marked so, and what it had no room to end."""
     body = entry.body
-    mark = {"partial": True} if isinstance(body, Assistant) and body.is_partial else {}
+    marks = {}
+    if isinstance(body, Assistant):
+        marks = {name: True for name, is_so in (("partial", body.is_partial), ("cut", body.is_cut)) if is_so}
     tool, call_id = (body.tool, body.call_id) if isinstance(body, Call | Result) else (None, None)
     return {
         "seq": entry.seq,
@@ -146,7 +150,7 @@ def entry_out(entry: Entry) -> dict[str, object]:
         "created_at": iso(body.at),
         "bytes": text_bytes(body),
         "blob": body.blob,
-        **mark,
+        **marks,
     }
 
 

@@ -10,6 +10,7 @@ from tidegate.clock import DAY_MS, MINUTE_MS, Clock
 from tidegate.domain.alert import Alert, AlertEvent
 from tidegate.domain.level import Level
 from tidegate.domain.trend import Shape
+from tidegate.faults import Faults
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.guard import Guard, Reason
 from tidegate.runtime.nightly import Nightly
@@ -51,6 +52,7 @@ class Instruments(msgspec.Struct, frozen=True, kw_only=True):
     nightly: Nightly
     registry: Registry
     clock: Clock
+    faults: Faults
     #: sessions that are overdue, and orphans by type
     overdue: Callable[[], Awaitable[int]]
     orphans: Callable[[], Awaitable[Mapping[str, int]]]
@@ -75,6 +77,7 @@ class Alarms:
             self._trend(),
             self._backup(),
             self._bounds(),
+            self._stuck(),
         )
         return [*(alert for part in parts for alert in part), *self._counted_last]
 
@@ -140,6 +143,11 @@ class Alarms:
                     text=f"{gauge.name} is full ({gauge.limit:,}): {gauge.when_full or 'nothing more is taken'}",
                     subject=gauge.name,
                 )
+
+    def _stuck(self) -> Iterator[Alert]:
+        for part in self._of.faults.stuck():
+            text = f"{part} has not been able to work for five minutes, and goes on trying; `tidegate status` says why"
+            yield Alert(event=AlertEvent.FAULTS, level=Level.CRITICAL, text=text, subject=part)
 
     async def _counted(self) -> AsyncIterator[Alert]:
         overdue = await self._of.overdue()

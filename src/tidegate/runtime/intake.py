@@ -25,10 +25,11 @@ from tidegate.errors import (
 )
 from tidegate.ids import RunId
 from tidegate.runtime import mover
-from tidegate.runtime.bus import Bus, Ended, Event, Lagged
+from tidegate.runtime.bus import Bus, Ended, Event, Lagged, Subscription
 from tidegate.runtime.command import begins_afresh
 from tidegate.runtime.guard import Guard, work_of
 from tidegate.runtime.lanes import Lane as Slots
+from tidegate.runtime.reply import Reply, whole_text
 from tidegate.runtime.skills import Skills
 from tidegate.runtime.text import check_text
 from tidegate.store.admission import Admission, Admitted, Attempt, Birth, Receipt, Shot, SnapshotMissing
@@ -292,8 +293,12 @@ class Intake:
             raise RunNotFound(f"run {run.id!r} has gone with its session")
         return Seen(done, entry)
 
-    async def follow(self, run: Run) -> AsyncGenerator[Event, None]:
-        """Yield the events of a run's session until the run is done or waits for somebody.
+    def reply(self, admitted: Admitted, *, quiet_s: float | None = None) -> Reply:
+        """Return the answer of a run; after each *quiet_s* without a word it gives a sign of life."""
+        return Reply(self._store, self.follow(admitted.run, quiet_s=quiet_s), admitted)
+
+    async def follow(self, run: Run, *, quiet_s: float | None = None) -> AsyncGenerator[Event | None, None]:
+        """Yield the events of a run's session until the run is done or waits for somebody; None after *quiet_s*.
 
         Raises:
             Stopping: The gateway stops before the run has begun.
@@ -304,7 +309,7 @@ class Intake:
                     raise Stopping("the gateway stops; the message is kept and answered after the next start")
                 is_worth_a_look = False
                 while not is_worth_a_look:
-                    event = await subscription.get()
+                    event = await _next(subscription, quiet_s)
                     is_worth_a_look = isinstance(event, Lagged | Ended) or (
                         isinstance(event, Run) and event.id == run.id
                     )
@@ -321,8 +326,7 @@ class Intake:
 
     async def text(self, entry: Entry) -> str:
         """Return the whole text of an entry, wherever it lies."""
-        blob = entry.body.blob
-        return (await self._store.blob(blob.hash)).decode() if blob else entry.body.text
+        return await whole_text(self._store, entry)
 
     async def cancel(self, run: RunId) -> Run:
         """Cancel a run; idempotent."""
@@ -378,3 +382,12 @@ class Intake:
         except SessionRunning:
             return True
         return True
+
+
+async def _next(subscription: Subscription, quiet_s: float | None) -> Event | None:
+    """Wait for an event; nothing comes back when it is time for a sign of life."""
+    try:
+        async with asyncio.timeout(quiet_s):
+            return await subscription.get()
+    except TimeoutError:
+        return None

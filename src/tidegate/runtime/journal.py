@@ -15,6 +15,7 @@ from tidegate.domain.compaction import Reason
 from tidegate.domain.entry import Assistant, Body, Call, opaque_of
 from tidegate.domain.run import Run, Step
 from tidegate.errors import CompactionFailed, LimitReached, Unavailable
+from tidegate.redaction import Flow
 from tidegate.runtime.bus import Bus, Piece
 from tidegate.runtime.compaction import Compactor
 from tidegate.runtime.context import history
@@ -40,12 +41,14 @@ class RunJournal:
         self._agent = agent
         self._run = run
         self._heard = 0
+        self._flow = Flow(store.redaction)
         self._has_given_up = False
 
     async def keep(self, step: Step) -> Sequence[Body]:
         """Append a step; on a full disk, wait until it can be."""
         entries = await until_written(lambda: self._store.append(self._run.lease, step))
         self._heard = 0
+        self._flow = Flow(self._store.redaction)
         return [_as_said(entry.body, body) for entry, body in zip(entries, step.bodies, strict=True)]
 
     async def compact(self, reason: Reason) -> Sequence[Body] | None:
@@ -68,8 +71,10 @@ class RunJournal:
 
     def hear(self, delta: Delta) -> None:
         """Show a piece of the answer to whoever is there."""
-        self._bus.publish(self._run.session, Piece(run=self._run.id, at=self._heard, text=delta.text))
-        self._heard += len(delta.text)
+        text = self._flow.through(delta.text)
+        if text:
+            self._bus.publish(self._run.session, Piece(run=self._run.id, at=self._heard, text=text))
+            self._heard += len(text)
 
 
 def _never() -> bool:

@@ -8,6 +8,7 @@ nothing here has to clean up.
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import ceil
 
 from structlog.contextvars import bound_contextvars
 
@@ -18,10 +19,10 @@ from tidegate.clock import Clock
 from tidegate.config import Compaction as Rules
 from tidegate.domain.compaction import Reason as Cause
 from tidegate.domain.entry import Assistant, Body, Notice, Summary, User
+from tidegate.domain.run import Failure, Run, Step, Usage
 from tidegate.domain.run import Lane as LaneName
-from tidegate.domain.run import Run, Step, Usage
 from tidegate.domain.session import Outcome
-from tidegate.errors import FenceLost, ModelCut, StorageFailed, TidegateError, Unavailable
+from tidegate.errors import FenceLost, ModelBusy, ModelCut, StorageFailed, TidegateError, Unavailable
 from tidegate.ids import RunId
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bell import ring_or
@@ -37,6 +38,7 @@ from tidegate.store.admission import Claimed, Ending
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects
 
+RETRY_AFTER_S = 5  # what a client is told where a provider does not say when it has room again
 POLL_S = 5.0  # a safety net: work is announced by the store's effects
 
 _log = log.get("runner")
@@ -221,18 +223,43 @@ class Runner:
             ending = _failed(Outcome.TIMED_OUT, "the run took longer than it may")
         except (FenceLost, StorageFailed):
             raise
-        except TidegateError as failure:
-            hint = f" ({failure.hint})" if failure.hint else ""
-            ending = _failed(Outcome.FAILED, failure.message + hint, _half_said(failure))
-        except Exception as failure:  # noqa: BLE001 - the wall of a run: its failure must not take others down
+        except TidegateError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            ending = _failed(
+                Outcome.FAILED,
+                error.message + hint,
+                step=_half_said(error),
+                failure=self._failure(run, error),
+            )
+        except Exception as error:  # noqa: BLE001 - the wall of a run: its failure must not take others down
             _log.exception("run_crashed")
-            ending = _failed(Outcome.FAILED, f"internal error: {type(failure).__name__}")
+            ending = _failed(
+                Outcome.FAILED,
+                f"internal error: {type(error).__name__}",
+                failure=Failure(code=TidegateError.code),
+            )
         self._scopes.pop(run.id, None)
         await until_written(
             lambda: self._store.finish(
-                run.lease, ending.outcome, step=ending.step, error=ending.error, notice=ending.notice
+                run.lease,
+                ending.outcome,
+                step=ending.step,
+                error=ending.error,
+                notice=ending.notice,
+                failure=ending.failure,
             )
         )
+
+    def _failure(self, run: Run, error: TidegateError) -> Failure:
+        """Return what a client is told of a failure.
+
+        It is worth trying again where it may pass, and where nothing has been carried out that would be done twice.
+        """
+        cause = error.failure if isinstance(error, ModelCut) else error
+        found = self._store.run(run.id)
+        if not isinstance(cause, ModelBusy | Unavailable) or found is None or found.steps:
+            return Failure(code=cause.code)
+        return Failure(code=cause.code, retry_after_s=ceil(cause.retry_after_s or RETRY_AFTER_S))
 
     async def _pause(self, claimed: Claimed, paused: Paused) -> None:
         """Let a run wait, for what it has asked for or for better times."""
@@ -292,16 +319,21 @@ class Runner:
         return max(0.0, (ends_at - self._clock.now()) / 1_000)
 
 
-def _failed(outcome: Outcome, error: str, step: Step | None = None) -> Ending:
+def _failed(
+    outcome: Outcome, error: str, *, step: Step | None = None, failure: Failure | None = None
+) -> Ending:
     """Return the end of a run that has no answer; the reader is told why."""
-    return Ending(outcome=outcome, step=step, error=error, notice=f"{outcome.replace('_', ' ')}: {error}")
+    notice = f"{outcome.replace('_', ' ')}: {error}"
+    return Ending(outcome=outcome, step=step, error=error, notice=notice, failure=failure)
 
 
 def _half_said(failure: TidegateError) -> Step | None:
     """Return what was said of an answer that broke off; it was heard, so it is kept."""
     if not isinstance(failure, ModelCut):
         return None
-    (read, written), (micros, unpriced) = failure.tokens, failure.cost
-    usage = Usage(input_tokens=read, output_tokens=written, micros=micros, unpriced=unpriced)
+    (read, written), (micros, unpriced, estimated) = failure.tokens, failure.cost
+    usage = Usage(
+        input_tokens=read, output_tokens=written, micros=micros, unpriced=unpriced, estimated=estimated
+    )
     said = Assistant(text=failure.text, is_partial=True)
     return Step(bodies=[said], usage=usage, model=failure.model)

@@ -7,7 +7,7 @@ import msgspec
 
 from tidegate.domain.entry import Body
 from tidegate.domain.job import Job, Plan
-from tidegate.domain.run import Lane, Lease, Origin, Run, Step
+from tidegate.domain.run import Failure, Lane, Lease, Origin, Run, Step
 from tidegate.domain.session import Outcome, PolicyName, Session
 from tidegate.domain.snapshot import Snapshot
 from tidegate.domain.spawn import SpawnLimits
@@ -137,6 +137,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     step: Step | None = None
     error: str = ""
     notice: str = ""
+    failure: Failure | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

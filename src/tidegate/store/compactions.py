@@ -43,6 +43,7 @@ def _count(tx: Tx, run: Run, session: Session, replacement: Replacement) -> None
         answers=0,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
+        cached_tokens=usage.cached_tokens,
         reply_seq=None,
     )
     counted.count(tx, session, run, replacement.model, usage)

@@ -47,6 +47,7 @@ def open_writer(path: Path) -> apsw.Connection:
     """Open the one connection that writes and checkpoints; creates the file."""
     connection = apsw.Connection(str(path), statementcachesize=STATEMENTS)
     connection.set_busy_timeout(BUSY_MS)
+    _distrust(connection)
     # auto_vacuum is fixed by the first table, so it comes before anything else.
     for pragma in (
         "auto_vacuum = INCREMENTAL",
@@ -74,9 +75,16 @@ def open_reader(path: Path) -> apsw.Connection:
         raise StorageFailed(f"{str(path)!r} is no file", hint="look at it: ls -l")
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=STATEMENTS)
     connection.set_busy_timeout(BUSY_MS)
+    _distrust(connection)
     for pragma in (f"cache_size = -{READER_CACHE_KIB}", "mmap_size = 0", "temp_store = MEMORY"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
     return connection
+
+
+def _distrust(connection: apsw.Connection) -> None:
+    """Let nothing that a file brings along do more than our own schema has to (https://sqlite.org/security.html)."""
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
 
 
 def load_extension(connection: apsw.Connection, file: str) -> None:

@@ -5,8 +5,9 @@ transactions of a running gateway, so it is looked at again after a second befor
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import apsw
@@ -43,6 +44,9 @@ class Living(NamedTuple):
     holds_deletes: bool
     #: whether background work is held back wherever a person is, and as the level of memory wants it
     people_first: bool = True
+    #: by part, what was put aside since the start, in a few words; and the parts that cannot work at all
+    faults: Mapping[str, str] = MappingProxyType({})
+    stuck: Collection[str] = ()
 
 
 class Patient(NamedTuple):
@@ -55,6 +59,10 @@ class Patient(NamedTuple):
     def keys(self, query: str, **values: Value) -> str:
         """Return the first hits of a query, as text."""
         return ", ".join(str(row[0]) for row in self.reads.all(query, **values))
+
+
+class Noted(Exception):
+    """Nothing is wrong, and there is something to say."""
 
 
 class Skipped(Exception):
@@ -94,6 +102,8 @@ def _judge(patient: Patient, name: str, promise: str, check: Check) -> Finding:
         if detail:
             time.sleep(LOOK_AGAIN_S)
             detail = _look(patient, check)
+    except Noted as note:
+        return Finding(name, promise, OK, str(note))
     except Skipped as reason:
         return Finding(name, promise, NOT_CHECKED, str(reason))
     except apsw.SQLError as error:
@@ -173,6 +183,16 @@ def _admission(patient: Patient) -> str:
     return "" if patient.living.people_first else "something is short, and background work goes on"
 
 
+def _faults(patient: Patient) -> str:
+    if patient.living is None:
+        raise Skipped("needs a running gateway")
+    if patient.living.stuck:
+        return "; ".join(patient.living.faults[part] for part in patient.living.stuck)
+    if patient.living.faults:
+        raise Noted("; ".join(patient.living.faults.values()))
+    return ""
+
+
 def _outbox(patient: Patient) -> str:
     row = patient.reads.one("meta", key="swept_at")
     if patient.living is None and row is None:
@@ -203,6 +223,7 @@ _CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("I10", "a session has one running run at most", _single),
     ("I11", "usage outlives its session", _usage),
     ("I12", "people come first under pressure", _admission),
+    ("I13", "what fails is put aside, and the rest goes on", _faults),
     ("outbox", "what is to be sent is sent or given up", _outbox),
     ("facts", "every fact is in the index", _facts),
     ("tallies", "the counts are what was counted", _of(true_tallies)),

@@ -14,6 +14,7 @@ from tidegate.domain.fact import Fact, FactOrigin, Kept, Note, columns, sizes, w
 from tidegate.domain.run import Usage
 from tidegate.errors import FactNotFound, FactRefused
 from tidegate.ids import FactId, SessionId, ulid
+from tidegate.redaction import Redaction
 from tidegate.store import recall, rows, usage
 from tidegate.store.recall import Question
 from tidegate.store.tx import Read, Reads, Tx, Write
@@ -214,7 +215,8 @@ def _values(tx: Tx, note: Note) -> dict[str, rows.Value]:
 class Facts:
     """The facts of a store, for those who stand outside of a transaction."""
 
-    def __init__(self, write: Write, read: Read, inline: Reads) -> None:
+    def __init__(self, write: Write, read: Read, inline: Reads, redaction: Redaction) -> None:
+        self._redaction = redaction
         self.rules = FactRules()
         self._write = write
         self._read = read
@@ -231,6 +233,7 @@ class Facts:
         Raises:
             FactRefused: It comes from outside and would replace what does not.
         """
+        note = self._clean(note)
         return await self._write(partial(remember, agent=agent, note=note, rules=self.rules))
 
     async def use(self, ids: Collection[FactId]) -> None:
@@ -248,7 +251,21 @@ class Facts:
 
     async def flush(self, flushed: Flushed) -> int:
         """Keep what was found in a conversation up to an entry, once; say how many facts are new or changed."""
+        notes = [self._clean(note) for note in flushed.notes]
+        flushed = msgspec.structs.replace(flushed, notes=notes)
         return await self._write(partial(flush, flushed=flushed, rules=self.rules))
+
+    def _clean(self, note: Note) -> Note:
+        """Take secrets out of a note."""
+        clean = self._redaction
+        return msgspec.structs.replace(
+            note,
+            text=clean(note.text),
+            entity=clean(note.entity),
+            key=clean(note.key),
+            value=clean(note.value),
+            category=clean(note.category),
+        )
 
     async def flushed_through(self, session: SessionId) -> int:
         """Return up to which entry a conversation was asked for facts."""

@@ -21,6 +21,7 @@ from tidegate.domain.session import Outcome, Session
 from tidegate.errors import NotFound, StorageFailed
 from tidegate.ids import RunId
 from tidegate.store import backup, disk, orphans, replacement, rows, sessions, tallies, turns, waits
+from tidegate.store.admission import Ending
 from tidegate.store.archive import Archive
 from tidegate.store.backup import Rules
 from tidegate.store.connection import SqliteReads, SqliteTx, open_writer
@@ -204,7 +205,7 @@ def _end_one(tx: SqliteTx, row: Row) -> None:
     if session.is_live:
         _date_one(tx, sessions.change(tx, session, "repaired", turn_at=tx.now))
     else:
-        turns.close(tx, session, row, Outcome.INTERRUPTED, "its session had ended")
+        turns.close(tx, session, row, Ending(outcome=Outcome.INTERRUPTED, error="its session had ended"))
 
 
 def _queue_again(bench: Bench) -> str:

@@ -11,6 +11,7 @@ import apsw
 
 from tidegate.errors import ConfigError
 from tidegate.store.connection import pragma
+from tidegate.store.schema import APPLICATION_ID
 from tidegate.store.sql import migrations
 
 TOLERATED_AHEAD = 1
@@ -43,7 +44,8 @@ def upgrade(connection: apsw.Connection, scripts: Sequence[str] | None = None) -
     scripts = migrations() if scripts is None else scripts
     version = pragma(connection, "user_version")
     for number, script in enumerate(scripts[version:], version + 1):
-        connection.execute(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT").fetchall()
+        stamps = f"PRAGMA user_version = {number}; PRAGMA application_id = {APPLICATION_ID}"
+        connection.execute(f"BEGIN IMMEDIATE; {script} {stamps}; COMMIT").fetchall()
 
 
 def check_version(connection: apsw.Connection, scripts: Sequence[str] | None = None) -> int:

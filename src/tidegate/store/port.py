@@ -19,12 +19,13 @@ from tidegate.domain.approval import Approval, ApprovalState, Decision, Question
 from tidegate.domain.entry import Entry
 from tidegate.domain.event import Audience
 from tidegate.domain.job import Firing, Job, JobOrigin, Rights
-from tidegate.domain.run import Lane, Lease, Run, RunState, Step
+from tidegate.domain.run import Failure, Lane, Lease, Run, RunState, Step
 from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
+from tidegate.redaction import Redaction
 from tidegate.store.facts import Facts
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
@@ -59,6 +60,10 @@ Listener = Callable[[Effects], None]
 
 class Store(Protocol):
     """Everything durable."""
+
+    @property
+    def redaction(self) -> Redaction:
+        """What takes secrets out of texts, at each write; whoever shows a text before it is written uses it too."""
 
     @property
     def transitions(self) -> Mapping[Transition, int]:
@@ -131,8 +136,15 @@ class Store(Protocol):
             FenceLost: The run has been taken over or closed; nothing was written.
         """
 
-    async def finish(
-        self, lease: Lease, outcome: Outcome, *, step: Step | None = None, error: str = "", notice: str = ""
+    async def finish(  # noqa: PLR0913 - a run, and what is told of its end
+        self,
+        lease: Lease,
+        outcome: Outcome,
+        *,
+        step: Step | None = None,
+        error: str = "",
+        notice: str = "",
+        failure: Failure | None = None,
     ) -> Run:
         """Append the last step and close the run; an ephemeral session with nothing open left completes with it.
 

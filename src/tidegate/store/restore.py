@@ -13,7 +13,7 @@ from typing import NamedTuple
 import apsw
 
 from tidegate.errors import BadRequest, Corrupt, NotFound, StorageFailed
-from tidegate.store import backup, disk, migrate, replacement
+from tidegate.store import backup, disk, migrate, replacement, schema
 from tidegate.store.backup import Contents, Rules, Watch
 from tidegate.store.connection import SqliteReads, open_reader, open_writer
 from tidegate.store.file import size_of
@@ -40,7 +40,7 @@ def restore(folder: Path, file: Path, now: int, watch: Watch = backup.unwatched)
     """Put what *file* holds in place of the store of *folder*; needs the folder's lock.
 
     Raises:
-        NotFound, BadRequest: There is no such file; it is no backup of ours.
+        NotFound, BadRequest: There is no such file; it is no backup of ours, or its schema has been changed.
         ConfigError: It is from a release too far ahead.
         Corrupt: It is damaged.
         DiskFull, StorageFailed: The copy could not be made. Whatever is raised, nothing has been replaced.
@@ -92,6 +92,8 @@ def _stage(folder: Path, file: Path, watch: Watch) -> Path:
 def _make_ready(staged: Path, path: Path, now: int) -> tuple[Contents, int]:
     """Make of a copy what is to be put in place: of this schema, verified to the last byte, one file."""
     boots = _boots(path)
+    with closing(open_reader(staged)) as connection:
+        schema.check(connection, "the backup")
     with closing(open_writer(staged)) as connection:
         migrate.upgrade(connection)
         reads = SqliteReads(connection)

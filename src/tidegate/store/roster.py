@@ -12,6 +12,7 @@ from tidegate.domain.job import Job, JobOrigin
 from tidegate.domain.session import Outcome
 from tidegate.errors import JobInConfig
 from tidegate.store import jobs, rows, turns
+from tidegate.store.admission import Ending
 from tidegate.store.tx import Tx
 
 
@@ -58,7 +59,7 @@ def _drop(tx: Tx, job: Job) -> None:
         if session is not None and session.is_live and not session.policy.is_conversation:
             turns.complete(tx, session, Outcome.CANCELLED, "cancelled")
         elif session is not None and (run := tx.one("run_by_id", id=firing.run)):
-            session = turns.close(tx, session, run, Outcome.CANCELLED)
+            session = turns.close(tx, session, run, Ending(outcome=Outcome.CANCELLED))
             turns.end_turn(tx, session, Outcome.CANCELLED, "cancelled")
         tx.run("firing_ended", number=row[0], result=Outcome.CANCELLED, now=tx.now, note="")
     tx.run("job_gone", name=job.name)

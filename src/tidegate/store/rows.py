@@ -15,7 +15,7 @@ from tidegate.domain.entry import Entry, decode
 from tidegate.domain.fact import Fact, FactOrigin
 from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin, Rights
 from tidegate.domain.outbox import Delivery, DeliveryState
-from tidegate.domain.run import Lane, Origin, Run, RunState, Usage
+from tidegate.domain.run import Failure, Lane, Origin, Run, RunState, Usage
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import Corrupt
 from tidegate.ids import ApprovalId, DeliveryId, FactId, RunId, SessionId
@@ -78,7 +78,7 @@ def run(row: Row) -> Run:
         error=row[7],
         fence=row[8],
         steps=row[9],
-        usage=Usage(input_tokens=row[10], output_tokens=row[11]),
+        usage=Usage(input_tokens=row[10], output_tokens=row[11], cached_tokens=row[24]),
         reply_seq=row[12],
         created_at=row[13],
         started_at=row[14],
@@ -87,6 +87,8 @@ def run(row: Row) -> Run:
         max_tokens=row[18],
         children_tokens=row[19],
         parked_at=row[20],
+        asked_seq=row[21],
+        failure=Failure(code=row[22], retry_after_s=row[23]) if row[22] else None,
     )
 
 

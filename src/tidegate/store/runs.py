@@ -65,10 +65,11 @@ def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> C
     row = tx.one("run_claimable", lane=lane, with_api=with_api)
     if row is None or only not in (None, row[1]):
         return None
-    claimed = tx.one("run_claimed", id=row[1], now=tx.now)
+    session = sessions.by_id(tx, SessionId(row[2]))
+    bodies = turns.bodies_of(rows.prompt_of(row))
+    claimed = tx.one("run_claimed", id=row[1], now=tx.now, asked_seq=session.entries + len(bodies))
     if claimed is None:
         return None
-    session = sessions.by_id(tx, SessionId(row[2]))
     is_first = row[14] is None
     session = sessions.change(
         tx,
@@ -82,7 +83,7 @@ def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> C
     )
     run = rows.run(claimed)
     first_seq = session.entries + 1
-    session = transcript.append(tx, session, run.id, turns.bodies_of(rows.prompt_of(row))).session
+    session = transcript.append(tx, session, run.id, bodies).session
     if is_first:
         events.started(tx, session, run, first_seq)
     return Claimed(run=run, session=session)
@@ -100,7 +101,7 @@ def finish(tx: Tx, lease: Lease, ending: Ending) -> Run:
     if ending.step is not None:
         _append(tx, rows.run(row), lease, ending.step)
     session = turns.notice(tx, sessions.by_id(tx, lease.session), lease.run, ending.notice)
-    session = turns.close(tx, session, row, ending.outcome, ending.error)
+    session = turns.close(tx, session, row, ending)
     turns.end_turn(tx, session, ending.outcome, "finished")
     return _run(tx, lease.run)
 
@@ -113,7 +114,7 @@ def cancel_run(tx: Tx, run_id: RunId) -> Run:
     run = rows.run(row)
     if run.state is RunState.DONE:
         return run
-    session = turns.close(tx, sessions.by_id(tx, run.session), row, Outcome.CANCELLED)
+    session = turns.close(tx, sessions.by_id(tx, run.session), row, Ending(outcome=Outcome.CANCELLED))
     turns.end_turn(tx, session, Outcome.CANCELLED, "cancelled")
     return _run(tx, run.id)
 
@@ -150,6 +151,7 @@ def _append(tx: Tx, run: Run, lease: Lease, step: Step) -> list[Entry]:
         answers=0 if step.usage is None else 1,
         input_tokens=took.input_tokens,
         output_tokens=took.output_tokens,
+        cached_tokens=took.cached_tokens,
         reply_seq=_reply_seq(appended.entries),
     )
     if step.usage is not None:

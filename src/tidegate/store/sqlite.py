@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 import anyio.to_thread
 import apsw
+import msgspec
 
 from tidegate.bounded import OLDEST_GOES, LruCache, Registry
 from tidegate.clock import Clock
 from tidegate.config.job import Job as Definition
 from tidegate.domain.alert import Alert, Owner, Record
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
-from tidegate.domain.entry import Body, Entry, opaque_of, text_bytes
+from tidegate.domain.entry import Assistant, Body, Call, Entry, Summary, opaque_of, text_bytes
 from tidegate.domain.event import Audience
 from tidegate.domain.job import Firing, Job, JobOrigin, Rights
 from tidegate.domain.policy import Policies
-from tidegate.domain.run import Lane, Lease, Run, RunState, Step
+from tidegate.domain.run import Failure, Lane, Lease, Run, RunState, Step
 from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
 from tidegate.errors import StorageFailed
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
+from tidegate.redaction import Redaction
 from tidegate.store import (
     alerts,
     approvals,
@@ -98,11 +100,13 @@ class SqliteStore:
         self.writer = writer
         self.transitions: Counter[Transition] = Counter()
         self.born: Counter[PolicyName] = Counter()
+        #: takes secrets out of whatever is written
+        self.redaction = Redaction()
         self._listeners: list[Listener] = []
         self._inline = SqliteReads(open_reader(path))
         self._readers = ReaderSlots(path, READERS)
         self.outbox = Outbox(writer.write, self._read)
-        self.facts = Facts(writer.write, self._read, self._inline)
+        self.facts = Facts(writer.write, self._read, self._inline, self.redaction)
         self.weight = Weight(self._read)
         self._limiter = anyio.CapacityLimiter(READERS)
         self._heads: LruCache[str, Session] = LruCache(CACHE_BYTES, _head_size)
@@ -174,10 +178,25 @@ class SqliteStore:
         """Tell *audience* what happens to sessions and runs."""
         self.writer.audience = audience
 
+    async def _clean(self, bodies: Sequence[Body]) -> Sequence[Body]:
+        """Take secrets out of what is to be written; what takes long is done on a thread."""
+        if sum(len(body.text) + len(opaque_of(body)) for body in bodies) > INLINE_BYTES:
+            return await anyio.to_thread.run_sync(clean, self.redaction, bodies)
+        return clean(self.redaction, bodies)
+
+    def _asked(self, question: Question) -> Question:
+        return msgspec.structs.replace(question, arguments=self.redaction(question.arguments))
+
     # Work -----------------------------------------------------------------------------------------------------------
 
     async def admit(self, admission: Admission) -> Admitted:
         """Accept a piece of work."""
+        title = admission.birth.title
+        admission = msgspec.structs.replace(
+            admission,
+            bodies=await self._clean(admission.bodies),
+            birth=msgspec.structs.replace(admission.birth, title=title and self.redaction(title)),
+        )
         offered = admission.skills.bodies.values() if admission.skills else ()
         size = _size(admission.bodies) + sum(map(len, offered))
         return await self.writer.write(partial(runs.admit, admission=admission), size=size)
@@ -188,18 +207,37 @@ class SqliteStore:
 
     async def append(self, lease: Lease, step: Step) -> list[Entry]:
         """Append one step."""
+        step = msgspec.structs.replace(step, bodies=await self._clean(step.bodies))
         return await self.writer.write(partial(runs.append, lease=lease, step=step), size=_size(step.bodies))
 
-    async def finish(
-        self, lease: Lease, outcome: Outcome, *, step: Step | None = None, error: str = "", notice: str = ""
+    async def finish(  # noqa: PLR0913 - a run, and what is told of its end
+        self,
+        lease: Lease,
+        outcome: Outcome,
+        *,
+        step: Step | None = None,
+        error: str = "",
+        notice: str = "",
+        failure: Failure | None = None,
     ) -> Run:
         """Append the last step and close the run."""
-        ending = Ending(outcome=outcome, step=step, error=error, notice=notice)
+        if step is not None:
+            step = msgspec.structs.replace(step, bodies=await self._clean(step.bodies))
+        ending = Ending(
+            outcome=outcome,
+            step=step,
+            error=self.redaction(error),
+            notice=self.redaction(notice),
+            failure=failure,
+        )
         size = _size(step.bodies) if step else 0
         return await self.writer.write(partial(runs.finish, lease=lease, ending=ending), size=size)
 
     async def compact(self, lease: Lease, replacement: Replacement) -> Entry:
         """Let a summary take the place of older entries."""
+        [summary] = await self._clean([replacement.summary])
+        if isinstance(summary, Summary):
+            replacement = msgspec.structs.replace(replacement, summary=summary)
         size = text_bytes(replacement.summary) + sum(len(one.body) for one in replacement.segments)
         operation = partial(compactions.compact, lease=lease, replacement=replacement)
         return await self.writer.write(operation, size=size)
@@ -210,11 +248,12 @@ class SqliteStore:
 
     async def wait(self, lease: Lease, questions: Sequence[Question]) -> Run:
         """Let a run wait for a person's word on some calls."""
-        return await self.writer.write(partial(approvals.wait, lease=lease, questions=questions))
+        asked = [self._asked(question) for question in questions]
+        return await self.writer.write(partial(approvals.wait, lease=lease, questions=asked))
 
     async def verdict(self, lease: Lease, question: Question, *, is_new: bool) -> Verdict:
         """Say what may become of a call."""
-        operation = partial(approvals.verdict, lease=lease, question=question, is_new=is_new)
+        operation = partial(approvals.verdict, lease=lease, question=self._asked(question), is_new=is_new)
         return await self.writer.write(operation)
 
     async def decide(self, approval: ApprovalId, decision: Decision) -> Approval:
@@ -237,12 +276,18 @@ class SqliteStore:
 
     async def put_job(self, definition: Definition, origin: JobOrigin, creator: str = "") -> Job:
         """Make a job."""
+        definition = msgspec.structs.replace(definition, prompt=self.redaction(definition.prompt))
         operation = partial(jobs.put, definition=definition, origin=origin, creator=creator)
         return await self.writer.write(operation)
 
     async def alter_job(self, name: str, change: Callable[[Definition], Definition]) -> Job:
         """Change what a job is."""
-        return await self.writer.write(partial(jobs.alter, name=name, change=change))
+
+        def changed(definition: Definition) -> Definition:
+            after = change(definition)
+            return msgspec.structs.replace(after, prompt=self.redaction(after.prompt))
+
+        return await self.writer.write(partial(jobs.alter, name=name, change=changed))
 
     async def pause_job(self, name: str, *, paused: bool) -> Job:
         """Pause a job or let it go on."""
@@ -254,7 +299,11 @@ class SqliteStore:
 
     async def reconcile_jobs(self, definitions: Sequence[Definition]) -> int:
         """Make the jobs of the configuration match it."""
-        return await self.writer.write(partial(roster.reconcile, definitions=definitions))
+        cleaned = [
+            msgspec.structs.replace(definition, prompt=self.redaction(definition.prompt))
+            for definition in definitions
+        ]
+        return await self.writer.write(partial(roster.reconcile, definitions=cleaned))
 
     async def fire(self, attempts: Sequence[Attempt]) -> list[Shot]:
         """Carry out plans; they share commits."""
@@ -636,6 +685,17 @@ def _keep(connection: apsw.Connection, reserve: Reserve, size: int) -> bool:
     is_held = reserve.take(size)
     connection.pragma("wal_autocheckpoint", checkpoint_pages(reserve.held_bytes or size))
     return is_held
+
+
+def clean(redaction: Redaction, bodies: Sequence[Body]) -> Sequence[Body]:
+    """Return bodies without secrets; what only its provider can read is kept whole or not at all."""
+    cleaned: list[Body] = []
+    for body in bodies:
+        text, opaque = redaction(body.text), opaque_of(body)
+        if isinstance(body, Assistant | Call) and redaction(opaque) is not opaque:
+            body = msgspec.structs.replace(body, opaque="")  # noqa: PLW2901 - it is the same one
+        cleaned.append(body if text is body.text else msgspec.structs.replace(body, text=text))
+    return cleaned
 
 
 def _head_size(session: Session) -> int:

@@ -12,6 +12,7 @@ from tidegate.domain.run import Origin, Run, RunState
 from tidegate.domain.session import Outcome, PolicyName, Session, State
 from tidegate.ids import RunId
 from tidegate.store import events, reports, rows, sessions, spawns, transcript
+from tidegate.store.admission import Ending
 from tidegate.store.rows import Row
 from tidegate.store.tx import Tx
 
@@ -25,7 +26,7 @@ def bodies_of(prompt: bytes | None) -> list[Body]:
     return _bodies.decode(prompt) if prompt else []
 
 
-def close(tx: Tx, session: Session, row: Row, outcome: Outcome, error: str = "") -> Session:
+def close(tx: Tx, session: Session, row: Row, ending: Ending) -> Session:
     """Close one open run and raise its fence; the session's turn is left to `end_turn` or `complete`.
 
     Nobody is asked any more on behalf of a run that waited, and the children that it waited for are cancelled.
@@ -35,21 +36,29 @@ def close(tx: Tx, session: Session, row: Row, outcome: Outcome, error: str = "")
     for child in tx.all("spawns_awaited", run=run.id):
         _complete_tree(tx, sessions.by_id(tx, child[0]), Outcome.CANCELLED, "cancelled")
         session = sessions.by_id(tx, session.id)
-    closed = tx.one("run_closed", id=run.id, outcome=outcome, error=error, now=tx.now)
+    closed = tx.one(
+        "run_closed",
+        id=run.id,
+        outcome=ending.outcome,
+        error=ending.error,
+        failure=ending.failure.code if ending.failure else "",
+        retry_after_s=ending.failure.retry_after_s if ending.failure else None,
+        now=tx.now,
+    )
     if closed is not None:
         tx.effects.closed.append(rows.run(closed))
         events.finished(tx, session, tx.effects.closed[-1])
     if tx.run("approvals_closed", run=run.id, now=tx.now, expires_at=tx.now + KEEP_DECIDED_MS):
         session = sessions.change(tx, session, "closed", waiting_at=None)
     if run.origin is Origin.FIRING and session.policy.is_conversation:
-        reports.run_ended(tx, session, run, outcome)
+        reports.run_ended(tx, session, run, ending.outcome)
     return session
 
 
-def close_all(tx: Tx, session: Session, outcome: Outcome, error: str = "") -> Session:
+def close_all(tx: Tx, session: Session, outcome: Outcome) -> Session:
     """Close every open run of a session."""
     while (row := tx.one("open_runs", session=session.id)) is not None:
-        session = close(tx, session, row, outcome, error)
+        session = close(tx, session, row, Ending(outcome=outcome))
     return session
 
 
@@ -57,7 +66,7 @@ def end_turn(tx: Tx, session: Session, outcome: Outcome, reason: str) -> Session
     """Write what a session is after one of its runs was closed; complete it if that was the last thing open."""
     tx.run("runs_forgotten", session=session.id, before=tx.now - PRUNE_AFTER_MS)
     while (row := tx.one("open_runs", session=session.id)) is not None and _is_told(row):
-        session = close(tx, session, row, Outcome.OK)
+        session = close(tx, session, row, Ending(outcome=Outcome.OK))
     left = [rows.run(row) for row in tx.all("open_runs", session=session.id)]
     if left:
         return _next_turn(tx, session, left, reason)
@@ -119,7 +128,8 @@ def time_out(tx: Tx, session: Session) -> Session:
     if not open_runs:
         return session
     turn = next((row for row in open_runs if rows.run(row).state is not RunState.QUEUED), open_runs[0])
-    session = close(tx, session, turn, Outcome.TIMED_OUT, "the turn took longer than it may")
+    ending = Ending(outcome=Outcome.TIMED_OUT, error="the turn took longer than it may")
+    session = close(tx, session, turn, ending)
     return end_turn(tx, session, Outcome.TIMED_OUT, "due")
 
 

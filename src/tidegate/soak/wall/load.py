@@ -215,7 +215,7 @@ def _end(answer: Answer) -> End:
 
 def _refused(code: str, why: str) -> End:
     match code:
-        case "no_answer":
+        case "no_answer" | "model_failed" | "model_busy" | "model_cut":
             return End("not ok", why)
         case "queue_full" | "session_busy" | "max_running" | "limit_reached":
             return End("kept_out", why)

@@ -41,17 +41,20 @@ WHERE r.state = 'queued' AND r.lane = :lane AND (:with_api OR s.policy NOT IN ('
 ORDER BY r.number LIMIT 1;
 
 -- name: run_claimed
-UPDATE runs SET state = 'running', fence = fence + 1, started_at = coalesce(started_at, :now), prompt = NULL
+UPDATE runs SET state = 'running', fence = fence + 1, started_at = coalesce(started_at, :now), prompt = NULL,
+    asked_seq = coalesce(asked_seq, :asked_seq)
 WHERE id = :id AND state = 'queued' RETURNING *;
 
 -- name: run_grew
 UPDATE runs SET steps = steps + :answers, input_tokens = input_tokens + :input_tokens,
-    output_tokens = output_tokens + :output_tokens, reply_seq = coalesce(:reply_seq, reply_seq)
+    output_tokens = output_tokens + :output_tokens, cached_tokens = cached_tokens + :cached_tokens,
+    reply_seq = coalesce(:reply_seq, reply_seq)
 WHERE id = :id AND state = 'running' AND fence = :fence;
 
 -- Closing raises the fence: whoever still writes is refused.
 -- name: run_closed
-UPDATE runs SET state = 'done', outcome = :outcome, error = :error, fence = fence + 1, finished_at = :now, prompt = NULL,
+UPDATE runs SET state = 'done', outcome = :outcome, error = :error, failure = :failure,
+    retry_after_s = :retry_after_s, fence = fence + 1, finished_at = :now, prompt = NULL,
     parked_at = NULL
 WHERE id = :id AND state <> 'done' RETURNING *;
 
