@@ -1,6 +1,7 @@
 # make run    start the gateway, with nothing but Python 3.11 or newer there
 # make test   install what is missing, then run all tests; ARGS=... runs those alone
 # make long   the tests that take long, in full: the whole soak matrix among them
+# make fuzz   look for what breaks a parser: TARGET=NAME (all), SECONDS=N of each (300)
 # make check  lint, types, floors
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ else
   INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: run test long check format clean
+.PHONY: run test long fuzz check format clean
 
 run: .venv/run.stamp
 	$(BIN)/tidegate up $(ARGS)
@@ -34,7 +35,7 @@ ifneq ($(strip $(ARGS)),)
 	$(BIN)/pytest $(ARGS)
 else
 	@failed=; \
-	$(BESIDE) tests/unit tests/contract || failed="$$failed unit+contract"; \
+	$(BESIDE) tests/unit tests/fuzz tests/contract || failed="$$failed unit+contract"; \
 	$(BESIDE) tests/integration tests/property || failed="$$failed integration+property"; \
 	$(ALONE) || failed="$$failed serial"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
@@ -43,6 +44,11 @@ endif
 long: .venv/dev.stamp
 	TIDEGATE_EXTENT=1 $(BIN)/pytest --timeout 900 -m serial $(or $(ARGS),tests)
 	TIDEGATE_EXTENT=1 $(BIN)/pytest --timeout 900 tests/property
+
+SECONDS ?= 300
+
+fuzz: .venv/fuzz.stamp
+	$(BIN)/python tests/fuzz/run.py $(TARGET) --seconds $(SECONDS)
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check
@@ -72,3 +78,8 @@ $(BIN)/python:
 	@echo "Installing Tidegate and what its tests need (once)"
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@ .venv/run.stamp
+
+.venv/fuzz.stamp: .venv/dev.stamp
+	@echo "Installing what looks for faults (once)"
+	@$(INSTALL) --editable '.[fuzz]'
+	@touch $@
