@@ -185,6 +185,7 @@ def measure(load: Load, place: Path, seconds: float) -> dict[str, object]:
     child = Child(place / "state", hostile_work.configured(place))
     try:
         Person(child).say("/echo hello", key="person")
+        hostile_work.load_library(child)
         with witness(child):
             time.sleep(WARM_UP_S)
         before = child.rss_bytes

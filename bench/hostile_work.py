@@ -22,6 +22,8 @@ CALLS = 10_000
 DELTAS = 100_000
 PAUSE_S = 0.2  # between two of a kind
 
+ASK = json.dumps({"model": "victim", "messages": [{"role": "user", "content": "hello"}]}).encode()
+
 Events = Callable[[int], Iterator[bytes]]
 Send = Callable[[int], None]
 
@@ -51,6 +53,11 @@ def configured(place: Path) -> Path:
     path = place / "tidegate.toml"
     path.write_text(CONFIG.format(port=port, secret=SECRET))
     return path
+
+
+def load_library(child: Child) -> None:
+    """Let the gateway load what speaks to models, which it keeps: nobody is there to answer yet."""
+    _post(child, "/v1/chat/completions", ASK, {})
 
 
 @asynccontextmanager
@@ -153,9 +160,8 @@ async def _answering(child: Child, events: Events) -> AsyncIterator[None]:
             await writer.drain()
         writer.close()
 
-    ask = json.dumps({"model": "victim", "messages": [{"role": "user", "content": "hello"}]}).encode()
     server = await asyncio.start_server(answer, "127.0.0.1", _port(child))
-    async with server, _repeated(child, ask):
+    async with server, _repeated(child, ASK):
         yield
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from tidegate.domain.skill import Problem, Severity
 
 MAX_HEAD_BYTES = 16 << 10
-MAX_DEPTH = 64  # of brackets; a value more than one deep means nothing here
+MAX_DEPTH = 1_000  # of brackets; more than one deep a value means nothing here
 
 Value = str | tuple[str, ...] | Mapping[str, str] | None
 
