@@ -71,7 +71,7 @@ async def nested_body(child: Child) -> AsyncIterator[None]:
 @asynccontextmanager
 async def many_keys(child: Child) -> AsyncIterator[None]:
     """Send objects of as many keys as there may be, of which the last one stands twice."""
-    async with _repeated(child, _keys(90_000)):
+    async with _repeated(child, _keys(45_000)):
         yield
 
 
@@ -79,7 +79,7 @@ async def many_keys(child: Child) -> AsyncIterator[None]:
 async def signed_hook(child: Child) -> AsyncIterator[None]:
     """Send 1 MiB of keys, and values that indentation makes large, properly signed."""
     unit = "[" * 50 + "0,0,0" + "]" * 50 + ","
-    bodies = [_keys(60_000), f"[{unit * (HOOK_BYTES // len(unit))}0]".encode()]
+    bodies = [_keys(45_000), f"[{unit * (HOOK_BYTES // len(unit))}0]".encode()]
 
     def send(number: int) -> None:
         body = bodies[number % 2]
