@@ -2,6 +2,7 @@
 # make test   install what is missing, then run all tests; ARGS=... runs those alone
 # make long   the tests that take long, in full: the whole soak matrix among them
 # make fuzz   look for what breaks a parser: TARGET=NAME (all), SECONDS=N of each (300)
+# make clients  the tests with clients of others, in Python and on Node
 # make check  lint, types, floors
 
 PYTHON ?= python3
@@ -21,7 +22,9 @@ else
   INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: run test long fuzz check format clean
+NODE := tests/clients/node
+
+.PHONY: run test long fuzz clients check format clean
 
 run: .venv/run.stamp
 	$(BIN)/tidegate up $(ARGS)
@@ -50,6 +53,9 @@ SECONDS ?= 300
 fuzz: .venv/fuzz.stamp
 	$(BIN)/python tests/fuzz/run.py $(TARGET) --seconds $(SECONDS)
 
+clients: .venv/clients.stamp $(NODE)/node_modules
+	$(BIN)/pytest tests/clients $(ARGS)
+
 check: .venv/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -61,7 +67,7 @@ format: .venv/dev.stamp
 	$(BIN)/ruff format
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv $(NODE)/node_modules .mypy_cache .ruff_cache .hypothesis build dist
 
 # A virtual environment that is only half made would be taken for a whole one the next time.
 $(BIN)/python:
@@ -82,4 +88,13 @@ $(BIN)/python:
 .venv/fuzz.stamp: .venv/dev.stamp
 	@echo "Installing what looks for faults (once)"
 	@$(INSTALL) --editable '.[fuzz]'
+	@touch $@
+
+.venv/clients.stamp: .venv/dev.stamp
+	@echo "Installing clients of others, and Node (once)"
+	@$(INSTALL) --editable '.[dev,clients]'
+	@touch $@
+
+$(NODE)/node_modules: $(NODE)/package.json $(NODE)/package-lock.json .venv/clients.stamp
+	@cd $(NODE) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --omit=dev --no-audit --no-fund
 	@touch $@

@@ -30,10 +30,11 @@ Json = dict[str, Any]
 class GatewayProcess:
     """A gateway, from `start` to `stop`; *config* is the text of its ``tidegate.toml``.
 
-    *address_bytes* is how much address space it may have, *descriptors* how many files and connections.
+    *port* is 0 for any free one; *address_bytes* is how much address space it may have, *descriptors* how many files
+    and connections.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a process is started with
         self,
         state: Path,
         *,
@@ -41,7 +42,9 @@ class GatewayProcess:
         environment: Mapping[str, str] | None = None,
         address_bytes: int | None = None,
         descriptors: int | None = None,
+        port: int = 0,
     ) -> None:
+        self._at = port
         self.state = state
         self.url = ""
         self.log = state.with_name(f"{state.name}.log")
@@ -75,7 +78,7 @@ class GatewayProcess:
         """Start it and wait until it says that it is up."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command(), "--state", str(self.state), "--port", "0"],
+                [*command(), "--state", str(self.state), "--port", str(self._at)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment(self._environment),

@@ -29,6 +29,7 @@ from tidegate.domain.spawn import SpawnLimits
 from tidegate.errors import ConfigError
 from tidegate.extras import how_to_install
 from tidegate.faults import Faults
+from tidegate.redaction import MIN_CHARS
 from tidegate.runtime import plugins
 from tidegate.runtime import spend as money
 from tidegate.runtime.agents import Agents
@@ -42,6 +43,7 @@ from tidegate.runtime.flush import DEADLINE_S as FLUSH_S
 from tidegate.runtime.flush import Flush
 from tidegate.runtime.guard import Guard
 from tidegate.runtime.hooks import Hook, Hooks
+from tidegate.runtime.hops import Hops
 from tidegate.runtime.intake import Bounds, Intake
 from tidegate.runtime.jobs import Jobs
 from tidegate.runtime.lanes import Lane
@@ -121,7 +123,9 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
         store = await SqliteStore.open(state, clock, policies, registry)
         stack.push_async_callback(store.close)
-        store.redaction.add(*secrets(config))
+        short = store.redaction.add(*secrets(config))
+        if short:
+            _log.warning("secrets_too_short", count=short, hint=f"use {MIN_CHARS} characters or more")
         log.hide(store.redaction)
         dispatcher = _dispatcher(config, loaded, store, registry, clock)
         skills = Skills(reaches(config, folder.workspace(state)), registry)
@@ -151,7 +155,8 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         runner = Runner(store, bus, cast, lanes, clock, guard)
         flush = Flush(store, memory, agents, is_on=config.memory.flush)
         runner.compactor = _compactor(config, store, flush, dispatcher)
-        postman = Postman(store, toolset.egress, _targets(config), clock)
+        hops = Hops(registry)
+        postman = Postman(store, toolset.egress, _targets(config), clock, hops)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         await store.reconcile_jobs(jobs.of_config(config))
@@ -179,7 +184,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             disk=disk,
             jobs=jobs,
             cron=cron,
-            hooks=Hooks(store, intake, _hooks(config)),
+            hooks=Hooks(store, intake, _hooks(config), hops),
             postman=postman,
             spend=spend,
             memory=memory,

@@ -12,7 +12,7 @@
     │   ├── Conflict         409  ├── SessionFinished, SessionRunning, SessionPinned, AgentMismatch,
     │   │                         │   KeyReused, AlreadyDone, AlreadyDecided, WrongState, FenceLost,
     │   │                         │   JobExists, JobInConfig, JobRunning, TraceRunning, SessionExists, FactRefused
-    │   ├── SpawnRefused, TooLarge (413)
+    │   ├── SpawnRefused, TooLarge (413), HookLoop (508)
     │   └── WrongHost        421
     ├── Unavailable          repeat later
     │   ├── LimitReached     429  ├── QueueFull, SessionBusy, TooManySessions, ReceiptsFull,
@@ -25,8 +25,8 @@
         ├── FolderHeld       exit 75
         ├── StorageFailed    exit 74  ├── Corrupt (a row, a file), StoreBroken (all of it: the process ends)
         ├── ModelFailed      the run fails, the gateway goes on
-        │                    ├── ModelBusy (503), ModelCut, ContextOverflow, ContentFiltered, AnswerTooLarge
-        │                    │   └── ModelLimited (429)
+        │                    ├── ModelBusy (503)  ├── ModelLimited (429)
+        │                    ├── ModelCut, ContextOverflow, ContentFiltered, HistoryRefused, AnswerTooLarge
         ├── CompactionFailed everything is as it was
         └── NoAnswer    400  what an OpenAI client then gets
 
@@ -248,6 +248,13 @@ class FactRefused(Conflict):
     code = "fact_refused"
 
 
+class HookLoop(Refused):
+    """The call has come through too many hooks of a chain that leads back to itself."""
+
+    code = "hook_loop"
+    status = 508
+
+
 class SpawnRefused(Refused):
     """No further sub-agent may be born here."""
 
@@ -452,12 +459,6 @@ class ModelBusy(ModelFailed):
         self.retry_after_s = retry_after_s
 
 
-class AnswerTooLarge(ModelFailed):
-    """The model's answer is above what an answer may have."""
-
-    code = "answer_too_large"
-
-
 class ModelLimited(ModelBusy):
     """The model's provider limits the rate."""
 
@@ -469,6 +470,12 @@ class ContentFiltered(ModelFailed):
     """The model's provider withheld the answer."""
 
     code = "content_filter"
+
+
+class AnswerTooLarge(ModelFailed):
+    """The model's answer is above what an answer may have."""
+
+    code = "answer_too_large"
 
 
 class ModelCut(ModelFailed):
@@ -502,6 +509,12 @@ class ContextOverflow(ModelFailed):
     """The conversation is too long for the model."""
 
     code = "context_overflow"
+
+
+class HistoryRefused(ModelFailed):
+    """The provider does not take the conversation as it is."""
+
+    code = "history_refused"
 
 
 class CompactionFailed(Broken):

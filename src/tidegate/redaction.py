@@ -32,14 +32,17 @@ class Redaction:
         self._longest = 0
         self.add(*secrets)
 
-    def add(self, *secrets: str) -> None:
-        """Know more secrets from now on; at most `MAX_SECRETS` are known."""
+    def add(self, *secrets: str) -> int:
+        """Know more secrets from now on, at most `MAX_SECRETS`; return how many of these are too short to be known."""
         for secret in secrets:
             if len(secret) >= MIN_CHARS and self._count < MAX_SECRETS:
                 self._count += 1
                 self._forms.update(form for form in _forms(secret) if len(form) >= MIN_CHARS)
-        if not self._forms:
-            return
+        if self._forms:
+            self._prepare()
+        return sum(0 < len(secret) < MIN_CHARS for secret in secrets)
+
+    def _prepare(self) -> None:
         starts = defaultdict(list)
         for form in self._forms:
             starts[form[0]].append(form)

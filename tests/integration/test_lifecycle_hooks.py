@@ -1,13 +1,14 @@
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
-from calling_hooks import KEY, written
-from gateway_process import GatewayProcess, Json, refused_start, until
+from calling_hooks import KEY, call, signed, written
+from gateway_process import GatewayProcess, Json, error_of, refused_start, until
 from plugin_package import install
 from receiver import Receiver, Turn
 from tidegate import signature
@@ -197,3 +198,32 @@ def test_wrong_settings(tmp_path: Path, config: str, said: str) -> None:
     code, error = refused_start(state)
     assert code == 78
     assert said in error
+
+
+def test_a_circle_of_hooks_ends(tmp_path: Path) -> None:
+    """A webhook that leads into a hook whose sessions it is told of goes round eight times, and is then given up."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    config = f"""
+[gateway]
+port = {port}
+[egress]
+allow = ["127.0.0.1"]
+[webhooks.self]
+url = "http://127.0.0.1:{port}/hooks/again"
+secret_env = "SECRET"
+events = ["session_created"]
+[hooks.again]
+secret_env = "SECRET"
+template = "/echo round"
+rate = 6000
+"""
+    with GatewayProcess(
+        tmp_path / "state", config=config, environment={"SECRET": written(KEY)}, port=port
+    ) as gateway:
+        gateway.say("c", "/echo begin")
+        [dead] = until(lambda: gateway.get("/api/outbox", state="dead")["deliveries"])
+        assert (dead["attempts"], dead["error"]) == (1, "answered 508")
+        assert len(gateway.get("/api/sessions", kind="hook")["sessions"]) == 8
+        refused = call(gateway, "again", {}, "m", headers={**signed(b"{}", "m"), "tidegate-hops": "9"})
+        assert error_of(refused) == (508, "hook_loop")

@@ -138,11 +138,11 @@ def test_text_can_always_be_stored(server: LlmServer) -> None:
 
 
 def test_an_answer_at_the_limit_says_so(server: LlmServer) -> None:
-    """A text that the provider cut at its output limit ends with a remark."""
+    """A text that the provider cut at its output limit is marked so, and nothing is written into it."""
     server.script = [Reply(text="and so", finish_reason="length")]
     answer = ask(server.base_url)[-1]
     assert isinstance(answer, Answer)
-    assert answer.text == "and so\n\n[cut off: the model reached its output limit]"
+    assert (answer.text, answer.is_cut) == ("and so", True)
 
 
 def test_cancelling_closes_the_connection(server: LlmServer) -> None:

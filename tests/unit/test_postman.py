@@ -21,6 +21,7 @@ from tidegate.egress.address import Rules, rule
 from tidegate.egress.client import Egress
 from tidegate.egress.request import Limits
 from tidegate.runtime import outbox
+from tidegate.runtime.hops import Hops
 from tidegate.runtime.outbox import Postman, Target, retry_after_ms
 from tidegate.signature import Signed
 from tidegate.store.sqlite import SqliteStore
@@ -71,7 +72,9 @@ async def post(folder: Path, *, allow: Sequence[str] = ("127.0.0.1",), **urls: s
     clock = ManualClock()
     store = await SqliteStore.open(folder, clock, DEFAULTS, Registry())
     targets = {name: Target(url=url, secrets=KEYS) for name, url in urls.items()}
-    postman = Postman(store, Egress(Rules(allow=[rule(one) for one in allow])), targets, clock)
+    postman = Postman(
+        store, Egress(Rules(allow=[rule(one) for one in allow])), targets, clock, Hops(Registry())
+    )
     store.listen(postman.on_commit)
     try:
         yield Post(store, postman, clock)

@@ -54,6 +54,7 @@ def test_what_holds_no_secret_is_the_same_object() -> None:
     assert Redaction(SECRETS)(text) is text
     assert Redaction(["short", "", "x" * (MIN_CHARS - 1)])(text) is text
     assert Redaction()(text) is text
+    assert Redaction().add("short", "", SECRETS[0]) == 1
 
 
 def test_secrets_may_come_later() -> None:

@@ -51,16 +51,15 @@ _Asked = System | User | Result | Summary
 _Answered = Assistant | Call
 
 
-def messages(prompt: Prompt, by: str, *, is_plain: bool = False) -> list[ModelMessage]:
+def messages(prompt: Prompt, by: str) -> list[ModelMessage]:
     """Return the instructions and the transcript; what only readers see is left out.
 
-    What *by*, see `Target.identity`, once gave goes back to it whole; unless it is to be *plain*, for a provider that
-    refused it: without such data, and with ids that all providers take.
+    What *by*, see `Target.identity`, once gave goes back to it whole.
     """
     found: list[ModelMessage] = []
     if prompt.instructions:
         found.append(ModelRequest(parts=[SystemPromptPart(content=prompt.instructions)]))
-    told = list(_identified([body for body in prompt.bodies if _is_told(body)], is_plain=is_plain))
+    told = list(_identified([body for body in prompt.bodies if _is_told(body)]))
     spoken = [body for body in told if not isinstance(body, System)]
     if spoken and isinstance(spoken[0], _Answered):  # a long turn is cut where it has to be
         told.insert(0, User(text=LEFT_OUT))
@@ -72,6 +71,23 @@ def messages(prompt: Prompt, by: str, *, is_plain: bool = False) -> list[ModelMe
         else:
             found.append(_request(group))
     return found
+
+
+def simplified(prompt: Prompt) -> Prompt | None:
+    """Return a prompt in which nothing is left that some provider refuses; None if nothing of that was in it.
+
+    A provider's own data are left out, ids are such as all take, and what users say in a row is one message.
+    """
+    told, bodies = [body for body in prompt.bodies if _is_told(body)], list[Body]()
+    for body in _identified(told, keeps_ids=False):
+        match body:
+            case Assistant() | Call():
+                bodies.append(msgspec.structs.replace(body, opaque=""))
+            case User() | Summary() if bodies and isinstance(bodies[-1], User | Summary):
+                bodies[-1] = User(text=f"{_read(bodies[-1])}\n\n{_read(body)}")
+            case _:
+                bodies.append(body)
+    return None if bodies == told else msgspec.structs.replace(prompt, bodies=bodies)
 
 
 def parameters(tools: Sequence[ToolSpec]) -> ModelRequestParameters:
@@ -138,8 +154,12 @@ def is_progress(event: ModelResponseStreamEvent) -> bool:
             | PartDeltaEvent(delta=TextPartDelta(content_delta=text))
         ):
             return bool(text.strip())
+        case PartDeltaEvent(delta=ToolCallPartDelta(args_delta=args) as more):
+            return bool(more.tool_name_delta or more.tool_call_id or args)
+        case PartDeltaEvent(delta=ThinkingPartDelta(content_delta=thought, signature_delta=signature)):
+            return bool(thought or signature)
         case _:
-            return size_of(event) > 0
+            return False
 
 
 def calls_of(response: ModelResponse, *, is_cut: bool) -> list[ToolCall]:
@@ -169,25 +189,21 @@ def _is_told(body: Body) -> bool:
     return not isinstance(body, Notice) and (not isinstance(body, System) or bool(body.text.strip()))
 
 
-def _identified(bodies: Sequence[Body], *, is_plain: bool) -> Iterator[Body]:
+def _identified(bodies: Sequence[Body], *, keeps_ids: bool = True) -> Iterator[Body]:
     """Give each call an id that providers take and no other call has, and its result the same."""
     calls = {result: call for call, result in pairs(bodies).items()}
     given: dict[int, str] = {}
     taken: set[str] = set()
     for at, body in enumerate(bodies):
         if isinstance(body, Call):
-            is_kept = not is_plain and body.call_id not in taken and _ID.fullmatch(body.call_id)
+            is_kept = keeps_ids and body.call_id not in taken and _ID.fullmatch(body.call_id)
             given[at] = body.call_id if is_kept else unused(body.call_id, taken)
             taken.add(given[at])
-            mended = msgspec.structs.replace(body, tool=_name(body.tool), call_id=given[at])
-            yield msgspec.structs.replace(mended, opaque="") if is_plain else mended
-        elif isinstance(body, Result):
-            if at in calls:
-                yield msgspec.structs.replace(body, tool=_name(body.tool), call_id=given[calls[at]])
-        elif isinstance(body, Assistant) and is_plain:
-            yield msgspec.structs.replace(body, opaque="")
-        else:
+            yield msgspec.structs.replace(body, tool=_name(body.tool), call_id=given[at])
+        elif not isinstance(body, Result):
             yield body
+        elif at in calls:
+            yield msgspec.structs.replace(body, tool=_name(body.tool), call_id=given[calls[at]])
 
 
 def _request(bodies: Iterable[Body]) -> ModelRequest:
@@ -215,15 +231,19 @@ def _asked(body: _Asked) -> ModelRequestPart:
     match body:
         case System():
             return SystemPromptPart(content=body.text)
-        case User():
-            return UserPromptPart(content=body.text if body.text.strip() else BLANK)
-        case Summary():
-            # made from what users and tools said, so it does not get the authority of a system message
-            return UserPromptPart(content=f"[summary of the conversation so far]\n{body.text}")
+        case User() | Summary():
+            return UserPromptPart(content=_read(body))
         case Result():
             return ToolReturnPart(tool_name=body.tool, content=_shown(body), tool_call_id=body.call_id)
         case _:
             assert_never(body)
+
+
+def _read(body: User | Summary) -> str:
+    if isinstance(body, Summary):
+        # made from what users and tools said, so it does not get the authority of a system message
+        return f"[summary of the conversation so far]\n{body.text}"
+    return body.text if body.text.strip() else BLANK
 
 
 def _answered(body: _Answered) -> ModelResponsePart:

@@ -2,7 +2,7 @@
 
 It promises what `Model.stream` does: an answer is whole or it is a `ModelFailed` that names no secret. An
 answer that stops without the provider's finish reason is broken off, however its connection ended. It is
-asked once: repeating is left to ``fallback``.
+asked once, unless it refuses the history itself: repeating is left to ``fallback``.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from tidegate.domain import price
 from tidegate.domain.entry import Result
 from tidegate.domain.price import Tokens
 from tidegate.domain.run import Usage
-from tidegate.errors import ContentFiltered, ModelBusy, ModelCut, ModelFailed
+from tidegate.errors import ContentFiltered, HistoryRefused, ModelBusy, ModelCut, ModelFailed
 
 CONNECT_S = 10.0
 # What Anthropic's older models may think, as the library tells them; it has to lie below the limit of the whole answer.
@@ -68,7 +68,23 @@ class Endpoint:
         self._settings = _settings(target)
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
-        """Ask once; see `Model.stream`."""
+        """Ask; see `Model.stream`. A history that is refused is told once more, as simply as it can be."""
+        simple: Prompt | None = None
+        try:
+            async with aclosing(self._ask(prompt)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except HistoryRefused:
+            simple = dialect.simplified(prompt)
+            if simple is None:
+                raise
+        if simple is not None:
+            async with aclosing(self._ask(simple)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def _ask(self, prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+        """Ask once."""
         request = model_request_stream(
             self._model,
             dialect.messages(prompt, self._target.identity),

@@ -1,6 +1,7 @@
 """What the library says when a provider fails, in the gateway's own errors and words, without the key."""
 
 import math
+import re
 from typing import Any
 
 from pydantic_ai.exceptions import (
@@ -26,6 +27,7 @@ from tidegate.errors import (
     AnswerTooLarge,
     ContentFiltered,
     ContextOverflow,
+    HistoryRefused,
     ModelBusy,
     ModelFailed,
     ModelLimited,
@@ -58,6 +60,15 @@ _PASSING_TYPES = frozenset(
     | {"timeout_error", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "service_unavailable", "internal_server_error"}
 )
 _PASSING_WORDS = ("overloaded", "rate limit", "too many requests", "try again", "temporarily")
+# Of a 400 that is about what was said before, not about a setting.
+_HISTORY = re.compile(
+    r"\b(messages?|roles?|content|contents|tool\w*|functions?|call_ids?|thinking|thought\w*|signature|reasoning\w*"
+    r"|alternat\w+|assistant|history|conversation|turns?)\b",
+    re.IGNORECASE,
+)
+REFUSED_HINT = (
+    "send /new to begin afresh or /compact to leave out what is older, or fork it before what is refused"
+)
 _HINTS = {
     401: "check the key that api_key_env or api_key_file names",
     403: "check what the key may do",
@@ -70,8 +81,8 @@ def explain(error: Exception, target: Target) -> ModelFailed:
     """Return what went wrong when *target* was asked; what is worth asking again is a `ModelBusy`."""
     where = target.where
     match _own(error) or error:
-        case Flood() | Page() as own:
-            return _unread(own, target)
+        case Flood() as flood:
+            return AnswerTooLarge(f"{where} {flood}")
         case TimeoutError():
             return _silent(target)
         case ModelConnectionError() as lost:
@@ -80,17 +91,9 @@ def explain(error: Exception, target: Target) -> ModelFailed:
             return _refused(refusal, target)
         case UserError():
             return ModelFailed(f"{where} cannot be asked this way: {error}"[: 2 * QUOTE_CHARS])
-        case _:  # no event, no JSON, or JSON of another shape
-            message = f"{where} does not answer as {SPEAKERS[target.dialect]}"
-            return ModelFailed(message, hint=CHECK_URL[target.dialect])
-
-
-def _unread(error: Flood | Page, target: Target) -> ModelFailed:
-    """Return what became of an answer that nobody reads."""
-    said = f"{target.where} {error}"
-    if isinstance(error, Flood):
-        return AnswerTooLarge(said)
-    return ModelFailed(said, hint=CHECK_URL[target.dialect])
+        case own:  # a page, no event, no JSON, or JSON of another shape
+            did = str(own) if isinstance(own, Page) else f"does not answer as {SPEAKERS[target.dialect]}"
+            return ModelFailed(f"{where} {did}", hint=CHECK_URL[target.dialect])
 
 
 def _lost(error: ModelConnectionError, target: Target) -> ModelBusy:
@@ -121,22 +124,24 @@ def _refused(error: ModelAPIError, target: Target) -> ModelFailed:
     message, hint = f"{target.where} {did}{quote}", _HINTS.get(status, "")
     if error.provider_error_code in _FILTER_CODES:
         return ContentFiltered(message)
-    if isinstance(error, ModelQuotaExceededError):
-        return ModelFailed(message, hint=hint)
-    pause_s = error.retry_after if error.retry_after is not None else _pause_s(error)
-    if isinstance(error, ModelRateLimitError):
-        return ModelLimited(message, hint=hint, retry_after_s=pause_s)
-    is_busy = isinstance(error, ModelUnavailableError | ModelServerError)
-    # who says nothing has broken off; who says something inside a stream is asked again if it says so
-    if (
-        is_busy
-        or status in {408, 425}
-        or not (status or error.body)
-        or pause_s is not None
-        or _asks_again(error)
-    ):
-        return ModelBusy(message, hint=hint, retry_after_s=pause_s)
+    passing = None if isinstance(error, ModelQuotaExceededError) else _passing(error, status)
+    if passing is not None:
+        return passing(message, hint=hint, retry_after_s=_pause_s(error))
+    if status in {400, 422} and _HISTORY.search(_said(error)):
+        return HistoryRefused(message, hint=REFUSED_HINT)
     return ModelFailed(message, hint=hint)
+
+
+def _passing(error: ModelAPIError, status: int) -> type[ModelBusy] | None:
+    """Return what a failure is that asking again may mend; None for any other.
+
+    Who says nothing has broken off; who says something inside a stream is asked again if it says so.
+    """
+    if isinstance(error, ModelRateLimitError):
+        return ModelLimited
+    is_busy = isinstance(error, ModelUnavailableError | ModelServerError) or status in {408, 425}
+    is_silent = not (status or error.body)
+    return ModelBusy if is_busy or is_silent or _pause_s(error) is not None or _asks_again(error) else None
 
 
 def _status(error: ModelAPIError) -> int:
@@ -155,7 +160,9 @@ def _own(error: BaseException | None) -> Flood | Page | None:
 
 
 def _pause_s(error: ModelAPIError) -> float | None:
-    """Return how long the provider wants to be left alone, if it says so in its words instead of a header."""
+    """Return how long the provider wants to be left alone, if it says so in a header or in its words."""
+    if error.retry_after is not None:
+        return error.retry_after
     inner = _inner(error)
     more = inner.get("metadata")
     found = (inner | more if isinstance(more, dict) else inner).get("retry_after")

@@ -77,6 +77,8 @@ class Assistant(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="assis
     opaque_blob: BlobRef | None = None
     #: how many tokens the prompt and this answer had, as the provider counts; 0 where it does not
     tokens: int = 0
+    #: the provider did not tell what the answer took; the accounts hold an estimate
+    is_estimated: bool = False
 
 
 class Call(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="call", tag_field="t"):
@@ -88,6 +90,7 @@ class Call(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="call", tag
     opaque: str = ""
     opaque_blob: BlobRef | None = None
     tokens: int = 0
+    is_estimated: bool = False
 
 
 class Result(_Body, frozen=True, kw_only=True, omit_defaults=True, tag="result", tag_field="t"):

@@ -15,6 +15,7 @@ import json
 from io import StringIO
 
 import anyio.to_thread
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,6 +28,7 @@ from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.peers import Peers, peer_of
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, HookNotFound, RateLimited, SignatureWrong
+from tidegate.runtime import hops
 from tidegate.runtime.hooks import Call, Hook, Hooks
 from tidegate.signature import Signed
 from tidegate.strict_json import MAX_LOOP_BYTES
@@ -88,7 +90,10 @@ class HookDoor:
             raise
         self._take(self._rate)
         self._take(self._rates[hook.name])
-        admitted = await self._hooks.start(hook, await _read(signed.id, body))
+        call = msgspec.structs.replace(
+            await _read(signed.id, body), hops=hops.read(request.headers.get(hops.HEADER, ""))
+        )
+        admitted = await self._hooks.start(hook, call)
         answer = {"run": admitted.run.id, "session": admitted.session.key}
         return Json(answer, status_code=200 if admitted.is_repeat else 202)
 
@@ -139,7 +144,7 @@ class HookDoor:
                 summary="Start a run by a signed webhook",
                 headers=_HEADERS,
                 answers={202: "the call is kept and its run queued", 200: "it came before; this is its run"},
-                errors=(400, 401, 404, 409, 413, 429, 503, 507),
+                errors=(400, 401, 404, 409, 413, 429, 503, 507, 508),
                 is_open=True,
             )
         ]

@@ -8,7 +8,8 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -25,7 +26,10 @@ from tidegate.runtime.bus import Bus, Ended, Event, Lagged, Piece, Subscription
 from tidegate.store.port import Store
 
 KEEP_ALIVE_S = 20.0
-PAGE = 16  # entries of up to 64 KiB, held while the reader takes its time
+PAGE = 16  # entries, held while the reader takes its time
+PAGE_BYTES = 64 << 10
+FRAMES = 16  # of the last events, up to some 64 KiB each
+READING = 4  # streams that read a page in one turn of the loop; a thousand of them keep nobody waiting
 LATEST = 1 << 62
 
 
@@ -35,6 +39,8 @@ class Live:
     def __init__(self, store: Store, bus: Bus) -> None:
         self._store = store
         self._bus = bus
+        self._turns = asyncio.Semaphore(READING)
+        self._frames: OrderedDict[int, tuple[Entry | Piece | Run, bytes]] = OrderedDict()
 
     async def events(self, request: Request) -> Response:
         """Stream a session's entries after a seq, then what comes."""
@@ -50,37 +56,71 @@ class Live:
     async def _stream(self, session: Session, seq: int) -> AsyncIterator[bytes]:
         with self._bus.subscribe(session.id) as subscription:
             yield b"retry: 2000\n\n"
-            is_behind, was_slow = True, False
+            is_behind, was_slow, limit = True, False, 1
             while True:
                 while is_behind:
-                    entries = await self._after(session.id, seq)
-                    for entry in entries:
-                        yield _durable(session.id, entry)
-                    seq = entries[-1].seq if entries else seq
+                    async with self._turns:
+                        entries = await self._after(session.id, seq, limit)
+                        await asyncio.sleep(0)  # whoever else has something to do goes first
+                    limit = _page(entries)
                     is_behind = bool(entries)
+                    while entries:
+                        seq = entries[0].seq
+                        yield _durable(session.id, entries.pop(0))
                 if was_slow:
                     for run in await self._store.runs(
                         state=RunState.DONE, session=session.id, before=LATEST, limit=1
                     ):
                         yield _shown(run, session.key)
                     was_slow = False
-                event = await _next(subscription)
-                if isinstance(event, Entry) and event.seq == seq + 1:
-                    yield _durable(session.id, event)
-                    seq += 1
-                elif isinstance(event, Ended):
-                    yield _passing("end", {"reason": event.reason})
+                heard, seq, last = await self._heard(subscription, session, seq)
+                if heard:
+                    yield heard
+                if isinstance(last, Ended):
                     return
-                elif isinstance(event, Lagged) or (isinstance(event, Entry) and event.seq > seq):
-                    is_behind = True
-                    was_slow = isinstance(event, Lagged)
-                elif not isinstance(event, Entry):
-                    yield _shown(event, session.key)
+                was_slow = isinstance(last, Lagged)
+                is_behind = was_slow or isinstance(last, Entry)
 
-    async def _after(self, session: SessionId, seq: int) -> list[Entry]:
+    async def _heard(
+        self, subscription: Subscription, session: Session, seq: int
+    ) -> tuple[bytes, int, Entry | Lagged | Ended | None]:
+        """Return what goes out together of what comes, the last seq in it, and what it could not be sent beyond."""
+        frames = bytearray()
+        while len(frames) < PAGE_BYTES:
+            event = await _next(subscription)
+            match event:
+                case Ended():
+                    return bytes(frames) + _passing("end", {"reason": event.reason}), seq, event
+                case Lagged():
+                    return bytes(frames), seq, event
+                case Entry() if event.seq > seq + 1:
+                    return bytes(frames), seq, event
+                case Entry() if event.seq <= seq:
+                    pass
+                case _:
+                    frames += self._frame(event, session)
+                    seq = event.seq if isinstance(event, Entry) else seq
+            if subscription.is_empty:
+                break
+        return bytes(frames), seq, None
+
+    def _frame(self, event: Entry | Piece | Run | None, session: Session) -> bytes:
+        """Return an event as it is sent; many who hear the same one share it."""
+        if event is None:
+            return b": alive\n\n"
+        known = self._frames.get(id(event))
+        if known is not None and known[0] is event:
+            return known[1]
+        frame = _durable(session.id, event) if isinstance(event, Entry) else _shown(event, session.key)
+        self._frames[id(event)] = event, frame
+        if len(self._frames) > FRAMES:
+            self._frames.popitem(last=False)
+        return frame
+
+    async def _after(self, session: SessionId, seq: int, limit: int) -> list[Entry]:
         """Return entries that the reader does not know; a session that has just gone has none, and says so itself."""
         try:
-            return await self._store.entries(session, seq, PAGE)
+            return await self._store.entries(session, seq, limit)
         except SessionNotFound:
             return []
 
@@ -128,14 +168,16 @@ def _durable(session: SessionId, entry: Entry) -> bytes:
     return b"id: %s:%d\nevent: entry\ndata: %s\n\n" % (session.encode(), entry.seq, data)
 
 
-def _shown(event: Piece | Run | Lagged | Ended | None, key: str) -> bytes:
-    match event:
-        case Piece():
-            return _passing("delta", {"run": event.run, "at": event.at, "text": event.text})
-        case Run():
-            return _passing("run", wire.run_out(event, key))
-        case _:
-            return b": alive\n\n"
+def _page(entries: Sequence[Entry]) -> int:
+    """Return how many entries to read next: of large ones only one, which lies here until the reader takes it."""
+    size = sum(len(entry.body.text) for entry in entries) // max(1, len(entries))
+    return max(1, min(PAGE, PAGE_BYTES // (size + 1)))
+
+
+def _shown(event: Piece | Run, key: str) -> bytes:
+    if isinstance(event, Piece):
+        return _passing("delta", {"run": event.run, "at": event.at, "text": event.text})
+    return _passing("run", wire.run_out(event, key))
 
 
 def _passing(name: str, data: object) -> bytes:

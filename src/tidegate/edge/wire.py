@@ -132,11 +132,13 @@ def session_out(session: Session, parent: str | None = None) -> dict[str, object
 
 
 def entry_out(entry: Entry) -> dict[str, object]:
-    """Show an entry, flat; what a model broke off is marked so, and what it had no room to end."""
+    """Show an entry, flat; what was broken off or had no room to end is marked so, and what has its usage estimated."""
     body = entry.body
     marks = {}
     if isinstance(body, Assistant):
         marks = {name: True for name, is_so in (("partial", body.is_partial), ("cut", body.is_cut)) if is_so}
+    if isinstance(body, Assistant | Call) and body.is_estimated:
+        marks["estimated"] = True
     tool, call_id = (body.tool, body.call_id) if isinstance(body, Call | Result) else (None, None)
     return {
         "seq": entry.seq,
@@ -179,7 +181,7 @@ def approval_out(approval: Approval, key: str | None) -> dict[str, object]:
     return {
         "id": approval.id,
         "session": key,
-        "run": approval.run,
+        "run": approval.run or None,
         "agent": approval.agent,
         "call_id": approval.question.call_id,
         "tool": approval.question.tool,

@@ -16,8 +16,9 @@ from tidegate import template
 from tidegate.domain.entry import User
 from tidegate.domain.run import Lane, Origin
 from tidegate.domain.session import PolicyName
-from tidegate.errors import SessionBusy
+from tidegate.errors import HookLoop, SessionBusy
 from tidegate.runtime.agents import group
+from tidegate.runtime.hops import MAX_HOPS, Hops
 from tidegate.runtime.intake import Intake
 from tidegate.runtime.text import MAX_MESSAGE_BYTES
 from tidegate.store.admission import Admission, Admitted, Birth, Receipt
@@ -51,13 +52,16 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     #: the body as text, and as JSON if it is some
     text: str
     document: object = None
+    #: through how many hooks it has come
+    hops: int = 0
 
 
 class Hooks:
     """Starts the runs of hooks."""
 
-    def __init__(self, store: Store, intake: Intake, hooks: Mapping[str, Hook]) -> None:
+    def __init__(self, store: Store, intake: Intake, hooks: Mapping[str, Hook], hops: Hops) -> None:
         self.hooks = hooks
+        self._hops = hops
         self._store = store
         self._intake = intake
 
@@ -65,15 +69,21 @@ class Hooks:
         """Start the run of a call, or find the one that its id has started before.
 
         Raises:
+            HookLoop: It has come through too many hooks.
             KeyReused: The id came before, with another body.
             SessionBusy: Its chat has as many calls waiting as it may.
             Refused, Unavailable: What the intake refuses.
         """
+        if call.hops > MAX_HOPS:
+            raise HookLoop(
+                f"the call has come through {call.hops} hooks",
+                hint="look which of [webhooks] leads into [hooks]",
+            )
         policy = PolicyName.HOOK if hook.chat is None else PolicyName.CHAT
         digest = hashlib.blake2b(call.body, digest_size=16).digest()
         if hook.chat is not None:
             self._check_room(hook.chat)
-        return await self._intake.submit(
+        admitted = await self._intake.submit(
             Admission(
                 key=hook.chat,
                 birth=Birth(
@@ -90,6 +100,8 @@ class Hooks:
                 interrupts=False,
             )
         )
+        self._hops.note(admitted.run, admitted.session, call.hops)
+        return admitted
 
     def _check_room(self, chat: str) -> None:
         session = self._store.session(chat)

@@ -23,6 +23,7 @@ from tidegate.egress.unreachable import Unreachable
 from tidegate.egress.url import UrlRefused
 from tidegate.errors import Unavailable
 from tidegate.runtime.bell import ring_or
+from tidegate.runtime.hops import HEADER, Hops
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects
 
@@ -47,10 +48,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 class Postman:
     """Brings what lies in the outbox to its targets."""
 
-    def __init__(self, store: Store, egress: Egress, targets: Mapping[str, Target], clock: Clock) -> None:
+    def __init__(
+        self, store: Store, egress: Egress, targets: Mapping[str, Target], clock: Clock, hops: Hops
+    ) -> None:
         self._outbox = store.outbox
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self._rounds = {name: _Round(name, target, egress, clock) for name, target in targets.items()}
+        self._rounds = {name: _Round(name, target, egress, clock, hops) for name, target in targets.items()}
         self._clock = clock
 
     async def serve(self) -> None:
@@ -104,8 +107,9 @@ class Postman:
 class _Round:
     """The way to one target."""
 
-    def __init__(self, name: str, target: Target, egress: Egress, clock: Clock) -> None:
+    def __init__(self, name: str, target: Target, egress: Egress, clock: Clock, hops: Hops) -> None:
         self.name = name
+        self._hops = hops
         self.bell = asyncio.Event()
         #: nothing is sent before; forgotten with the process, since each delivery has a date of its own
         self.rests_until = 0
@@ -133,6 +137,7 @@ class _Round:
             "webhook-id": signed.id,
             "webhook-timestamp": signed.timestamp,
             "webhook-signature": signed.signature,
+            HEADER: str(self._hops.after(letter.body)),
         }
         request = Request(url=self._target.url, method="POST", headers=headers, body=letter.body)
         try:
@@ -145,11 +150,11 @@ class _Round:
 
 
 def judged(answer: Answer, now: int) -> Attempt:
-    """Say what an answer means: 2xx is taken, 410 is gone, anything else is tried again; redirects are not followed."""
+    """Say what an answer means: 2xx is taken, 410 and 508 end it, all else is tried again; no redirect is followed."""
     if answer.status in _SUCCESS:
         return Attempt(reply=Reply.TAKEN)
     error = f"answered {answer.status}"
-    if answer.status == HTTPStatus.GONE:
+    if answer.status in {HTTPStatus.GONE, HTTPStatus.LOOP_DETECTED}:
         return Attempt(reply=Reply.GONE, error=error)
     wait_ms = 0
     if answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:

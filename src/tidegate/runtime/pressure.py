@@ -156,6 +156,10 @@ class Pressure:
         """Note that a sweep is over; after a large one much is free."""
         self._wants_trim |= moves >= LARGE_SWEEP
 
+    def want_trim(self) -> None:
+        """Note that much is free."""
+        self._wants_trim = True
+
     def _holds(self) -> Sequence[Hold]:
         if not self._step.grip:
             return ()

@@ -335,5 +335,5 @@ def _half_said(failure: TidegateError) -> Step | None:
     usage = Usage(
         input_tokens=read, output_tokens=written, micros=micros, unpriced=unpriced, estimated=estimated
     )
-    said = Assistant(text=failure.text, is_partial=True)
+    said = Assistant(text=failure.text, is_partial=True, is_estimated=bool(estimated))
     return Step(bodies=[said], usage=usage, model=failure.model)

@@ -41,6 +41,7 @@ from tidegate.store import (
     growth,
     jobs,
     lists,
+    marker,
     orphans,
     replacement,
     retention,
@@ -97,6 +98,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, writer: Writer, registry: Registry) -> None:
         self.path = path
+        self._identity = _identity(path)
         self.writer = writer
         self.transitions: Counter[Transition] = Counter()
         self.born: Counter[PolicyName] = Counter()
@@ -125,7 +127,7 @@ class SqliteStore:
         """Open the store in a folder, creating or migrating it; what it costs does not depend on what is stored.
 
         Raises:
-            StorageFailed, DiskReadOnly: The file cannot be opened or written.
+            StorageFailed, DiskReadOnly: The file cannot be opened or written, or there was one and it is gone.
             ConfigError: It was written by a release too far ahead.
         """
         check_library()
@@ -135,10 +137,12 @@ class SqliteStore:
         try:
             replacement.settle(path)
             reserve.make_way()
+            marker.check(path)
             _look_first(path)
             path.touch(mode=0o600)  # the log gets the mode of the main file
             connection = open_writer(path)
             migrate(connection, folder / "backups")
+            marker.leave(path)
         except apsw.Error as error:
             raise translate(error) from error
         except OSError as error:
@@ -148,6 +152,18 @@ class SqliteStore:
         store = cls(path, writer, registry)
         publish.append(store._publish)
         return store
+
+    def check_place(self) -> None:
+        """See that the file that is written to is still the one that the next start will find.
+
+        Raises:
+            StorageFailed: It was removed, or another one is in its place.
+        """
+        if _identity(self.path) != self._identity:
+            raise StorageFailed(
+                f"{str(self.path)!r} was removed or replaced while the gateway was running",
+                hint="what was written since then is lost; `tidegate restore FILE` brings a backup back",
+            )
 
     async def close(self) -> None:
         """Finish what is queued and close every connection; the log is folded into the main file."""
@@ -223,13 +239,8 @@ class SqliteStore:
         """Append the last step and close the run."""
         if step is not None:
             step = msgspec.structs.replace(step, bodies=await self._clean(step.bodies))
-        ending = Ending(
-            outcome=outcome,
-            step=step,
-            error=self.redaction(error),
-            notice=self.redaction(notice),
-            failure=failure,
-        )
+        error, notice = self.redaction(error), self.redaction(notice)
+        ending = Ending(outcome=outcome, step=step, error=error, notice=notice, failure=failure)
         size = _size(step.bodies) if step else 0
         return await self.writer.write(partial(runs.finish, lease=lease, ending=ending), size=size)
 
@@ -668,6 +679,15 @@ class SqliteStore:
             raise translate(error) from error
         finally:
             self._readers.give(reads)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of its name; None where there is none."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _look_first(path: Path) -> None:
