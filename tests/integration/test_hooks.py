@@ -61,6 +61,10 @@ tools = ["spawn_agent"]
 """
 
 
+#: six thousand bytes, of which indentation would make more than a quarter of a million
+DEEP = b"[" + (b"[" * 50 + b"0" + b"]" * 50 + b",") * 60 + b"0]"
+
+
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """Run a gateway with hooks."""
@@ -103,10 +107,10 @@ def test_a_template_is_filled(gateway: GatewayProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"just text", b'{"a": NaN}', b'{"a": 1, "a": 2}', b'"\\ud800"', b"[" * 500]
+    "body", [b"", b"just text", b'{"a": NaN}', b'{"a": 1, "a": 2}', b'"\\ud800"', b"[" * 500, DEEP]
 )
 def test_any_text_is_a_body(gateway: GatewayProcess, body: bytes) -> None:
-    """What is no strict JSON is told as it came."""
+    """What is no strict JSON is told as it came, and what lines would make too long."""
     response = call(gateway, "plain", body, f"msg_text_{len(body)}")
     assert response.status_code == 202
     reply(gateway, response)
