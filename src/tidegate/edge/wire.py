@@ -181,7 +181,7 @@ def approval_out(approval: Approval, key: str | None) -> dict[str, object]:
     return {
         "id": approval.id,
         "session": key,
-        "run": approval.run,
+        "run": approval.run or None,
         "agent": approval.agent,
         "call_id": approval.question.call_id,
         "tool": approval.question.tool,
