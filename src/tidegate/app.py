@@ -325,7 +325,7 @@ def _pressure(inside: Engine) -> Pressure:
 def _bounds(inside: Engine, pressure: Pressure, metrics: Metrics) -> Bounds:
     room = Room.of(descriptors.shares(descriptors.raise_limit()).connections)
     connections = Connections(room, inside.registry, metrics.count_refusal)
-    connections.on_crowd_gone = pressure.want_trim
+    connections.on_crowd_gone = pressure.crowd_gone
     return Bounds(
         connections=connections,
         bodies=Bodies(pressure.limit_bytes, inside.guard, inside.registry),

@@ -64,7 +64,7 @@ class Connections:
         #: called when many have gone: what they held can go back to the system
         self.on_crowd_gone: Callable[[], None] = lambda: None
         self.count_refusal = count_refusal
-        self._gone = 0
+        self._peak = 0
         self._room = room
         self._open: set[Connection] = set()
         self._guests: dict[Connection, None] = {}
@@ -95,6 +95,7 @@ class Connections:
     def enter(self, connection: Connection) -> None:
         """Take one in, as a guest's."""
         self._open.add(connection)
+        self._peak = max(self._peak, len(self._open))
         self._guests[connection] = None
         self._peers[connection.peer.name] += 1
         if self._peers[connection.peer.name] > self._room.of_a_peer and not connection.peer.is_near:
@@ -123,8 +124,8 @@ class Connections:
             self._open.remove(connection)
             self.wake(connection)
             self.prove(connection)
-            self._gone += 1
-            if self._gone % CROWD == 0:
+            if len(self._open) <= self._peak - CROWD:
+                self._peak = len(self._open)
                 self.on_crowd_gone()
             self.on_room()
 
