@@ -9,7 +9,7 @@ import anyio
 
 from tidegate.clock import ManualClock
 from tidegate.domain.policy import DEFAULTS
-from tidegate.errors import StorageFailed, TidegateError
+from tidegate.errors import StoreBroken, TidegateError
 from tidegate.store.connection import open_reader, open_writer
 from tidegate.store.migrate import migrate
 from tidegate.store.tx import Effects, Tx
@@ -28,12 +28,14 @@ class Desk:
         #: what the operations did, in order
         self.done: list[str] = []
         self.told: list[Effects] = []
-        self.broken: list[StorageFailed] = []
+        self.broken: list[StoreBroken] = []
+        self.faults: list[Exception] = []
         connection = open_writer(path)
         migrate(connection, path.parent)
         self.writer = Writer(connection, ManualClock(), DEFAULTS, self.told.append)
         self.writer.on_commit = lambda _seconds, count: self.groups.append(count)
         self.writer.on_broken = self.broken.append
+        self.writer.on_fault = self.faults.append
 
     def keep(self, key: str, size: int = 1) -> Operation:
         """Return an operation that keeps a value."""

@@ -21,6 +21,8 @@ from tidegate.config.tree import Agent as AgentConfig
 from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
 from tidegate.extras import how_to_install
+from tidegate.faults import Area, Faults
+from tidegate.ids import SessionId
 from tidegate.prices import price_of
 from tidegate.runtime.library import Library
 from tidegate.runtime.memory import Memory
@@ -30,8 +32,8 @@ RECALL_TOOL = "recall"
 
 
 @asynccontextmanager
-async def built(
-    config: Config, toolset: Toolset, library: Library, memory: Memory, tools: Sequence[Tool]
+async def built(  # noqa: PLR0913, PLR0917 - what agents are made of
+    config: Config, toolset: Toolset, library: Library, memory: Memory, tools: Sequence[Tool], faults: Faults
 ) -> AsyncIterator[Mapping[str, Agent]]:
     """Build every agent by its name, with *tools* beside its own; the clients of their models are closed in the end.
 
@@ -44,18 +46,32 @@ async def built(
         agents = {name: _agent(name, config, models, toolset, tools) for name in config.agents}
         for model in models.values():
             stack.push_async_callback(model.aclose)
-        yield {name: _reminded(_told(agent, library), memory) for name, agent in agents.items()}
+        yield {
+            name: _reminded(_told(agent, library, faults), memory, faults) for name, agent in agents.items()
+        }
 
 
-def _told(agent: Agent, library: Library) -> Agent:
+def _told(agent: Agent, library: Library, faults: Faults) -> Agent:
     """Let an agent that can read skills be told of them."""
     can_read = any(spec.name == SKILL_TOOL for spec in agent.tools.specs)
-    return msgspec.structs.replace(agent, catalog=library.catalog) if can_read else agent
+
+    async def catalog(session: SessionId, max_bytes: int) -> str:
+        with faults.wall(Area.PROMPT, "skills"):  # what cannot be told is left out
+            return await library.catalog(session, max_bytes)
+        return ""
+
+    return msgspec.structs.replace(agent, catalog=catalog) if can_read else agent
 
 
-def _reminded(agent: Agent, memory: Memory) -> Agent:
+def _reminded(agent: Agent, memory: Memory, faults: Faults) -> Agent:
     """Let an agent that can recall be told what it remembers."""
-    return msgspec.structs.replace(agent, memory=memory.told) if RECALL_TOOL in agent.tools.names else agent
+
+    async def told(session: SessionId, question: str, max_bytes: int) -> str:
+        with faults.wall(Area.PROMPT, "memory"):
+            return await memory.told(session, question, max_bytes)
+        return ""
+
+    return msgspec.structs.replace(agent, memory=told) if RECALL_TOOL in agent.tools.names else agent
 
 
 def _agent(

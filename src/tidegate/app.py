@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -49,7 +49,8 @@ from tidegate.edge.status import Instance, Status
 from tidegate.edge.sweep import Sweep
 from tidegate.edge.week import WeekPage
 from tidegate.engine import Engine, engine
-from tidegate.errors import StorageFailed, Unavailable
+from tidegate.errors import StoreBroken, Unavailable
+from tidegate.faults import Area, Service
 from tidegate.folder import Card
 from tidegate.ids import ulid
 from tidegate.runtime import allowance, descriptors
@@ -63,6 +64,7 @@ from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
 from tidegate.toolset import check_workspaces
 
 LAG_EVERY_S = 1.0
+PLACE_EVERY_S = 1.0
 # Served on every address, a gateway is found on this one from its own machine.
 NEARBY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, never bound to by default
 
@@ -79,10 +81,17 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     growth: Growth
     pressure: Pressure
     alerts: Alerts
+    #: the long-lived loops, started again should one of them end; the runner is beside them, since it is let finish
+    services: Sequence[Service]
     health: Health
     shutdown: Shutdown
     metrics: Metrics
     server: Server
+
+    @property
+    def loops(self) -> Sequence[Service]:
+        """Every long-lived loop: the services, and the runner."""
+        return [*self.services, Service(Area.RUNNER, self.inside.runner.serve)]
 
 
 async def serve(
@@ -101,19 +110,8 @@ async def serve(
             stop = built.shutdown.wanted
             _stop_on_signals(stop)
             services = [
-                tasks.create_task(built.inside.sweeper.serve()),
-                tasks.create_task(built.inside.disk.serve()),
-                tasks.create_task(built.inside.cron.serve()),
-                tasks.create_task(built.inside.skills.serve()),
-                tasks.create_task(built.inside.postman.serve()),
-                tasks.create_task(built.inside.spend.serve()),
-                tasks.create_task(built.inside.memory.serve()),
-                tasks.create_task(built.inside.dispatcher.serve()),
-                tasks.create_task(built.nightly.serve()),
-                tasks.create_task(built.growth.serve()),
-                tasks.create_task(built.pressure.serve()),
-                tasks.create_task(built.alerts.serve()),
-                tasks.create_task(_watch_lag(built.metrics, built.growth)),
+                *(tasks.create_task(built.inside.faults.keep(service)) for service in built.services),
+                tasks.create_task(_watch_place(built.inside)),
                 tasks.create_task(_until_broken(built.inside.broken)),
             ]
             running = tasks.create_task(built.inside.runner.serve())
@@ -125,7 +123,9 @@ async def serve(
             announce(built)
             supervisor = Supervisor()
             supervisor.tell(READY)
-            services.append(tasks.create_task(_show_life(supervisor)))
+            life = Service(Area.LIFE, partial(_show_life, supervisor))
+            if supervisor.patience_s:
+                services.append(tasks.create_task(built.inside.faults.keep(life)))
             await stop.wait()
             supervisor.tell(STOPPING)
             await _drain(built, running)
@@ -162,10 +162,10 @@ async def gateway(
         instance = await _instance(inside, listener)
         inside.held.describe(f"{instance.url}, process {os.getpid()}, instance {instance.id}")
         status = Status(store, sweeper, registry, instance, clock)
-        nightly = Nightly(store, clock, config.backup)
+        nightly = Nightly(store, clock, config.backup, inside.faults)
         status.faults = inside.faults
         status.nightly = nightly
-        growth = Growth(store, registry, clock, instance.boots)
+        growth = Growth(store, registry, clock, instance.boots, inside.faults)
         status.growth = growth
         status.disk = inside.disk
         growth.trends.limits["live_bytes"] = inside.disk.marks.limit
@@ -228,6 +228,7 @@ async def gateway(
                 growth=growth,
                 pressure=pressure,
                 alerts=alerts,
+                services=_services(inside, nightly, growth, pressure, alerts, metrics),
                 health=health,
                 shutdown=shutdown,
                 metrics=metrics,
@@ -236,6 +237,30 @@ async def gateway(
         finally:
             folder.take_card(state)
             await growth.close()
+
+
+def _services(  # noqa: PLR0913, PLR0917 - the parts that have a loop
+    inside: Engine, nightly: Nightly, growth: Growth, pressure: Pressure, alerts: Alerts, metrics: Metrics
+) -> Sequence[Service]:
+    """Return the loops that there is something to do for."""
+    always = [
+        Service(Area.SWEEP, inside.sweeper.serve),
+        Service(Area.DISK, inside.disk.serve),
+        Service(Area.JOBS, inside.cron.serve),
+        Service(Area.SKILLS, inside.skills.serve),
+        Service(Area.SPEND, inside.spend.serve),
+        Service(Area.GROWTH, growth.serve),
+        Service(Area.PRESSURE, pressure.serve),
+        Service(Area.ALERTS, alerts.serve),
+        Service(Area.LAG, partial(_watch_lag, metrics, growth)),
+    ]
+    wanted = [
+        (inside.postman.is_wanted, Service(Area.OUTBOX, inside.postman.serve)),
+        (inside.memory.is_wanted, Service(Area.MEMORY, inside.memory.serve)),
+        (inside.dispatcher.is_wanted, Service(Area.HOOKS, inside.dispatcher.serve)),
+        (nightly.is_wanted, Service(Area.BACKUP, nightly.serve)),
+    ]
+    return [*always, *(service for is_wanted, service in wanted if is_wanted)]
 
 
 def _explain(inside: Engine, growth: Growth, health: Health) -> Handler:
@@ -294,13 +319,15 @@ async def _instance(inside: Engine, listener: socket.socket) -> Instance:
 def _pressure(inside: Engine) -> Pressure:
     limit = allowance.limit_bytes(inside.config.limits.memory_bytes)
     relief = Relief(shed=(inside.store.shed, inside.library.shed), cut=inside.bus.cut_slow)
-    return Pressure(inside.guard, limit, relief, inside.clock)
+    return Pressure(inside.guard, limit, relief, inside.clock, faults=inside.faults)
 
 
 def _bounds(inside: Engine, pressure: Pressure, metrics: Metrics) -> Bounds:
     room = Room.of(descriptors.shares(descriptors.raise_limit()).connections)
+    connections = Connections(room, inside.registry, metrics.count_refusal)
+    connections.on_crowd_gone = pressure.want_trim
     return Bounds(
-        connections=Connections(room, inside.registry, metrics.count_refusal),
+        connections=connections,
         bodies=Bodies(pressure.limit_bytes, inside.guard, inside.registry),
         answers=Answers(pressure.limit_bytes, inside.registry, metrics.count_refusal),
         behind_proxy=inside.config.gateway.trusted_proxy,
@@ -324,7 +351,7 @@ def _alerts(inside: Engine, status: Status, weeks: Weeks) -> Alerts:
     )
     settings = inside.config.alerts
     owner = Owner(webhook=settings.webhook, chat=settings.chat, agent=next(iter(inside.config.agents)))
-    alerts = Alerts(inside.store, Alarms(instruments), owner, inside.clock, inside.registry)
+    alerts = Alerts(inside.store, Alarms(instruments), owner, inside.clock, inside.registry, inside.faults)
     inside.guard.listen(alerts.ring)
     alerts.weekly = weeks.line if settings.weekly else None
     return alerts
@@ -371,8 +398,8 @@ async def _until_broken(broken: "asyncio.Future[None]") -> None:
     """Take the gateway down when the store can acknowledge nothing more."""
     try:
         await broken
-    except StorageFailed as error:
-        _log.critical("storage_failed", error=str(error))
+    except StoreBroken as error:
+        _log.critical("store_broken", error=str(error))
         raise
 
 
@@ -381,6 +408,18 @@ async def _show_life(supervisor: Supervisor) -> None:
     while supervisor.patience_s:
         supervisor.tell(ALIVE)
         await asyncio.sleep(supervisor.patience_s / 3)
+
+
+async def _watch_place(inside: Engine) -> None:
+    """Say that the store is broken when its file is no longer where the next start will look for it."""
+    while not inside.broken.done():
+        await asyncio.sleep(PLACE_EVERY_S)
+        try:
+            inside.store.check_place()
+        except StoreBroken as error:
+            inside.broken.set_exception(error)
+        except OSError as error:  # which passes, or is met by whoever writes
+            _log.warning("store_not_seen", error=str(error))
 
 
 async def _watch_lag(metrics: Metrics, growth: Growth) -> None:

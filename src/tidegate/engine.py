@@ -121,14 +121,14 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         registry = Registry()
         faults = Faults(clock)
         policies = policy.policies(config.lifecycle, config.approvals.expire_after_ms)
-        store = await SqliteStore.open(state, clock, policies, registry)
+        store = await SqliteStore.open(state, clock, policies, registry, faults)
         stack.push_async_callback(store.close)
         short = store.redaction.add(*secrets(config))
         if short:
             _log.warning("secrets_too_short", count=short, hint=f"use {MIN_CHARS} characters or more")
         log.hide(store.redaction)
-        dispatcher = _dispatcher(config, loaded, store, registry, clock)
-        skills = Skills(reaches(config, folder.workspace(state)), registry)
+        dispatcher = _dispatcher(config, loaded, store, registry, faults)
+        skills = Skills(reaches(config, folder.workspace(state)), registry, faults)
         await skills.load()
         library = Library(store, skills, registry)
         bus = Bus(registry)
@@ -138,7 +138,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
         agents: dict[str, Agent] = {}
         jobs = Jobs(store, agents, config.webhooks, clock)
-        memory = _memory(config, store, clock, registry)
+        memory = _memory(config, store, registry, faults)
         tools = [
             spawn_tool(subagents),
             skill_tool(library),
@@ -147,21 +147,21 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             *memory_tools(memory, clock),
         ]
         toolset = Toolset(config, state, registry)
-        agents |= await stack.enter_async_context(built(config, toolset, library, memory, tools))
-        sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms)
-        disk = Disk(store, sweeper, guard, clock, state)
+        agents |= await stack.enter_async_context(built(config, toolset, library, memory, tools, faults))
+        sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms, faults)
+        disk = Disk(store, sweeper, guard, clock, state, faults)
         await disk.begin(config.limits.disk_bytes)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
-        runner = Runner(store, bus, cast, lanes, clock, guard)
+        runner = Runner(store, bus, cast, lanes, clock, guard, faults)
         flush = Flush(store, memory, agents, is_on=config.memory.flush)
         runner.compactor = _compactor(config, store, flush, dispatcher)
         hops = Hops(registry)
-        postman = Postman(store, toolset.egress, _targets(config), clock, hops)
+        postman = Postman(store, toolset.egress, _targets(config), clock, hops, faults)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         store.writer.on_broken = lambda error: None if broken.done() else broken.set_exception(error)
         await store.reconcile_jobs(jobs.of_config(config))
-        cron = Cron(store, intake, clock)
-        spend = await _spend(config, store, guard, clock, registry)
+        cron = Cron(store, intake, clock, faults)
+        spend = await _spend(config, store, guard, registry, faults)
         for part in (runner, sweeper, disk, cron, bus, postman, dispatcher, spend):
             store.listen(part.on_commit)
         yield Engine(
@@ -196,12 +196,13 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
 
 
 def _dispatcher(
-    config: Config, loaded: Sequence[Plugin], store: SqliteStore, registry: Registry, clock: Clock
+    config: Config, loaded: Sequence[Plugin], store: SqliteStore, registry: Registry, faults: Faults
 ) -> Dispatcher:
     """Let the store know who wants to hear of what, and plugins be told."""
     audience = _audience(config, loaded)
     store.tell(audience)
-    dispatcher = Dispatcher(store, loaded, audience, clock, deadline_ms=config.plugins.deadline_ms)
+    deadline_ms = config.plugins.deadline_ms
+    dispatcher = Dispatcher(store, loaded, audience, faults.clock, deadline_ms=deadline_ms, faults=faults)
     registry.add(
         "hook_events",
         lambda: dispatcher.waiting,
@@ -239,7 +240,7 @@ def _compactor(config: Config, store: SqliteStore, flush: Flush, dispatcher: Dis
     return compactor
 
 
-def _memory(config: Config, store: SqliteStore, clock: Clock, registry: Registry) -> Memory:
+def _memory(config: Config, store: SqliteStore, registry: Registry, faults: Faults) -> Memory:
     """Let the store know what the configuration says of facts, and watch how many there are.
 
     Raises:
@@ -250,7 +251,7 @@ def _memory(config: Config, store: SqliteStore, clock: Clock, registry: Registry
     meaning = Meaning(source(config, wanted.embeddings)) if wanted.embeddings else None
     if meaning is not None:
         store.load_vectors()
-    memory = Memory(store, clock, prompt_tokens=wanted.prompt_tokens, meaning=meaning)
+    memory = Memory(store, faults.clock, prompt_tokens=wanted.prompt_tokens, meaning=meaning, faults=faults)
     most = wanted.max_facts * len(config.agents)
     registry.add(
         "facts", lambda: sum(map(store.facts.held, config.agents)), most, when_full="the least valuable goes"
@@ -343,12 +344,14 @@ def _limits(config: Config) -> SpawnLimits:
     return SpawnLimits(depth=limits.depth, children=limits.children, descendants=limits.descendants)
 
 
-async def _spend(config: Config, store: SqliteStore, guard: Guard, clock: Clock, registry: Registry) -> Spend:
+async def _spend(
+    config: Config, store: SqliteStore, guard: Guard, registry: Registry, faults: Faults
+) -> Spend:
     """Return the instrument of money, which knows what the day has cost so far."""
     agents = {
         name: agent.spend_micros for name, agent in config.agents.items() if agent.spend_micros is not None
     }
     limits = money.Limits(gateway=config.limits.spend_micros, agents=agents)
-    spend = Spend(store, guard, limits, clock, registry)
+    spend = Spend(store, guard, limits, faults.clock, registry, faults)
     await spend.look()
     return spend

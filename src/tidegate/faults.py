@@ -144,7 +144,7 @@ class Faults:
         self.counts = dict.fromkeys(Area, 0)
         #: how long a part rests after its first failed turn
         self.first_rest_ms = FIRST_REST_MS
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
         #: of each part, so never more than there are
         self._last: dict[Area, Fault] = {}
         self._failing: dict[Area, Failing] = {}
@@ -160,8 +160,8 @@ class Faults:
 
     def count(self, part: Area, error: BaseException, item: str = "") -> None:
         """Count a fault, name it, and log it unless the same one was logged a moment ago."""
-        fault = Fault(self._clock.now(), item[:MAX_CHARS], words(error))
-        before, now = self._last.get(part), self._clock.monotonic()
+        fault = Fault(self.clock.now(), item[:MAX_CHARS], words(error))
+        before, now = self._last.get(part), self.clock.monotonic()
         self.counts[part] += 1
         self._last[part] = fault
         is_known = before is not None and before[1:] == fault[1:]
@@ -189,7 +189,7 @@ class Faults:
         before = self._failing.get(part)
         if before is None or before.is_outside is not is_outside:
             times = before.times if before else 0
-            before = Failing(self._clock.now(), self._clock.monotonic(), times, is_outside)
+            before = Failing(self.clock.now(), self.clock.monotonic(), times, is_outside)
         self._failing[part] = before._replace(times=before.times + 1)
 
     def do_well(self, part: Area) -> None:
@@ -204,7 +204,7 @@ class Faults:
 
     def stuck(self) -> Sequence[Area]:
         """Return the parts that have not been able to do their own work for `STUCK_MS`."""
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         return [
             part
             for part, failing in self._failing.items()

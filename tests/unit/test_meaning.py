@@ -54,6 +54,10 @@ async def test_texts_get_their_vectors(server: EmbeddingServer, monkeypatch: pyt
         '{"data": [{"embedding": []}]}',
         '{"data": [{"embedding": ["x"]}]}',
         '{"data": [{"embedding": [1e999]}]}',
+        '{"data": [{"embedding": [NaN]}]}',
+        '{"data": [{"embedding": [0, 0]}]}',
+        '{"data": [{"embedding": [1e-30, 0]}]}',
+        '{"data": [{"embedding": [1e38, 1e38]}]}',
         '{"data": [{"embedding": [1]}, {"embedding": [1]}]}',
     ],
 )

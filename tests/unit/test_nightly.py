@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from house import SqliteHouse, sqlite
-from tidegate.clock import DAY_MS, iso
+from tidegate.clock import DAY_MS, HOUR_MS, iso
 from tidegate.config import Backup
 from tidegate.runtime import nightly as module
 from tidegate.runtime.nightly import RETRY_MS, SETTLE_MS, Nightly
@@ -168,6 +168,29 @@ async def test_a_folder_that_cannot_be_used(house: SqliteHouse, tmp_path: Path) 
     assert 1 == nightly.counts["failed"]
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), MemoryError(), apsw.IOError("disk I/O error")]
+)
+async def test_a_copy_that_fails(
+    house: SqliteHouse, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Whatever the copy fails with is told, counted, and tried again within the hour."""
+    nightly = service(house)
+
+    def work(_target: Path) -> object:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nightly, "_work", work)
+        await night(house, nightly)
+        report = nightly.report()
+        assert type(error).__name__ in str(report["failure"])
+        assert report["counts"] == {"ok": 0, "failed": 1, "skipped": 0}
+    house.clock.advance(HOUR_MS)
+    await nightly.tick()
+    assert nightly.counts["ok"] == 1
+
+
 async def test_another_folder(house: SqliteHouse, tmp_path: Path) -> None:
     """They lie where the configuration says; it is made for its owner alone."""
     nightly = service(house, folder=tmp_path / "far" / "away")
@@ -195,9 +218,8 @@ async def test_a_clock_that_was_ahead(house: SqliteHouse) -> None:
 async def test_switched_off(house: SqliteHouse) -> None:
     """Switched off there is nothing to wait for."""
     nightly = service(house, enabled=False)
-    async with asyncio.timeout(5):
-        await nightly.serve()
 
+    assert not nightly.is_wanted
     assert nightly.report()["next_at"] is None
 
 

@@ -2,12 +2,19 @@ import asyncio
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from inside import Inside, inside
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from tidegate.domain.policy import DEFAULTS
 from tidegate.domain.session import PolicyName, State
-from tidegate.runtime.sweeper import Swept
+from tidegate.errors import Busy
+from tidegate.faults import Area, Faults
+from tidegate.runtime.sweeper import Sweeper, Swept
+from tidegate.store import retention
+from tidegate.store.facts import FactRules
+from tidegate.store.move import Move, Settled
+from tidegate.store.tx import Tx
 
 
 def test_due_sessions_move_step_by_step(tmp_path: Path) -> None:
@@ -169,5 +176,66 @@ def test_serving_sweep_wakes_for_an_earlier_date(tmp_path: Path) -> None:
 
     def _archived(here: Inside) -> bool:
         return here.store.tallies().sessions[PolicyName.API, State.ARCHIVED][0] == 1
+
+    asyncio.run(main())
+
+
+def test_a_session_that_cannot_be_moved_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is put aside with its attempts, longer each time; those behind it are moved."""
+
+    async def main() -> None:
+        async with inside(tmp_path) as here:
+            for number in range(3):
+                await here.intake.outcome(await here.ask(PolicyName.API, f"/echo {number}"))
+            (poisoned, *others) = await here.store.due(here.clock.now(), 10, with_deletes=True)
+            settle = retention.settle
+
+            def failing(tx: Tx, move: Move, rules: FactRules) -> Settled:
+                if move.session.id == poisoned.id:
+                    raise RecursionError
+                return settle(tx, move, rules)
+
+            monkeypatch.setattr(retention, "settle", failing)
+            assert 1 == (await here.sweeper.sweep()).left
+            assert {State.ARCHIVED} == {here.head(one.key).state for one in others}
+            waits = []
+            for _ in range(3):
+                due_at = here.head(poisoned.key).due_at
+                assert due_at is not None
+                waits.append(due_at - here.clock.now())
+                here.clock.advance(waits[-1])
+                assert Swept(left=1) == await here.sweeper.sweep()
+            assert waits == [1_000, 2_000, 4_000]
+            assert here.store.aside(Area.SWEEP) == {poisoned.id: "RecursionError"}
+
+    asyncio.run(main())
+
+
+def test_redating_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy store, or any other failure, ends no sweep: dates are counted again at the next turn, before any sweep."""
+
+    async def main() -> None:
+        async with inside(tmp_path) as here:
+            errors: list[Exception] = [Busy(), OSError(24, "Too many open files")]
+            faults, redate = Faults(here.clock), here.sweeper.redate
+            faults.first_rest_ms = 0
+            sweeper = Sweeper(here.store, here.clock, DEFAULTS, 60_000, faults)
+            swept = asyncio.Event()
+            sweeper.on_sweep = lambda _seconds: swept.set()
+
+            async def failing() -> None:
+                if errors:
+                    raise errors.pop(0)
+                await redate()
+
+            monkeypatch.setattr(sweeper, "redate", failing)
+            async with asyncio.TaskGroup() as tasks:
+                serving = tasks.create_task(sweeper.serve())
+                await swept.wait()
+                serving.cancel()
+            assert errors == []
+            assert faults.counts[Area.SWEEP] == 2
 
     asyncio.run(main())

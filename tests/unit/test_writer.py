@@ -4,12 +4,14 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import apsw
 import pytest
 
 from desk import Desk, opened
-from tidegate.errors import Broken, Busy, Corrupt, DiskFull, DiskReadOnly, StorageFailed
+from tidegate.errors import Broken, Busy, Corrupt, DiskFull, DiskReadOnly, StorageFailed, StoreBroken
 from tidegate.store import writer
+from tidegate.store.file import fold
 from tidegate.store.reserve import NAME, Reserve
 from tidegate.store.tx import Effects, Tx
 from tidegate.store.writer import translate
@@ -200,7 +202,7 @@ async def test_an_unconfirmed_write(tmp_path: Path) -> None:
         write = desk.writer.write
         failing = write(desk.fail("bad", fsync_failure()))
         found = await desk.together(write(desk.keep("a")), failing, write(desk.keep("b")))
-        assert {type(one) for one in found} == {StorageFailed}
+        assert {type(one) for one in found} == {StoreBroken}
         with pytest.raises(StorageFailed):
             await write(desk.keep("c"))
         assert desk.kept() == []
@@ -208,11 +210,68 @@ async def test_an_unconfirmed_write(tmp_path: Path) -> None:
 
 
 async def test_a_listener_that_fails(tmp_path: Path) -> None:
-    """A listener's failure is not the caller's, but the house is told that its view is wrong."""
+    """A listener's failure is not the caller's, nor that of the callers beside it; it is told."""
     async with opened(tmp_path) as desk:
         desk.writer._publish = _refuse  # noqa: SLF001 - the store hands it in
+        write = desk.writer.write
+        assert await desk.together(write(desk.keep("a")), write(desk.keep("b"))) == ["a", "b"]
+        assert [type(error) for error in desk.faults] == [ValueError] * 3
+        assert desk.broken == []
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files"), SystemExit()], ids=type)
+async def test_a_thread_that_fails(tmp_path: Path, error: BaseException) -> None:
+    """Outside of any operation nobody can be told which write has failed: everybody is told, at once, for good."""
+
+    def live_pages(_connection: apsw.Connection) -> int:
+        raise error
+
+    async with opened(tmp_path) as desk:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(writer, "_live_pages", live_pages)
+            later = partial(desk.writer.write, is_background=True)
+            found: list[object] = []
+
+            async def submit(write: Coroutine[object, object, object]) -> None:
+                found.append(await _swallowed(write))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(submit, desk.writer.write(desk.keep("a")))
+                tasks.start_soon(submit, later(desk.keep("b")))
+        assert [type(one) for one in found] == [StoreBroken, StoreBroken]
+        with pytest.raises(StoreBroken, match=f"the thread that writes has failed: {type(error).__name__}"):
+            await desk.writer.write(desk.keep("c"))
+        assert desk.kept() == []
+        assert len(desk.broken) == 1
+
+
+async def test_damage_in_one_place(tmp_path: Path) -> None:
+    """One operation that meets a damaged page fails alone; a store that still takes a write is not broken."""
+    async with opened(tmp_path) as desk:
+        with pytest.raises(Corrupt):
+            await desk.writer.write(desk.fail("bad", apsw.CorruptError("database disk image is malformed")))
+        desk.writer.suspect()
         assert await desk.writer.write(desk.keep("a")) == "a"
-        assert [type(error) for error in desk.broken] == [StorageFailed]
+        assert desk.broken == []
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+async def test_a_store_that_is_no_database_any_more(tmp_path: Path, *, is_read: bool) -> None:
+    """A write that meets damage, and a read that does, find out that the whole store is broken."""
+    async with opened(tmp_path) as desk:
+        await desk.writer.maintain(fold)
+        with desk.path.open("r+b") as raw:
+            raw.write(b"x" * 4_096)
+        if is_read:
+            desk.writer.suspect()
+            while not desk.broken:
+                await anyio.lowlevel.checkpoint()
+        else:
+            with pytest.raises(StoreBroken, match="the whole store is broken"):
+                await desk.writer.write(desk.fail("bad", apsw.CorruptError("malformed")))
+        with pytest.raises(StoreBroken):
+            await desk.writer.write(desk.keep("a"))
+        assert [type(error) for error in desk.broken] == [StoreBroken]
 
 
 def _refuse(_effects: Effects) -> None:

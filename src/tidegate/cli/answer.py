@@ -102,6 +102,8 @@ class Job(TypedDict):
     paused: bool
     next_at: str | None
     failures: int
+    #: why it is put aside, if it is
+    problem: str | None
 
 
 class Firing(TypedDict):

@@ -128,6 +128,7 @@ def history(name: str, limit: int, state: Path | None, *, as_json: bool) -> None
 def _row(job: Job) -> Sequence[str]:
     where = job["session"] if job["deliver"] == "none" else job["deliver"]
     health = "paused" if job["paused"] else f"failed {job['failures']} times" if job["failures"] else "on"
+    health = f"put aside: {job['problem']}" if job["problem"] else health
     return job["name"], _when(job), _next(job), job["agent"], where, health, job["origin"]
 
 

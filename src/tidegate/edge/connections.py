@@ -17,6 +17,7 @@ MOST = 24_000  # of which 20,000 may be streams of events
 MOST_GUESTS = 1_024
 GUEST_SHARE = 4  # a quarter of all connections
 MOST_OF_A_PEER = 128
+CROWD = 256
 GRACE_S = 1.0  # in which the head of a request arrives that was sent at once
 
 
@@ -60,7 +61,10 @@ class Connections:
     def __init__(self, room: Room, registry: Registry, count_refusal: Callable[[str], None]) -> None:
         #: called when there may be room again
         self.on_room: Callable[[], None] = lambda: None
+        #: called when many have gone: what they held can go back to the system
+        self.on_crowd_gone: Callable[[], None] = lambda: None
         self.count_refusal = count_refusal
+        self._gone = 0
         self._room = room
         self._open: set[Connection] = set()
         self._guests: dict[Connection, None] = {}
@@ -119,6 +123,9 @@ class Connections:
             self._open.remove(connection)
             self.wake(connection)
             self.prove(connection)
+            self._gone += 1
+            if self._gone % CROWD == 0:
+                self.on_crowd_gone()
             self.on_room()
 
     def _drop_guest(self, now: float) -> None:

@@ -13,6 +13,7 @@ from tidegate.edge import query, wire
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest
+from tidegate.faults import Area
 from tidegate.runtime import jobs
 from tidegate.runtime.intake import Intake
 from tidegate.store.port import Store
@@ -65,9 +66,9 @@ class Jobs:
         after = asked.get("cursor", "")
         if after and not is_name(after):
             raise BadRequest(f"cursor={after[:40]!r} is none", hint="take it from `next` of the page before")
-        found = await self._store.jobs(after, limit)
+        found, problems = await self._store.jobs(after, limit), self._store.aside(Area.JOBS)
         following = found[-1].name if len(found) == limit else None
-        return Json({"jobs": [wire.job_out(job) for job in found], "next": following})
+        return Json({"jobs": [wire.job_out(job, problems.get(job.name)) for job in found], "next": following})
 
     async def make(self, request: Request) -> Response:
         """Make a job."""
@@ -77,7 +78,8 @@ class Jobs:
 
     async def show(self, request: Request) -> Response:
         """Show a job."""
-        return Json(wire.job_out(self._job(request)))
+        job = self._job(request)
+        return Json(wire.job_out(job, self._store.why_aside(Area.JOBS, job.name)))
 
     async def change(self, request: Request) -> Response:
         """Change a job; of one in the configuration, only whether it is paused."""

@@ -190,7 +190,7 @@ def approval_out(approval: Approval, key: str | None) -> dict[str, object]:
     return {
         "id": approval.id,
         "session": key,
-        "run": approval.run,
+        "run": approval.run or None,
         "agent": approval.agent,
         "call_id": approval.question.call_id,
         "tool": approval.question.tool,
@@ -202,8 +202,8 @@ def approval_out(approval: Approval, key: str | None) -> dict[str, object]:
     }
 
 
-def job_out(job: Job) -> dict[str, object]:
-    """Show a job: as it would stand in the configuration, and how it is."""
+def job_out(job: Job, problem: str | None = None) -> dict[str, object]:
+    """Show a job: as it would stand in the configuration, how it is, and why it is put aside, if it is."""
     return {
         **job_table(job.definition),
         "origin": job.origin,
@@ -213,6 +213,7 @@ def job_out(job: Job) -> dict[str, object]:
         "next_at": _instant(job.wakes_at),
         "fired_through": iso(job.fired_through),
         "failures": job.failures,
+        "problem": problem,
     }
 
 

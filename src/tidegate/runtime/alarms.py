@@ -1,6 +1,7 @@
 """What is wrong with the gateway at this moment, by each of its instruments, each in a fixed sentence."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import msgspec
@@ -10,7 +11,7 @@ from tidegate.clock import DAY_MS, MINUTE_MS, Clock
 from tidegate.domain.alert import Alert, AlertEvent
 from tidegate.domain.level import Level
 from tidegate.domain.trend import Shape
-from tidegate.faults import Faults
+from tidegate.faults import Area, Faults
 from tidegate.runtime.growth import Growth
 from tidegate.runtime.guard import Guard, Reason
 from tidegate.runtime.nightly import Nightly
@@ -66,20 +67,26 @@ class Alarms:
         #: since when containers have been full; never more than there are
         self._full: dict[str, int] = {}
         self._counted_last: list[Alert] = []
+        self._parts: Mapping[str, Callable[[], Iterator[Alert]]] = {
+            "levels": self._levels,
+            "money": self._money,
+            "trend": self._trend,
+            "backup": self._backup,
+            "bounds": self._bounds,
+            "stuck": self._stuck,
+        }
 
     async def look(self, *, counts: bool) -> list[Alert]:
         """Return all that is wrong; what is dear to find out is as it was when that was counted last."""
+        wall = partial(self._of.faults.wall, Area.ALERTS)
         if counts:
-            self._counted_last = [alert async for alert in self._counted()]
-        parts: Sequence[Iterator[Alert]] = (
-            self._levels(),
-            self._money(),
-            self._trend(),
-            self._backup(),
-            self._bounds(),
-            self._stuck(),
-        )
-        return [*(alert for part in parts for alert in part), *self._counted_last]
+            with wall("counted"):
+                self._counted_last = [alert async for alert in self._counted()]
+        found: list[Alert] = []
+        for name, part in self._parts.items():
+            with wall(name):  # one instrument that fails does not keep the others from being heard
+                found += part()
+        return [*found, *self._counted_last]
 
     def _levels(self) -> Iterator[Alert]:
         for (reason, level), (text, setting) in _SHORT.items():

@@ -14,7 +14,7 @@ from tidegate.bounded import Registry
 from tidegate.clock import MINUTE_MS, Clock
 from tidegate.domain.alert import MAX_OPEN, WEEK_MS, Alert, AlertEvent, News, Owner, Record, news
 from tidegate.domain.level import Level
-from tidegate.errors import TidegateError
+from tidegate.faults import Area, Faults
 from tidegate.runtime.alarms import Alarms
 from tidegate.runtime.bell import ring_or
 from tidegate.store.port import Store
@@ -29,13 +29,14 @@ _log = log.get("alerts")
 class Alerts:
     """The voice of one gateway; without an owner it only logs."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts that a voice needs
         self,
         store: Store,
         alarms: Alarms,
         owner: Owner,
         clock: Clock,
         registry: Registry,
+        faults: Faults | None = None,
     ) -> None:
         #: since the start: told by event, and tries that failed
         self.told = dict.fromkeys(AlertEvent, 0)
@@ -47,11 +48,11 @@ class Alerts:
         self._store = store
         self._alarms = alarms
         self._owner = owner
+        self._faults = faults or Faults(clock)
         self._clock = clock
         self._record: Record | None = None
         self._counts_ms = clock.monotonic() + FIRST_COUNT_MS
         self._bell = asyncio.Event()
-        self._is_well = True
         #: the keys of what is logged and could not be told yet
         self._logged: set[str] = set()
         registry.add(
@@ -74,19 +75,14 @@ class Alerts:
 
     async def look(self) -> None:
         """Look once, and tell what is new; what goes wrong with that is logged, counted and tried again."""
-        try:
+        with self._faults.turn(Area.ALERTS) as turn:
             record = self._record or await self._remembered()
             found = news(record, await self._alarms.look(counts=self._is_time_to_count()), self._clock.now())
             self._record, self.untold = found.before, found.dropped
             found = await self._with_summary(found)
             if found.alerts:
                 await self._tell(found)
-            self._is_well = True
-        except TidegateError as error:
-            self.failed += 1
-            if self._is_well:
-                _log.warning("alerts_not_told", error=str(error))
-            self._is_well = False
+        self.failed += turn.error is not None
 
     def report(self) -> dict[str, object]:
         """Return how it stands: what is wrong now, how many were told since the start, and what stands in the way."""

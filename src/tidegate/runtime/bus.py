@@ -166,6 +166,16 @@ class Bus:
 
     def on_commit(self, effects: Effects) -> None:
         """Pass on what a commit has made durable: entries first, then runs that wait or have ended."""
+        try:
+            self._pass_on(effects)
+        except Exception:
+            # whoever hears one of these sessions reads from the store what it has not heard
+            runs = (*effects.waiting, *effects.closed)
+            for session in {*(entry.session for entry in effects.entries), *(run.session for run in runs)}:
+                self.publish(session, Lagged())
+            raise
+
+    def _pass_on(self, effects: Effects) -> None:
         for entry in effects.entries:
             self.publish(entry.session, entry)
         for run in (*effects.waiting, *effects.closed):

@@ -6,13 +6,15 @@ second, or ten thousand after a day, delay nobody else.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from tidegate import log
 from tidegate.clock import MINUTE_MS, Clock
 from tidegate.domain import job as rules
 from tidegate.domain.job import Job, Plan
 from tidegate.domain.run import Lane
-from tidegate.errors import Stopping, Unavailable
+from tidegate.errors import Stopping, StoreBroken, Unavailable
+from tidegate.faults import Area, Faults, words
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.intake import Intake
 from tidegate.store.admission import Shot
@@ -31,10 +33,11 @@ _log = log.get("cron")
 class Cron:
     """Fires jobs."""
 
-    def __init__(self, store: Store, intake: Intake, clock: Clock) -> None:
+    def __init__(self, store: Store, intake: Intake, clock: Clock, faults: Faults | None = None) -> None:
         self._store = store
         self._intake = intake
         self._clock = clock
+        self._faults = faults or Faults(clock)
         #: between two looks at the clock, if nothing else wakes it
         self.look_s = LOOK_S
         self._bell = asyncio.Event()
@@ -48,14 +51,14 @@ class Cron:
         """Fire jobs until the gateway stops."""
         while True:
             self._bell.clear()
-            try:
-                await self.fire_due()
-            except Stopping:
-                return
-            except Unavailable as error:
-                _log.warning("firing_postponed", error=str(error))
-                await asyncio.sleep(REST_S)
-            await self._until_due()
+            with self._faults.turn(Area.JOBS) as turn:
+                try:
+                    await self.fire_due()
+                except Stopping:
+                    await asyncio.Event().wait()  # until it is cancelled, soon
+                turn.done()
+                await self._until_due()
+            await turn.rest()
 
     def on_commit(self, effects: Effects) -> None:
         """Look again when dates have changed, or when there may be room again."""
@@ -77,7 +80,7 @@ class Cron:
         until = self._clock.now()
         while page := await self._store.jobs_due(until, size, with_isolated=with_isolated):
             size = min(PAGE, 2 * size)
-            shots = await self._intake.fire([(job, await self._planned(job)) for job in page])
+            shots = await self._fire(page)
             done += shots.count(Shot.DONE)
             full = [job for job, shot in zip(page, shots, strict=True) if shot is Shot.FULL]
             if full:
@@ -87,6 +90,22 @@ class Cron:
             if Shot.DONE not in shots and not full:
                 await asyncio.sleep(REST_S)  # all of them have changed while they were planned
         return done
+
+    async def _fire(self, page: Sequence[Job]) -> list[Shot]:
+        """Plan and fire jobs together; where that fails, one by one, so that what fails is put aside alone."""
+        try:
+            return await self._intake.fire([(job, await self._planned(job)) for job in page])
+        except (Stopping, Unavailable, StoreBroken):
+            raise
+        except Exception:  # noqa: BLE001 - a wall stands around each of them below
+            return [await self._fire_alone(job) for job in page]
+
+    async def _fire_alone(self, job: Job) -> Shot:
+        with self._faults.wall(Area.JOBS, job.name) as wall:
+            return (await self._intake.fire([(job, await self._planned(job))]))[0]
+        if wall.error is not None:
+            await self._store.set_aside_job(job.name, words(wall.error))
+        return Shot.LOST
 
     async def _planned(self, job: Job) -> Plan:
         """Make a plan; others get their turn in between, since looking through a year of dates takes its time."""

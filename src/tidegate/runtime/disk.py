@@ -17,7 +17,8 @@ from tidegate.clock import SECOND_MS, Clock
 from tidegate.domain import storage
 from tidegate.domain.level import Level
 from tidegate.domain.storage import GRACE_MS, Group
-from tidegate.errors import TidegateError, Unavailable
+from tidegate.errors import StoreBroken, Unavailable
+from tidegate.faults import Area, Faults
 from tidegate.ids import SessionId
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.guard import Grip, Guard, Hold, Reason
@@ -42,7 +43,15 @@ _log = log.get("disk")
 class Disk:
     """The budget of one state folder."""
 
-    def __init__(self, store: Store, sweeper: Sweeper, guard: Guard, clock: Clock, folder: Path) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts that a budget needs
+        self,
+        store: Store,
+        sweeper: Sweeper,
+        guard: Guard,
+        clock: Clock,
+        folder: Path,
+        faults: Faults | None = None,
+    ) -> None:
         #: between two looks at the disk, if nothing else wakes it
         self.look_s = LOOK_S
         self.marks = storage.marks(storage.MOST_BYTES)
@@ -56,11 +65,11 @@ class Disk:
         self._guard = guard
         self._clock = clock
         self._folder = folder
+        self._faults = faults or Faults(clock)
         self._bell = asyncio.Event()
         self._is_over = False
         self._is_spent = False
         self._retries_at = 0
-        self._is_well = True
 
     async def begin(self, wanted: int | None) -> None:
         """Settle how much the state may take, once and for all where nothing is configured."""
@@ -72,19 +81,17 @@ class Disk:
                 await self._store.remember(quota.KEPT, str(limit))
             await self._look_at_disk()
         except Unavailable as error:  # a full disk keeps nobody from starting
-            self._complain(error)
+            self._faults.count(Area.DISK, error)
         self._judge()
 
     async def serve(self) -> None:
         """Watch for ever."""
         while True:
             self._bell.clear()
-            try:
+            with self._faults.turn(Area.DISK) as turn:
                 await self.look()
-                self._is_well = True
-            except TidegateError as error:
-                self._is_spent = True
-                self._complain(error)
+            self._is_spent |= turn.error is not None
+            await turn.rest()
             await ring_or(self._bell, self.look_s)
 
     def on_commit(self, _: Effects) -> None:
@@ -160,7 +167,11 @@ class Disk:
 
     async def _look_at_disk(self) -> None:
         # the file system is the one that the store reads from inline
-        self.free_bytes, size = disk.room(self._folder)
+        try:
+            self.free_bytes, size = disk.room(self._folder)
+        except FileNotFoundError as error:
+            message = f"{str(self._folder)!r} was removed while the gateway was running"
+            raise StoreBroken(message) from error
         self.floor_bytes = storage.floor(size)
         if self.free_bytes < self.floor_bytes or self._store.reserve_bytes is None:
             while await self._store.compact_file():
@@ -198,12 +209,6 @@ class Disk:
 
     def _hold(self, grip: Grip, message: str, hint: str) -> Hold:
         return Hold(grip=grip, message=message, hint=hint, retry_after_s=RETRY_AFTER_S)
-
-    def _complain(self, error: TidegateError) -> None:
-        """Tell what went wrong, once until it goes well again."""
-        if self._is_well:
-            _log.warning("room_not_made", error=str(error))
-        self._is_well = False
 
 
 def _enough(page: Sequence[Evictable], excess: int) -> Iterator[SessionId]:

@@ -18,6 +18,7 @@ from tidegate.clock import Clock
 from tidegate.domain import event as events
 from tidegate.domain.event import Audience, Compaction, Event, EventName
 from tidegate.errors import Unavailable
+from tidegate.faults import Area, Faults
 from tidegate.runtime.hook_thread import CallOutcome, HookThread, Report
 from tidegate.runtime.plugins import Plugin
 from tidegate.store.outbox import EVENT_SHARE
@@ -34,7 +35,7 @@ _log = log.get("hooks")
 class Dispatcher:
     """The plugins of a gateway, each with its line."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that it needs
         self,
         store: Store,
         plugins: Sequence[Plugin],
@@ -42,6 +43,7 @@ class Dispatcher:
         clock: Clock,
         *,
         deadline_ms: int,
+        faults: Faults | None = None,
     ) -> None:
         #: since the start; a closed set
         self.counts = Counter(dict.fromkeys(product(EventName, CallOutcome), 0))
@@ -51,6 +53,7 @@ class Dispatcher:
         self._audience = audience
         self._clock = clock
         self._deadline_s = deadline_ms / 1_000
+        self._faults = faults or Faults(clock)
         self._lines = [_Line(plugin, self._deadline_s, self._count) for plugin in plugins]
 
     @property
@@ -62,7 +65,12 @@ class Dispatcher:
         """Call plugins for ever."""
         async with asyncio.TaskGroup() as tasks:
             for line in self._lines:
-                tasks.create_task(line.serve())
+                tasks.create_task(line.serve(self._faults))
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there are any plugins."""
+        return bool(self._lines)
 
     def on_commit(self, effects: Effects) -> None:
         """Put what a commit has made true into the lines."""
@@ -169,19 +177,24 @@ class _Line:
             self._waiting.remove(turn)
             self._told(turn.event, Report(CallOutcome.TIMED_OUT, "an earlier call has not ended"))
 
-    async def serve(self) -> None:
+    async def serve(self, faults: Faults) -> None:
         """Call the plugin for ever; a call that has not ended holds up the next ones of this plugin."""
         thread = HookThread(self._plugin.name, self._deadline_s)
         try:
             while True:
-                while not self._waiting:
-                    self._is_behind = False
-                    self._bell.clear()
-                    await self._bell.wait()
-                await self._call(thread, self._waiting.popleft())
-                await thread.until_free()
+                with faults.turn(Area.HOOKS) as turn:
+                    await self._turn(thread)
+                await turn.rest()
         finally:
             thread.close()
+
+    async def _turn(self, thread: HookThread) -> None:
+        while not self._waiting:
+            self._is_behind = False
+            self._bell.clear()
+            await self._bell.wait()
+        await self._call(thread, self._waiting.popleft())
+        await thread.until_free()
 
     async def _call(self, thread: HookThread, one: Event | _Turn) -> None:
         event = one.event if isinstance(one, _Turn) else one

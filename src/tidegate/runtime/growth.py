@@ -17,6 +17,7 @@ from tidegate.domain import trend
 from tidegate.domain.sample import COARSE, FINE, RINGS, Fold, Point, Ring, Sample, Slot, Thin
 from tidegate.domain.trend import Verdict
 from tidegate.errors import TidegateError
+from tidegate.faults import Area, Faults
 from tidegate.runtime import process
 from tidegate.runtime.sampler import Sampler
 from tidegate.runtime.trends import NEEDS_MS, Trends
@@ -33,7 +34,9 @@ _log = log.get("growth")
 class Growth:
     """The instruments of one life of a gateway."""
 
-    def __init__(self, store: Store, registry: Registry, clock: Clock, boot: int) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, clock: Clock, boot: int, faults: Faults | None = None
+    ) -> None:
         #: what only passes (a soak) is watched, but not written
         self.is_kept = True
         self.boot = boot
@@ -42,6 +45,7 @@ class Growth:
         self.latest: Sample | None = None
         self._store = store
         self._clock = clock
+        self._faults = faults or Faults(clock)
         self._started_ms = clock.monotonic()
         self._pending: deque[Slot] = deque(maxlen=MAX_PENDING)
         self._folds: list[Fold] = []
@@ -62,10 +66,9 @@ class Growth:
     async def serve(self) -> None:
         """Sample for ever; a turn that was missed, because the machine slept, is not made up for."""
         while True:
-            try:
+            with self._faults.turn(Area.GROWTH) as turn:
                 await self.tick()
-            except TidegateError as error:
-                self._complain("sample_failed", error)
+            await turn.rest()
             await asyncio.sleep((FINE.step_ms - self.uptime_ms % FINE.step_ms) / 1_000)
 
     async def tick(self) -> None:

@@ -24,6 +24,10 @@ _HINT = "is it the address and the model of [memory] embeddings?"
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
+#: between these a sum of squares neither vanishes nor becomes infinite
+_SQUARES = (1e-30, 1e30)
+
+
 class _Vector(msgspec.Struct):
     embedding: list[float]
     index: int = 0
@@ -85,7 +89,15 @@ def _vectors(body: bytes, count: int) -> list[bytes]:
         vectors = [pack(f"{len(one.embedding)}f", *one.embedding) for one in found]
     except (msgspec.DecodeError, OverflowError) as error:
         raise ModelFailed("the model of embeddings answered nonsense", hint=_HINT) from error
+    if not all(_says_something(one.embedding) for one in found):
+        raise ModelFailed("the model of embeddings answered a vector that says nothing", hint=_HINT)
     sizes = {len(one.embedding) for one in found}
     if len(vectors) != count or len(sizes) != 1 or not 0 < max(sizes) <= MAX_DIMENSIONS:
         raise ModelFailed("the model of embeddings answered other texts than it was asked", hint=_HINT)
     return vectors
+
+
+def _says_something(embedding: Sequence[float]) -> bool:
+    """Whether a vector has a direction that can be worked out in floats of 32 bits."""
+    square = sum(value * value for value in embedding)
+    return not embedding or _SQUARES[0] < square < _SQUARES[1]  # false also for what is no number

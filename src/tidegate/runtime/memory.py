@@ -15,7 +15,8 @@ from tidegate.clock import HOUR_MS, Clock
 from tidegate.domain import relevance
 from tidegate.domain.fact import Fact, FactOrigin, Note
 from tidegate.domain.session import Kind
-from tidegate.errors import BadRequest, ModelBusy, ModelFailed, TidegateError, Unavailable
+from tidegate.errors import BadRequest, ModelBusy, ModelFailed, Unavailable
+from tidegate.faults import Area, Faults
 from tidegate.ids import FactId, SessionId
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.meaning import Meaning
@@ -37,12 +38,19 @@ class Memory:
     """The memory of every agent of a gateway."""
 
     def __init__(
-        self, store: Store, clock: Clock, *, prompt_tokens: int = 800, meaning: Meaning | None = None
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        prompt_tokens: int = 800,
+        meaning: Meaning | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._prompt_tokens = prompt_tokens
         self._meaning = meaning
+        self._faults = faults or Faults(clock)
         self._bell = asyncio.Event()
 
     async def remember(self, agent: str, note: Note) -> Remembered:
@@ -112,16 +120,20 @@ class Memory:
         return FactOrigin.AGENT if is_trusted else FactOrigin.OUTSIDE
 
     async def serve(self) -> None:
-        """Learn what facts mean, for ever, as they come; without a model for that, nothing is to be done."""
+        """Learn what facts mean, for ever, as they come, where there is a model for that."""
         while self._meaning is not None:
             self._bell.clear()
-            try:
+            with self._faults.turn(Area.MEMORY) as turn:
                 await self._learn(self._meaning)
-            except TidegateError as error:
-                _log.warning("meaning_unknown", error=error.message)
+            if turn.error is not None:
                 await asyncio.sleep(TRY_AGAIN_S)
             else:
                 await ring_or(self._bell, LOOK_S)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anything to learn."""
+        return self._meaning is not None
 
     async def _learn(self, meaning: Meaning) -> None:
         after = 0

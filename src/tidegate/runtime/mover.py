@@ -13,7 +13,7 @@ import msgspec
 
 from tidegate import log
 from tidegate.domain.session import DueTo, Session
-from tidegate.errors import Corrupt, Refused, SessionNotFound, SessionRunning, Unavailable
+from tidegate.errors import Corrupt, Refused, SessionNotFound, SessionRunning, StoreBroken, Unavailable
 from tidegate.ids import SessionId
 from tidegate.store.move import Move, Settled
 from tidegate.store.port import Store
@@ -93,6 +93,10 @@ async def _trim(store: Store, session: SessionId) -> None:
         _log.error("segment_differs", session=session, error=str(error))
     except SessionNotFound:
         return
+    except (Unavailable, StoreBroken):
+        raise
+    except Exception as error:  # noqa: BLE001 - the wall of one session: the others are trimmed all the same
+        _log.error("not_trimmed", session=session, error=f"{type(error).__name__}: {error}")
 
 
 async def _finished(store: Store, move: Move | None, settled: Settled) -> Carried:

@@ -23,7 +23,8 @@ from tidegate import log
 from tidegate.clock import HOUR_MS, MINUTE_MS, Clock, iso
 from tidegate.config import Backup
 from tidegate.domain.night import following
-from tidegate.errors import Stopping, StorageFailed, TidegateError
+from tidegate.errors import Stopping, StorageFailed
+from tidegate.faults import Area, Faults, words
 from tidegate.runtime.bell import ring_or
 from tidegate.store import disk
 from tidegate.store.file import size_of
@@ -60,13 +61,16 @@ class NoRoomError(Exception):
 class Nightly:
     """Makes the nightly backups of one gateway."""
 
-    def __init__(self, store: SqliteStore, clock: Clock, settings: Backup) -> None:
+    def __init__(
+        self, store: SqliteStore, clock: Clock, settings: Backup, faults: Faults | None = None
+    ) -> None:
         self.folder = settings.folder or store.path.parent / "backups"
         #: how often each outcome was met since the start
         self.counts = dict.fromkeys(OUTCOMES, 0)
         self._store = store
         self._clock = clock
         self._settings = settings
+        self._faults = faults or Faults(clock)
         self._not_before = clock.now() + SETTLE_MS
         self._last = _remembered(store) or Last(at=clock.now())
         self._failed_at: int | None = None
@@ -82,15 +86,21 @@ class Nightly:
         return max(self._not_before, following(self._last.at, self._settings.minutes))
 
     async def serve(self) -> None:
-        """Back up every night, for ever."""
-        if not self._settings.enabled:
-            return
-        if _remembered(self._store) is None:
-            await self._remember(self._last)
+        """Back up every night, for ever, where that is wanted."""
         while True:
-            await self.tick()
-            left_s = max(0.0, (self.next_at - self._clock.now()) / 1_000)
-            await ring_or(asyncio.Event(), min(left_s, LOOK_EVERY_S))
+            with self._faults.turn(Area.BACKUP) as turn:
+                if _remembered(self._store) is None:
+                    await self._remember(self._last)
+                await self.tick()
+                turn.done()
+                left_s = max(0.0, (self.next_at - self._clock.now()) / 1_000)
+                await ring_or(asyncio.Event(), min(left_s, LOOK_EVERY_S))
+            await turn.rest()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there are any."""
+        return self._settings.enabled
 
     async def tick(self) -> None:
         """Back up if it is time; what goes wrong is told in the log and in the status, and tried again."""
@@ -100,13 +110,14 @@ class Nightly:
         self._not_before = min(self._not_before, now + RETRY_MS)
         if now < self.next_at:
             return
-        try:
-            await self._back_up(now)
-            self.counts["ok"] += 1
-        except NoRoomError as error:
-            self._fail("skipped", error)
-        except TidegateError as error:
-            self._fail("failed", error)
+        with self._faults.wall(Area.BACKUP) as wall:
+            try:
+                await self._back_up(now)
+                self.counts["ok"] += 1
+            except NoRoomError as error:
+                self._fail("skipped", error)
+        if wall.error is not None:
+            self._fail("failed", wall.error)
 
     def report(self) -> Mapping[str, object]:
         """Return how it stands; every field is always there."""
@@ -152,7 +163,7 @@ class Nightly:
         now = self._clock.now()
         self.counts[outcome] += 1
         self._not_before = now + RETRY_MS
-        self._failed_at, self._failure = now, str(error)
+        self._failed_at, self._failure = now, words(error)
         _log.warning(f"backup_{outcome}", error=str(error), again_at=iso(self._not_before))
 
     # On a thread ----------------------------------------------------------------------------------------------------

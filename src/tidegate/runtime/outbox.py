@@ -21,7 +21,7 @@ from tidegate.egress.client import Answer, Egress
 from tidegate.egress.request import Limits, Request
 from tidegate.egress.unreachable import Unreachable
 from tidegate.egress.url import UrlRefused
-from tidegate.errors import Unavailable
+from tidegate.faults import Area, Faults
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.hops import HEADER, Hops
 from tidegate.store.port import Store
@@ -48,13 +48,27 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 class Postman:
     """Brings what lies in the outbox to its targets."""
 
-    def __init__(
-        self, store: Store, egress: Egress, targets: Mapping[str, Target], clock: Clock, hops: Hops
+    def __init__(  # noqa: PLR0913, PLR0917 - what it takes to send
+        self,
+        store: Store,
+        egress: Egress,
+        targets: Mapping[str, Target],
+        clock: Clock,
+        hops: Hops,
+        faults: Faults | None = None,
     ) -> None:
         self._outbox = store.outbox
+        self._faults = faults or Faults(clock)
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self._rounds = {name: _Round(name, target, egress, clock, hops) for name, target in targets.items()}
+        self._rounds = {
+            name: _Round(name, target, egress, clock, hops, self._faults) for name, target in targets.items()
+        }
         self._clock = clock
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is anybody to send to."""
+        return bool(self._rounds)
 
     async def serve(self) -> None:
         """Send for ever."""
@@ -87,13 +101,12 @@ class Postman:
     async def _serve(self, one: "_Round") -> None:
         while True:
             one.bell.clear()
-            try:
+            with self._faults.turn(Area.OUTBOX) as turn:  # what was sent is sent again
                 while await self.deliver(one.name):
                     pass
+                turn.done()
                 await ring_or(one.bell, await self._wait_ms(one) / 1_000)
-            except Unavailable as error:  # a full disk, a busy store: what was sent is sent again
-                _log.warning("delivery_postponed", target=one.name, error=str(error))
-                await asyncio.sleep(FIRST_REST_MS / 1_000)
+            await turn.rest()
 
     async def _wait_ms(self, one: "_Round") -> int:
         """Return how long nothing will be to do for a target."""
@@ -107,7 +120,9 @@ class Postman:
 class _Round:
     """The way to one target."""
 
-    def __init__(self, name: str, target: Target, egress: Egress, clock: Clock, hops: Hops) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - what it takes to send
+        self, name: str, target: Target, egress: Egress, clock: Clock, hops: Hops, faults: Faults
+    ) -> None:
         self.name = name
         self._hops = hops
         self.bell = asyncio.Event()
@@ -117,6 +132,7 @@ class _Round:
         self._target = target
         self._egress = egress
         self._clock = clock
+        self._faults = faults
 
     async def send(self, letter: Letter) -> Attempt:
         """Try one delivery, and let the target rest if it fails."""
@@ -145,7 +161,7 @@ class _Round:
         except (AddressRefused, UrlRefused, Unreachable) as error:
             return Attempt(reply=Reply.FAILED, error=error.message)
         except Exception as error:  # noqa: BLE001 - the wall of an attempt: a receiver must not take the gateway down
-            _log.exception("attempt_crashed", target=self.name)
+            self._faults.count(Area.OUTBOX, error, self.name)
             return Attempt(reply=Reply.FAILED, error=f"internal error: {type(error).__name__}")
 
 

@@ -20,7 +20,7 @@ import anyio.to_thread
 from tidegate import log
 from tidegate.clock import SECOND_MS, Clock
 from tidegate.domain.level import Level, step
-from tidegate.errors import TidegateError
+from tidegate.faults import Area, Faults
 from tidegate.runtime import process
 from tidegate.runtime.allocator import Allocator
 from tidegate.runtime.bell import ring_or
@@ -69,13 +69,14 @@ class Relief(NamedTuple):
 class Pressure:
     """The memory of one gateway; *read* tells how much it has in bytes."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts that pressure needs
         self,
         guard: Guard,
         limit_bytes: int,
         relief: Relief,
         clock: Clock,
         read: Callable[[], int] = process.anonymous_bytes,
+        faults: Faults | None = None,
     ) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
@@ -85,6 +86,7 @@ class Pressure:
         self._relief = relief
         self._clock = clock
         self._read = read
+        self._faults = faults or Faults(clock)
         self._step = Step.NOTHING
         self._looked_ms = -LOOK_AGAIN_MS
         self._relieved_ms = -RELIEF_MS
@@ -103,21 +105,21 @@ class Pressure:
         """Look and help for ever."""
         while True:
             self._bell.clear()
-            await self.turn()
+            with self._faults.turn(Area.PRESSURE) as turn:
+                await self.turn()
+            await turn.rest()
             await ring_or(self._bell, LOOK_S)
 
     async def turn(self) -> None:
         """Look, and help where that is due."""
         self.look()
-        try:
-            await self._help()
-        except TidegateError as error:  # the store closes, or cannot be read
-            _log.warning("relief_failed", error=str(error))
+        await self._help()
 
     def glance(self) -> None:
         """Look, unless somebody has just done that."""
         if self._clock.monotonic() - self._looked_ms >= LOOK_AGAIN_MS:
-            self.look()
+            with self._faults.wall(Area.PRESSURE):  # whoever is at the door has no part in it
+                self.look()
 
     def look(self) -> None:
         """Read how much memory there is, and say what is held back."""
@@ -155,6 +157,10 @@ class Pressure:
     def swept(self, moves: int) -> None:
         """Note that a sweep is over; after a large one much is free."""
         self._wants_trim |= moves >= LARGE_SWEEP
+
+    def want_trim(self) -> None:
+        """Note that much is free."""
+        self._wants_trim = True
 
     def _holds(self) -> Sequence[Hold]:
         if not self._step.grip:

@@ -22,7 +22,16 @@ from tidegate.domain.entry import Assistant, Body, Notice, Summary, User
 from tidegate.domain.run import Failure, Run, Step, Usage
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.session import Outcome
-from tidegate.errors import FenceLost, ModelBusy, ModelCut, StorageFailed, TidegateError, Unavailable
+from tidegate.errors import (
+    FenceLost,
+    ModelBusy,
+    ModelCut,
+    StorageFailed,
+    StoreBroken,
+    TidegateError,
+    Unavailable,
+)
+from tidegate.faults import Area, Faults, words
 from tidegate.ids import RunId
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bell import ring_or
@@ -35,6 +44,7 @@ from tidegate.runtime.journal import RunJournal, until_written
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.watch import Watch, unwatched
 from tidegate.store.admission import Claimed, Ending
+from tidegate.store.aside import MAX_ATTEMPTS
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects
 
@@ -55,6 +65,7 @@ class Runner:
         lanes: Mapping[LaneName, Lane],
         clock: Clock,
         guard: Guard | None = None,
+        faults: Faults | None = None,
     ) -> None:
         #: how long it waits to be told of work before it looks by itself
         self.poll_s = POLL_S
@@ -67,6 +78,7 @@ class Runner:
         #: what compacts the transcripts of runs
         self.compactor = Compactor(store, Rules())
         self._clock = clock
+        self._faults = faults or Faults(clock)
         self._guard = guard or Guard()
         self._guard.listen(self._on_change)
         self._bell = asyncio.Event()
@@ -88,13 +100,18 @@ class Runner:
             try:
                 while not self._is_stopping:
                     self._bell.clear()
-                    await self._free()
-                    while found := await self._claim():
-                        for claimed in found:
-                            self._start(claimed)
+                    with self._faults.turn(Area.RUNNER) as turn:
+                        await self._look()
+                    await turn.rest()
                     await ring_or(self._bell, self.poll_s)
             finally:
                 self._open(None)
+
+    async def _look(self) -> None:
+        await self._free()
+        while found := await self._claim():
+            for claimed in found:
+                self._start(claimed)
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -190,19 +207,38 @@ class Runner:
             return [claimed for task in tasks if (claimed := task.result())]
 
     async def _claim_one(self, name: LaneName, *, with_api: bool) -> Claimed | None:
-        try:
+        with self._faults.wall(Area.RUNNER, name) as wall:
             return await self._store.claim(name, with_api=with_api)
-        except Unavailable as error:
-            _log.warning("claim_failed", error=str(error))
-            return None
+        if not isinstance(wall.error, Unavailable | None):
+            aside = await self._store.set_aside_next(name, with_api=with_api, error=words(wall.error))
+            if aside is not None:
+                await self._give_up(*aside, words(wall.error))
+        return None
+
+    async def _set_aside(self, run: RunId, error: Exception) -> None:
+        """Let a run that could not be closed come back later, so that it holds up nobody behind it."""
+        with self._faults.wall(Area.RUNNER, run):
+            await self._give_up(run, await self._store.set_aside(run, words(error)), words(error))
+
+    async def _give_up(self, run: RunId, attempts: int, error: str) -> None:
+        """Let a run end that has failed too often; where not even that can be, it comes back once an hour."""
+        if attempts >= MAX_ATTEMPTS:
+            with self._faults.wall(Area.RUNNER, run):
+                await self._store.give_up(run, error)
 
     async def _carry_out(self, claimed: Claimed) -> None:
         run, session = claimed.run, claimed.session
         try:
-            with bound_contextvars(session=session.key, run=run.id):
-                await self._attempt(claimed)
-        except FenceLost:
-            _log.info("run_taken_over", run=run.id)
+            with (
+                bound_contextvars(session=session.key, run=run.id),
+                self._faults.wall(Area.RUNNER, session.key) as wall,
+            ):
+                try:
+                    await self._attempt(claimed)
+                except FenceLost:
+                    _log.info("run_taken_over", run=run.id)
+            if wall.error is not None:
+                await self._set_aside(run.id, wall.error)
         finally:
             self._scopes.pop(run.id, None)
             self.lanes[run.lane].give(session.kind)
@@ -221,9 +257,11 @@ class Runner:
                 ending = Ending(outcome=Outcome.OK, step=step)
         except TimeoutError:
             ending = _failed(Outcome.TIMED_OUT, "the run took longer than it may")
-        except (FenceLost, StorageFailed):
+        except (FenceLost, StoreBroken):
             raise
         except TidegateError as error:
+            if isinstance(error, StorageFailed):  # what is stored of this session is damaged
+                self._faults.count(Area.RUNNER, error, claimed.session.key)
             hint = f" ({error.hint})" if error.hint else ""
             ending = _failed(
                 Outcome.FAILED,
@@ -232,7 +270,7 @@ class Runner:
                 failure=self._failure(run, error),
             )
         except Exception as error:  # noqa: BLE001 - the wall of a run: its failure must not take others down
-            _log.exception("run_crashed")
+            self._faults.count(Area.RUNNER, error, claimed.session.key)
             ending = _failed(
                 Outcome.FAILED,
                 f"internal error: {type(error).__name__}",

@@ -21,6 +21,7 @@ from tidegate.agent.skills.reach import Reach
 from tidegate.agent.skills.shelf import Shelf
 from tidegate.bounded import Registry
 from tidegate.domain.snapshot import SkillRef, snapshot_of
+from tidegate.faults import Area, Faults
 from tidegate.ids import BlobHash
 from tidegate.store.admission import Offer
 
@@ -38,10 +39,14 @@ _log = log.get("skills")
 class Skills:
     """What each agent has now; `load` once before it is asked, `serve` to follow what changes."""
 
-    def __init__(self, reaches: Mapping[str, Reach], registry: Registry) -> None:
+    def __init__(
+        self, reaches: Mapping[str, Reach], registry: Registry, faults: Faults | None = None
+    ) -> None:
         self._reaches = reaches
+        self._faults = faults or Faults()
         self._shelf = Shelf([place for reach in reaches.values() for place in reach.places])
         self._choices: Mapping[str, Choice] = {}
+        self._is_behind = False
         self._limiter = anyio.CapacityLimiter(1)
         registry.add(
             "skill_folders",
@@ -62,12 +67,19 @@ class Skills:
         while True:
             await asyncio.sleep(pause_s)
             started = loop.time()
-            if await self._in_thread(self._shelf.look):
-                await self._settle()
-                await self._take_over()
-                _log.info("skills_changed", folders=len(self._shelf))
+            with self._faults.turn(Area.SKILLS) as turn:
+                await self._look()
+            await turn.rest()
             took_s = loop.time() - started
             pause_s = max(LOOK_EVERY_S, min(SLOW_LOOK_EVERY_S, LOOK_SHARE * took_s))
+
+    async def _look(self) -> None:
+        if await self._in_thread(self._shelf.look) or self._is_behind:
+            self._is_behind = True  # until what has changed was taken over
+            await self._settle()
+            await self._take_over()
+            self._is_behind = False
+            _log.info("skills_changed", folders=len(self._shelf))
 
     def choice(self, agent: str) -> Choice:
         """Return what an agent has; the same object until something changes."""

@@ -17,7 +17,7 @@ from tidegate.bounded import Registry
 from tidegate.clock import DAY_MS, HOUR_MS, SECOND_MS, Clock, day
 from tidegate.domain.level import Level, step
 from tidegate.domain.run import Lane
-from tidegate.errors import TidegateError
+from tidegate.faults import Area, Faults
 from tidegate.runtime.guard import Grip, Guard, Hold, Reason, Work
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects, Spent
@@ -59,13 +59,22 @@ class Account(NamedTuple):
 class Spend:
     """The money of one gateway."""
 
-    def __init__(self, store: Store, guard: Guard, limits: Limits, clock: Clock, registry: Registry) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts that the money needs
+        self,
+        store: Store,
+        guard: Guard,
+        limits: Limits,
+        clock: Clock,
+        registry: Registry,
+        faults: Faults | None = None,
+    ) -> None:
         #: since the start: micro-dollars, and answers whose cost nobody knows
         self.total_micros = 0
         self.total_unpriced = 0
         self._store = store
         self._guard = guard
         self._limits = limits
+        self._faults = faults or Faults(clock)
         self._clock = clock
         self._day = ""
         #: by agent and model, which the configuration bounds: micro-dollars and answers without a price, of this day
@@ -85,10 +94,9 @@ class Spend:
     async def serve(self) -> None:
         """Look for ever: days change, and so do the limits of jobs."""
         while True:
-            try:
+            with self._faults.turn(Area.SPEND) as turn:  # what was known holds
                 await self.look()
-            except TidegateError as error:  # the store closes, or cannot be read; what was known holds
-                _log.warning("spend_not_read", error=str(error))
+            await turn.rest()
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
@@ -98,7 +106,7 @@ class Spend:
             self._is_stale = False
             try:
                 found = await self._store.day_spend(today)
-            except TidegateError:
+            except Exception:
                 self._is_stale = True
                 raise
             if today != self._day:

@@ -15,7 +15,8 @@ from tidegate.clock import Clock
 from tidegate.domain.doubt import ClockDoubt
 from tidegate.domain.policy import OVERDUE_MS, Policies
 from tidegate.domain.session import DueTo, PolicyName, Session
-from tidegate.errors import Unavailable
+from tidegate.errors import StoreBroken, Unavailable
+from tidegate.faults import Area, Faults, words
 from tidegate.ids import SessionId
 from tidegate.runtime import mover
 from tidegate.runtime.bell import ring_or
@@ -44,7 +45,14 @@ class Swept(msgspec.Struct, frozen=True, kw_only=True):
 class Sweeper:
     """Carries out what is due."""
 
-    def __init__(self, store: Store, clock: Clock, policies: Policies, interval_ms: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        policies: Policies,
+        interval_ms: int,
+        faults: Faults | None = None,
+    ) -> None:
         #: told how many seconds each sweep took
         self.on_sweep: Callable[[float], None] = lambda _seconds: None
         #: told how many moves each sweep has carried out
@@ -55,6 +63,7 @@ class Sweeper:
         self._clock = clock
         self._policies = policies
         self._interval_ms = interval_ms
+        self._faults = faults or Faults(clock)
         # On a store that was restored dates have passed meanwhile; nobody has seen yet what they would delete.
         self._doubt = ClockDoubt(clock.now(), clock.monotonic(), is_doubted=bool(store.meta(RESTORED_AT)))
         self._turn = asyncio.Lock()
@@ -69,14 +78,17 @@ class Sweeper:
 
     async def serve(self) -> None:
         """Sweep for ever."""
-        await self.redate()
+        is_dated = False
         while True:
-            try:
+            with self._faults.turn(Area.SWEEP) as turn:
+                if not is_dated:  # by dates of another policy more could go than the present one lets go
+                    await self.redate()
+                    is_dated = True
                 await self.sweep()
-            except Unavailable as error:
-                _log.warning("sweep_postponed", error=str(error))
-            await asyncio.sleep(REST_S)
-            await self._until_due()
+                turn.done()
+                await asyncio.sleep(REST_S)
+                await self._until_due()
+            await turn.rest()
 
     def on_commit(self, effects: Effects) -> None:
         """Wake earlier when something falls due earlier than the next sweep."""
@@ -92,11 +104,14 @@ class Sweeper:
             if confirm:
                 self._doubt.confirm()
             counts = await self._moves(self._clock.now())
-            await mover.trim_all(self._store)
-            while await self._store.tidy():
-                pass
-            while await self._store.compact_file():
-                pass
+            with self._faults.wall(Area.SWEEP, "trim"):
+                await mover.trim_all(self._store)
+            with self._faults.wall(Area.SWEEP, "tidy"):
+                while await self._store.tidy():
+                    pass
+            with self._faults.wall(Area.SWEEP, "vacuum"):
+                while await self._store.compact_file():
+                    pass
             await self._sign()
             await self._settle_in()
         self.on_sweep((self._clock.monotonic() - started) / 1_000)
@@ -157,9 +172,23 @@ class Sweeper:
             min(until, self._clock.now()), PAGE, with_deletes=not self.holds_deletes
         ):
             for batch in _batches(page):
-                await self._carry_out(batch, counts)
+                try:
+                    await self._carry_out(batch, counts)
+                except (Unavailable, StoreBroken):
+                    raise
+                except Exception:  # noqa: BLE001 - a wall stands around each of them below
+                    await self._one_by_one(batch, counts)
         self.refused += counts["left"]
         return counts
+
+    async def _one_by_one(self, batch: Sequence[Session], counts: Counter[str]) -> None:
+        """Carry out what failed together; what fails alone is put aside, and the rest goes on."""
+        for session in batch:
+            with self._faults.wall(Area.SWEEP, session.key) as wall:
+                await self._carry_out([session], counts)
+            if wall.error is not None:
+                counts["left"] += 1
+                await self._store.set_aside_session(session.id, words(wall.error))
 
     async def _carry_out(self, batch: Sequence[Session], counts: Counter[str]) -> None:
         archived: list[SessionId] = []

@@ -18,6 +18,7 @@ from tidegate.errors import (
     TooManySessions,
     WrongState,
 )
+from tidegate.faults import Area
 from tidegate.store import jobs, runs
 from tidegate.store.admission import Admission, Admitted, Attempt, Shot, SnapshotMissing
 from tidegate.store.tx import Tx
@@ -62,6 +63,7 @@ def fire(tx: Tx, attempt: Attempt) -> Shot:
     jobs.write(
         tx, msgspec.structs.replace(job, fired_through=plan.through, next_at=plan.next_at, held_until=None)
     )
+    tx.run("aside_over", part=Area.JOBS, item=job.name)
     return Shot.DONE
 
 

@@ -24,6 +24,7 @@ from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
+from tidegate.faults import Area
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.redaction import Redaction
 from tidegate.store.facts import Facts
@@ -212,6 +213,27 @@ class Store(Protocol):
 
     async def recover(self) -> int:
         """Queue every running run and every parked one again, after a crash, and say how many there were."""
+
+    async def set_aside(self, run: RunId, error: str) -> int:
+        """Queue a run again that could not be closed, not to be claimed for a while; say how often it has failed."""
+
+    async def set_aside_next(self, lane: Lane, *, with_api: bool, error: str) -> tuple[RunId, int] | None:
+        """Put the run aside that would be claimed next, and return it with how often it has failed."""
+
+    async def give_up(self, run: RunId, error: str) -> None:
+        """Close a run as failed that was put aside too often, with a word to its reader."""
+
+    async def set_aside_job(self, name: str, error: str) -> None:
+        """Let a job that could not be planned or fired come back later: after a second at first, an hour at last."""
+
+    async def set_aside_session(self, session: SessionId, error: str) -> None:
+        """Let a session that could not be moved come back later, likewise."""
+
+    def aside(self, part: Area) -> Mapping[str, str]:
+        """Return what is put aside of a part, 1,000 at most, and why."""
+
+    def why_aside(self, part: Area, item: str) -> str | None:
+        """Return why something is put aside; None where it is not."""
 
     # Jobs -----------------------------------------------------------------------------------------------------------
 

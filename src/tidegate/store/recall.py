@@ -119,7 +119,7 @@ def _near(reads: Reads, question: Question, place: range) -> list[Fact]:
         vector=question.vector,
         limit=max(question.limit, VALUABLE),
     )
-    found = {int(number): float(distance) for number, distance in nearest}
+    found = {int(number): float(distance) for number, distance in nearest if distance is not None}
     facts = _read(reads, question, list(found))
     return relevance.by_meaning(((fact, found[fact.number]) for fact in facts), question.now)
 

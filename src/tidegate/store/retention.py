@@ -7,7 +7,7 @@ from tidegate.domain.policy import REFUSED_AGAIN_MS
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import SessionPinned, SessionRunning
 from tidegate.ids import SessionId
-from tidegate.store import approvals, facts, jobs, outbox, rows, sessions, turns, usage
+from tidegate.store import approvals, aside, facts, jobs, outbox, rows, sessions, turns, usage
 from tidegate.store.facts import FactRules
 from tidegate.store.move import Move, Settled
 from tidegate.store.segments import Segment
@@ -96,7 +96,7 @@ def redate(tx: Tx, name: PolicyName, after: SessionId | None) -> SessionId | Non
 def tidy(tx: Tx, rules: FactRules) -> int:
     """Forget a slice of what has expired; questions that nobody has answered in time count as answered."""
     gone = usage.tidy(tx) + tx.run("receipts_expired", now=tx.now)
-    gone += jobs.tidy(tx)
+    gone += jobs.tidy(tx) + aside.tidy(tx)
     gone += outbox.expire(tx) + facts.tidy(tx, rules)
     return gone + approvals.lapse(tx) + tx.run("approvals_forgotten", now=tx.now)
 

@@ -68,7 +68,7 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
 
 def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> Claimed | None:
     """Start the oldest run that may run, and append its message; with *only*, if it is this one."""
-    row = tx.one("run_claimable", lane=lane, with_api=with_api)
+    row = tx.one("run_claimable", lane=lane, with_api=with_api, now=tx.now)
     if row is None or only not in (None, row[1]):
         return None
     session = sessions.by_id(tx, SessionId(row[2]))
@@ -196,9 +196,13 @@ def _repeat_of(tx: Tx, admission: Admission) -> Admitted | None:
     if bytes(found[1]) != receipt.body_hash:
         raise KeyReused(hint="use a new key for a new message")
     row = tx.one("run_by_id", id=found[0])
+    if row is None and receipt.while_open:
+        return None
     if row is None:
         raise AlreadyDone
     run = rows.run(row)
+    if receipt.while_open and run.state is RunState.DONE:
+        return None
     return Admitted(run=run, session=sessions.by_id(tx, run.session), is_repeat=True)
 
 
@@ -208,6 +212,8 @@ def _keep_receipt(tx: Tx, admission: Admission, run: Run) -> None:
         return
     held = tx.one("receipts_held")
     if held and held[0] >= MAX_RECEIPTS:
+        if receipt.while_open:
+            return
         raise ReceiptsFull(retry_after_s=3600)
     tx.run(
         "receipt_kept",

@@ -1,10 +1,10 @@
 """The embedded store: SQLite in one folder, one writer thread, a few readers. Its contract stands in ``port.py``."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -25,12 +25,14 @@ from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
-from tidegate.errors import StorageFailed
+from tidegate.errors import StorageFailed, StoreBroken
+from tidegate.faults import Area, Faults, words
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.redaction import Redaction
 from tidegate.store import (
     alerts,
     approvals,
+    aside,
     blobs,
     compactions,
     conversations,
@@ -41,6 +43,7 @@ from tidegate.store import (
     growth,
     jobs,
     lists,
+    marker,
     orphans,
     replacement,
     retention,
@@ -95,15 +98,18 @@ SERIES_BYTES = 5  # about what a series takes in a slot
 class SqliteStore:
     """The store of one gateway; build it with `SqliteStore.open`."""
 
-    def __init__(self, path: Path, writer: Writer, registry: Registry) -> None:
+    def __init__(self, path: Path, writer: Writer, registry: Registry, faults: Faults) -> None:
         self.path = path
+        self._identity = _identity(path)
+        self._faults = faults
+        writer.on_fault = partial(faults.count, Area.STORE)
         self.writer = writer
         self.transitions: Counter[Transition] = Counter()
         self.born: Counter[PolicyName] = Counter()
         #: takes secrets out of whatever is written
         self.redaction = Redaction()
         self._listeners: list[Listener] = []
-        self._inline = SqliteReads(open_reader(path))
+        self._inline = _InlineReads(open_reader(path), self._damage)
         self._readers = ReaderSlots(path, READERS)
         self.outbox = Outbox(writer.write, self._read)
         self.facts = Facts(writer.write, self._read, self._inline, self.redaction)
@@ -121,11 +127,18 @@ class SqliteStore:
         )
 
     @classmethod
-    async def open(cls, folder: Path, clock: Clock, policies: Policies, registry: Registry) -> "SqliteStore":
+    async def open(
+        cls,
+        folder: Path,
+        clock: Clock,
+        policies: Policies,
+        registry: Registry,
+        faults: Faults | None = None,
+    ) -> "SqliteStore":
         """Open the store in a folder, creating or migrating it; what it costs does not depend on what is stored.
 
         Raises:
-            StorageFailed, DiskReadOnly: The file cannot be opened or written.
+            StorageFailed, DiskReadOnly: The file cannot be opened or written, or there was one and it is gone.
             ConfigError: It was written by a release too far ahead.
         """
         check_library()
@@ -135,19 +148,33 @@ class SqliteStore:
         try:
             replacement.settle(path)
             reserve.make_way()
+            marker.check(path)
             _look_first(path)
             path.touch(mode=0o600)  # the log gets the mode of the main file
             connection = open_writer(path)
             migrate(connection, folder / "backups")
+            marker.leave(path)
         except apsw.Error as error:
             raise translate(error) from error
         except OSError as error:
             raise StorageFailed(f"{path}: {error.strerror}") from error
         tell = lambda effects: publish[0](effects)  # noqa: E731, PLW0108 - filled below
         writer = Writer(connection, clock, policies, tell, reserve)
-        store = cls(path, writer, registry)
+        store = cls(path, writer, registry, faults or Faults(clock))
         publish.append(store._publish)
         return store
+
+    def check_place(self) -> None:
+        """See that the file that is written to is still the one that the next start will find.
+
+        Raises:
+            StoreBroken: It was removed, or another one is in its place.
+        """
+        if _identity(self.path) != self._identity:
+            raise StoreBroken(
+                f"{str(self.path)!r} was removed or replaced while the gateway was running",
+                hint="what was written since then is lost; `tidegate restore FILE` brings a backup back",
+            )
 
     async def close(self) -> None:
         """Finish what is queued and close every connection; the log is folded into the main file."""
@@ -262,6 +289,35 @@ class SqliteStore:
     async def unpark(self) -> int:
         """Queue a slice of the parked runs again."""
         return await self.writer.write(waits.unpark)
+
+    async def set_aside(self, run: RunId, error: str) -> int:
+        """Queue a run again that could not be closed."""
+        return await self._relief(partial(aside.run, run_id=run, error=error))
+
+    async def set_aside_next(self, lane: Lane, *, with_api: bool, error: str) -> tuple[RunId, int] | None:
+        """Put the run aside that would be claimed next."""
+        return await self._relief(partial(aside.next_run, lane=lane, with_api=with_api, error=error))
+
+    async def give_up(self, run: RunId, error: str) -> None:
+        """Close a run as failed."""
+        await self._relief(partial(aside.give_up, run_id=run, error=error))
+
+    async def set_aside_job(self, name: str, error: str) -> None:
+        """Let a job come back later."""
+        await self._relief(partial(aside.job, name=name, error=error))
+
+    async def set_aside_session(self, session: SessionId, error: str) -> None:
+        """Let a session that is due come back later."""
+        await self._relief(partial(aside.session, session_id=session, error=error))
+
+    def aside(self, part: Area) -> Mapping[str, str]:
+        """Return what is put aside of a part, and why."""
+        return {row[0]: row[1] for row in self._inline.all("aside_of_part", part=part)}
+
+    def why_aside(self, part: Area, item: str) -> str | None:
+        """Return why something is put aside."""
+        row = self._inline.one("aside_of", part=part, item=item)
+        return row[0] if row else None
 
     async def recover(self) -> int:
         """Queue every running run again."""
@@ -445,8 +501,11 @@ class SqliteStore:
 
     async def due(self, until: int, limit: int, *, with_deletes: bool) -> list[Session]:
         """Return sessions that are due."""
-        found = await self._all("due", until=until, limit=limit, with_deletes=with_deletes)
-        return [rows.session(row) for row in found]
+        while found := await self._all("due", until=until, limit=limit, with_deletes=with_deletes):
+            readable = await self._readable(found, rows.session, Area.SWEEP, self.set_aside_session)
+            if readable:
+                return readable
+        return []
 
     async def due_counts(self, until: int, *, with_deletes: bool) -> dict[DueTo, int]:
         """Count what is due."""
@@ -514,8 +573,11 @@ class SqliteStore:
 
     async def jobs_due(self, until: int, limit: int, *, with_isolated: bool) -> list[Job]:
         """Return jobs that are to be looked at."""
-        found = await self._all("jobs_due", until=until, limit=limit, with_isolated=with_isolated)
-        return [rows.job(row) for row in found]
+        while found := await self._all("jobs_due", until=until, limit=limit, with_isolated=with_isolated):
+            readable = await self._readable(found, rows.job, Area.JOBS, self.set_aside_job)
+            if readable:
+                return readable
+        return []
 
     async def firings(self, job: str, before: int, limit: int) -> list[Firing]:
         """Return one page of a job's history."""
@@ -627,7 +689,24 @@ class SqliteStore:
         if effects.born:
             self.born.update(effects.born)
         for listener in self._listeners:
-            listener(effects)
+            with self._faults.wall(Area.STORE, type(getattr(listener, "__self__", listener)).__name__):
+                listener(effects)
+
+    async def _readable(
+        self,
+        found: Sequence[rows.Row],
+        read: Callable[[rows.Row], T],
+        part: Area,
+        set_aside: Callable[[Any, str], Awaitable[None]],
+    ) -> list[T]:
+        """Return what can be read; what cannot is put aside, so that it holds up nothing behind it."""
+        readable: list[T] = []
+        for row in found:
+            with self._faults.wall(part, str(row[0])) as wall:
+                readable.append(read(row))
+            if wall.error is not None:
+                await set_aside(row[0], words(wall.error))
+        return readable
 
     async def _background(self, operation: Callable[[Tx], T]) -> T:
         return await self.writer.write(operation, is_background=True, is_relief=True)
@@ -648,21 +727,59 @@ class SqliteStore:
                 is_short = head is not None and head.bytes <= INLINE_BYTES and not head.cold_through
                 return operation(self._inline) if is_short else None
         except apsw.Error as error:
-            raise translate(error) from error
+            raise self._damage(error) from error
 
     async def _read(self, operation: Callable[[Reads], T]) -> T:
         """Run an operation on a reader's thread, over one state of the database."""
-        return await anyio.to_thread.run_sync(self._read_on_thread, operation, limiter=self._limiter)
+        try:
+            return await anyio.to_thread.run_sync(self._read_on_thread, operation, limiter=self._limiter)
+        except apsw.Error as error:
+            raise self._damage(error) from error
 
     def _read_on_thread(self, operation: Callable[[Reads], T]) -> T:
         reads = self._readers.take()
         try:
             with reads.snapshot():
                 return operation(reads)
-        except apsw.Error as error:
-            raise translate(error) from error
         finally:
             self._readers.give(reads)
+
+    def _damage(self, error: apsw.Error) -> Exception:
+        """Say in our words what a read has met, and look whether the whole store is broken."""
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.IOError):
+            self.writer.suspect()
+        return self.writer.broken or translate(error)
+
+
+class _InlineReads(SqliteReads):
+    """Reads in the loop, whose errors are said in our words."""
+
+    def __init__(self, connection: apsw.Connection, damage: Callable[[apsw.Error], Exception]) -> None:
+        super().__init__(connection)
+        self._damage = damage
+
+    def one(self, query: str, **values: rows.Value) -> rows.Row | None:
+        """Return the first row of a named query."""
+        try:
+            return super().one(query, **values)
+        except apsw.Error as error:
+            raise self._damage(error) from error
+
+    def all(self, query: str, **values: rows.Value) -> list[rows.Row]:
+        """Return every row of a named query."""
+        try:
+            return super().all(query, **values)
+        except apsw.Error as error:
+            raise self._damage(error) from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of its name; None where there is none."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _look_first(path: Path) -> None:

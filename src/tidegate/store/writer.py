@@ -6,7 +6,9 @@ in slices of 5 ms. Results reach the event loop in one call for each group, in t
 caller does not undo its write: it is simply not told.
 
 After the first failed fsync nothing is acknowledged any more: what the kernel then holds is unknown, and repeating the
-call would hide that (https://wiki.postgresql.org/wiki/Fsync_Errors).
+call would hide that (https://wiki.postgresql.org/wiki/Fsync_Errors). The same is so once the thread itself has failed,
+outside of any operation, and once the file is no database any more or takes no write at all: then everybody who waits
+is told so at once, as `StoreBroken`.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -33,11 +36,13 @@ from tidegate.errors import (
     DiskReadOnly,
     MemoryShort,
     StorageFailed,
+    StoreBroken,
     TidegateError,
 )
-from tidegate.store.connection import SqliteTx, pragma
+from tidegate.store.connection import SqliteTx, open_reader, pragma
 from tidegate.store.file import fold
 from tidegate.store.reserve import Reserve
+from tidegate.store.sql import QUERIES
 from tidegate.store.tx import Effects, Tx
 
 T = TypeVar("T")
@@ -51,6 +56,9 @@ SLICE_S = 0.005
 
 _FSYNC_FAILED = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 _NO_ROOM = {apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMOPEN}  # of the index of the log
+#: what a damaged page, or the whole file, is answered with
+_DAMAGED = (apsw.CorruptError, apsw.NotADBError, apsw.IOError)
+LOOK_S = 1.0  # between two looks at whether the whole store is broken
 _GROUP_FAILED = (apsw.FullError, apsw.IOError, apsw.NoMemError, apsw.ReadOnlyError, apsw.CantOpenError)
 
 
@@ -140,6 +148,13 @@ class Queue:
                 break
         return taken
 
+    def take_all(self) -> list[Job[Any]]:
+        """Take every job, which nobody will carry out."""
+        taken = list(self.jobs)
+        self.jobs.clear()
+        self.bytes = 0
+        return taken
+
     def put_back(self, jobs: list[Job[Any]]) -> None:
         """Return jobs, that a slice had no time for, to the front."""
         self.jobs.extendleft(reversed(jobs))
@@ -167,7 +182,9 @@ class Writer:
         #: told in the loop about each group: seconds in the writer, operations
         self.on_commit: Callable[[float, int], None] = lambda _seconds, _count: None
         #: told in the loop when nothing more can be acknowledged
-        self.on_broken: Callable[[StorageFailed], None] = lambda _error: None
+        self.on_broken: Callable[[StoreBroken], None] = lambda _error: None
+        #: told in the loop of a listener that has failed
+        self.on_fault: Callable[[Exception], None] = lambda _error: None
         self.foreground = Queue()
         self.background = Queue()
         self._connection = connection
@@ -178,13 +195,21 @@ class Writer:
         self._is_closing = False
         self._is_rung = False
         self._background_at = -math.inf  # the end of its last slice
-        self._broken: StorageFailed | None = None
+        self._broken: StoreBroken | None = None
+        self._looks_s = -math.inf
         #: operations whose callers have not been told yet; counted in the loop
         self.untold = 0
+        #: what the thread has taken and not handed back yet
+        self._at_work: list[Job[Any]] = []
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         self._thread = threading.Thread(target=self._work, name="tidegate-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def broken(self) -> StoreBroken | None:
+        """Why nothing is acknowledged any more; None while things are."""
+        return self._broken
 
     async def write(
         self,
@@ -230,7 +255,22 @@ class Writer:
             self._is_closing = True
         self._bell.put(None)
         await anyio.to_thread.run_sync(self._thread.join)
-        self._connection.close()
+        try:
+            self._connection.close()
+        except apsw.Error:
+            if not self._broken:  # which is what has been said already
+                raise
+
+    def suspect(self) -> None:
+        """Look whether the whole store is broken, since a read has met damage."""
+        now = time.monotonic()
+        if now - self._looks_s < LOOK_S or self._broken or self._is_closing:
+            return
+        self._looks_s = now
+        with self._lock:
+            self.foreground.push(Job(self._look, self._loop.create_future(), Want(is_outside=True)))
+        self.untold += 1
+        self._bell.put(None)
 
     async def _enqueue(self, operation: Callable[..., T], want: Want) -> Job[T]:
         queue = self.background if want.is_background else self.foreground
@@ -265,16 +305,32 @@ class Writer:
     # On the writer's thread -----------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while jobs := self._wait():
-            started = time.monotonic()
-            ends_at = started + SLICE_S if jobs[0].is_background else math.inf
-            done = self._carry_out(jobs, ends_at)
-            ended = time.monotonic()
-            with self._lock:
-                self.background.put_back(jobs[done:])
-            if jobs[0].is_background:
-                self._background_at = ended
-            self._loop.call_soon_threadsafe(self._tell, jobs[:done], ended - started)
+        try:
+            while jobs := self._wait():
+                self._serve(jobs)
+        except BaseException as error:  # noqa: BLE001 - the wall of the thread: nobody may wait for it in vain
+            said = f"{type(error).__name__}: {error}".rstrip(": ")
+            self._broken = self._broken or StoreBroken(f"the thread that writes has failed: {said}")
+            with suppress(RuntimeError):  # the loop is closed already
+                self._loop.call_soon_threadsafe(self._give_up, self._at_work)
+
+    def _serve(self, jobs: list[Job[Any]]) -> None:
+        self._at_work = jobs
+        started = time.monotonic()
+        ends_at = started + SLICE_S if jobs[0].is_background else math.inf
+        done = self._carry_out(jobs, ends_at)
+        damaged = [job for job in jobs[:done] if isinstance(job.error, StorageFailed)]
+        if damaged and not self._broken:
+            self._look(self._connection)
+            for job in damaged:
+                job.error = self._broken or job.error
+        ended = time.monotonic()
+        with self._lock:
+            self.background.put_back(jobs[done:])
+        if jobs[0].is_background:
+            self._background_at = ended
+        self._loop.call_soon_threadsafe(self._tell, jobs[:done], ended - started)
+        self._at_work = []
 
     def _wait(self) -> list[Job[Any]]:
         """Wait for the next jobs; none are left when the store is closed."""
@@ -302,7 +358,7 @@ class Writer:
             return self._transact(jobs, ends_at)
         except (apsw.Error, TidegateError) as error:
             if _is_fsync_failure(error):
-                self._broken = StorageFailed(f"the disk did not confirm a write: {error}")
+                self._broken = StoreBroken(f"the disk did not confirm a write: {error}")
             if len(jobs) == 1 and jobs[0].is_relief and is_full(error) and self.reserve.release():
                 with suppress(apsw.Error):
                     fold(self._connection)
@@ -315,6 +371,29 @@ class Writer:
                 for job in jobs:
                     self._carry_out([job], math.inf)
         return len(jobs)
+
+    def _look(self, connection: apsw.Connection) -> None:
+        """Tell damage in one place from a store that is no database any more, or takes no write at all."""
+        try:
+            fresh = open_reader(Path(connection.filename))  # it has no page in its cache
+            try:
+                fresh.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+            finally:
+                fresh.close()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.execute(
+                    QUERIES["meta_kept"], {"key": "looked_at", "value": str(self._clock.now())}
+                )
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+        except _DAMAGED as error:
+            if not is_full(error):
+                self._broken = self._broken or StoreBroken(
+                    f"the whole store is broken: {error}", hint="restore a backup: `tidegate restore FILE`"
+                )
 
     def _transact(self, jobs: list[Job[Any]], ends_at: float) -> int:
         if jobs[0].is_outside:
@@ -382,19 +461,28 @@ class Writer:
     def _tell(self, jobs: list[Job[Any]], seconds: float) -> None:
         self.untold -= len(jobs)
         self._room.set()
-        self.on_commit(seconds, len(jobs))
         for job in jobs:
-            self._tell_one(job)
+            try:
+                if job.effects is not None:
+                    self._publish(job.effects)
+            except Exception as error:  # noqa: BLE001 - the wall of a listener: the callers are told all the same
+                self.on_fault(error)
+            job.settle()
         if self._broken:
-            self.on_broken(self._broken)
+            self._give_up([])
+        self.on_commit(seconds, len(jobs))
 
-    def _tell_one(self, job: Job[Any]) -> None:
-        try:
-            if job.effects is not None:
-                self._publish(job.effects)
-        except Exception as error:  # noqa: BLE001 - the wall of a listener: the rest of the house now has a wrong view
-            self._broken = StorageFailed(f"a commit could not be told: {type(error).__name__}: {error}")
-        job.settle()
+    def _give_up(self, jobs: list[Job[Any]]) -> None:
+        """Tell everybody who waits that nothing is acknowledged any more."""
+        broken = self._broken or StoreBroken()
+        with self._lock:
+            waiting = [*jobs, *self.foreground.take_all(), *self.background.take_all()]
+        self.untold = 0
+        self._room.set()
+        for job in waiting:
+            job.error = broken
+            job.settle()
+        self.on_broken(broken)
 
 
 def _is_fsync_failure(error: Exception) -> bool:

@@ -80,10 +80,11 @@ SELECT rowid FROM facts_fts WHERE facts_fts MATCH :words AND rowid >= :first AND
 ORDER BY rowid DESC LIMIT :limit;
 
 -- Nearest first; every vector of the agent is read, one at a time.
+-- A vector that says nothing has no distance to anything.
 -- name: facts_near
 SELECT number, vec_distance_cosine(body, :vector) AS distance FROM fact_vectors
 WHERE number >= :first AND number < :end AND model = :model AND length(body) = length(:vector)
-ORDER BY distance LIMIT :limit;
+ORDER BY distance NULLS LAST LIMIT :limit;
 
 -- name: facts_without_vector
 SELECT f.* FROM facts f LEFT JOIN fact_vectors v ON v.number = f.number

@@ -38,6 +38,7 @@ SELECT * FROM runs WHERE id = :id;
 SELECT r.* FROM runs r JOIN sessions s ON s.id = r.session
 WHERE r.state = 'queued' AND r.lane = :lane AND (:with_api OR s.policy NOT IN ('api', 'api_named'))
   AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.session = r.session AND b.state IN ('running', 'waiting'))
+  AND NOT EXISTS (SELECT 1 FROM aside a WHERE a.part = 'runner' AND a.item = r.id AND a.until > :now)
 ORDER BY r.number LIMIT 1;
 
 -- name: run_claimed

@@ -1,0 +1,36 @@
+-- What failed and is tried again later.
+
+-- name: aside_put
+INSERT INTO aside (part, item, attempts, until, error) VALUES (:part, :item, 1, :now + :first_ms, :error)
+ON CONFLICT (part, item) DO UPDATE SET attempts = attempts + 1, error = excluded.error,
+    until = :now + min(:longest_ms, :first_ms << min(attempts, 20))
+RETURNING attempts, until;
+
+-- name: aside_of
+SELECT error FROM aside WHERE part = :part AND item = :item;
+
+-- name: aside_of_part
+SELECT item, error FROM aside WHERE part = :part LIMIT 1000;
+
+-- name: aside_over
+DELETE FROM aside WHERE part = :part AND item = :item;
+
+-- Whatever still fails has been tried again since.
+-- name: aside_forgotten
+DELETE FROM aside WHERE (part, item) IN (SELECT part, item FROM aside WHERE until < :before ORDER BY until LIMIT 500);
+
+-- name: job_put_aside
+UPDATE jobs SET held_until = :until, wakes_at = max(coalesce(next_at, 0), :until)
+WHERE name = :name AND wakes_at IS NOT NULL;
+
+-- name: session_put_aside
+UPDATE sessions SET due_at = :until, version = version + 1 WHERE id = :id AND due_at IS NOT NULL RETURNING *;
+
+-- name: delivery_put_aside
+UPDATE outbox SET due_at = :until WHERE id = :id AND state = 'pending';
+
+-- name: run_put_aside
+UPDATE runs SET state = 'queued', fence = fence + 1 WHERE id = :id AND state = 'running' RETURNING session;
+
+-- name: session_of_run_rests
+UPDATE sessions SET running_at = NULL, version = version + 1 WHERE id = :id RETURNING *;
