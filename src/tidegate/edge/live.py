@@ -11,7 +11,6 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -164,7 +163,7 @@ async def _next(subscription: Subscription) -> Event | None:
 
 
 def _durable(session: SessionId, entry: Entry) -> bytes:
-    data = msgspec.json.encode(wire.entry_out(entry))
+    data = wire.event_data(wire.entry_out(entry))
     return b"id: %s:%d\nevent: entry\ndata: %s\n\n" % (session.encode(), entry.seq, data)
 
 
@@ -181,4 +180,4 @@ def _shown(event: Piece | Run, key: str) -> bytes:
 
 
 def _passing(name: str, data: object) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(data))
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), wire.event_data(data))

@@ -207,7 +207,7 @@ def _event(chunk: dict[str, object], delta: dict[str, object], *, finish: str | 
 
 
 def _data(content: object) -> bytes:
-    return b"data: %s\n\n" % msgspec.json.encode(content)
+    return b"data: %s\n\n" % wire.event_data(content)
 
 
 def _usage(run: Run) -> dict[str, object]:
