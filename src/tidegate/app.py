@@ -190,9 +190,9 @@ async def gateway(
         store.redaction.add(token)
         parts = (
             health,
-            Sessions(store, inside.intake, inside.agents),
+            Sessions(store, inside.intake, inside.runner, inside.agents),
             ConversationPage(store, inside.conversations),
-            Runs(store, inside.intake),
+            Runs(store, inside.runner),
             Approvals(store),
             Jobs(store, inside.intake, inside.jobs),
             HookDoor(inside.hooks, clock, registry, behind_proxy=config.gateway.trusted_proxy),

@@ -65,7 +65,8 @@ def test_entries_then_deltas_then_the_entry(gateway: GatewayProcess) -> None:
         answer, run = live_and_kept.last, next(live)
     assert len(pieces) > 1
     assert {event.id for event in pieces} == {""}
-    assert "".join(event.data["text"] for event in pieces) == "the tide is high"
+    # its end is held back while it could be the beginning of a secret, and comes with the entry
+    assert "the tide is high".startswith("".join(event.data["text"] for event in pieces))
     assert (answer.name, answer.data["text"], answer.data["seq"]) == ("entry", "the tide is high", 4)
     assert answer.id == f"{gateway.session('live')['id']}:4"
     assert (run.name, run.data["state"], run.data["outcome"]) == ("run", "done", "ok")

@@ -2,6 +2,7 @@ import json
 import re
 
 from command_line import CommandLine
+from gateway_process import until
 
 
 def test_jobs(tidegate_up: CommandLine) -> None:
@@ -42,3 +43,12 @@ def test_a_job_says_its_zone_and_the_time_here(tidegate_up: CommandLine) -> None
     assert "-12-31 19:00 EST" in listed
     slip = there.run("jobs", "add", "z", "/echo x", "--cron", "0 9 * * *", "--timezone", "Tokio")
     assert "did you mean 'Asia/Tokyo'?" in slip.err
+
+
+def test_an_answer_comes_into_the_conversation_of_the_command_line(tidegate_up: CommandLine) -> None:
+    """What is delivered to chat:cli is read in `tidegate chat`: both are one conversation."""
+    tidegate_up.run("jobs", "add", "brief", "/echo the brief", "--every", "1d", "--deliver", "chat:cli")
+    tidegate_up.run("jobs", "run", "brief")
+    assert until(lambda: "the brief" in tidegate_up.run("sessions", "show", "chat:cli").out)
+    assert tidegate_up.run("sessions", "show", "cli").code == 1
+    tidegate_up.run("jobs", "rm", "brief")

@@ -27,8 +27,17 @@ def result(call_id: str) -> Result:
 
 
 def matched(bodies: list[Body]) -> dict[int, int]:
-    """Return where each call's result is: the first one of its id that no earlier call of that id has taken."""
+    """Return where each call's result is: it belongs to the latest answer with such a call, there to the first one."""
     found: dict[int, int] = {}
+    calls = [at for at, body in enumerate(bodies) if isinstance(body, Call)]
+    rows = {  # of a call: the first call of the answer that it is in
+        at: next(
+            first
+            for first in calls
+            if all(isinstance(body, Call | Notice) for body in bodies[first : at + 1])
+        )
+        for at in calls
+    }
     for at, body in enumerate(bodies):
         if isinstance(body, Result):
             waiting = [
@@ -37,7 +46,7 @@ def matched(bodies: list[Body]) -> dict[int, int]:
                 if isinstance(call, Call) and call.call_id == body.call_id and one not in found
             ]
             if waiting:
-                found[waiting[0]] = at
+                found[min(waiting, key=lambda one: (-rows[one], one))] = at
     return found
 
 

@@ -11,6 +11,7 @@ from tidegate.cli.completion import agent_names, session_keys
 from tidegate.cli.options import json_option, state_option
 from tidegate.cli.reply import Waits
 from tidegate.cli.talk import Talk, tell_later
+from tidegate.config.job import CLI_CHAT
 from tidegate.errors import BadText
 
 
@@ -18,7 +19,7 @@ from tidegate.errors import BadText
 @click.argument("text", required=False)
 @click.option(
     "--session",
-    default="chat:cli",
+    default=CLI_CHAT,
     show_default=True,
     metavar="KEY",
     help="The session to talk in.",

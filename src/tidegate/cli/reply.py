@@ -121,7 +121,7 @@ class Reply:
     def _look(self, decide: Decide) -> Run | None:
         """Return the run if it is done; ask for decisions where it waits for them."""
         run = cast("Run", self._client.get(self._place))
-        if run["state"] == "waiting":
+        if run["state"] in {"waiting", "queued"}:  # or stands behind one that waits
             waiting = [one for one in pending(self._client, self._key) if one["id"] not in self._decided]
             if waiting:
                 self._catch_up()

@@ -13,6 +13,7 @@ from tidegate.errors import BadRequest
 from tidegate.ids import session_key
 
 ISOLATED = "isolated"
+CLI_CHAT = "chat:cli"  # the conversation of `tidegate chat`
 NOWHERE = "none"
 MAX_PROMPT_BYTES = 64 << 10
 
@@ -82,6 +83,11 @@ def problem(job: Job) -> Problem | None:
     if len(job.prompt.encode(errors="replace")) > MAX_PROMPT_BYTES or "\0" in job.prompt:
         return Problem("prompt", f"has more than {MAX_PROMPT_BYTES >> 10} KiB, or NUL in it", "shorten it")
     return _schedule_problem(job) or _target_problem(job)
+
+
+def chat_key(name: str) -> str:
+    """Return the key of the conversation that a target ``chat:NAME`` names; ``chat:cli`` is that of `tidegate chat`."""
+    return CLI_CHAT if name == CLI_CHAT.removeprefix("chat:") else name
 
 
 def is_name(text: str) -> bool:

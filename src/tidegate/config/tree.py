@@ -11,7 +11,7 @@ from msgspec.structs import force_setattr
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tidegate.config import secret
-from tidegate.config.job import Job, Micros
+from tidegate.config.job import Job, Micros, chat_key
 from tidegate.config.section import Section
 
 OFFLINE = "offline"  # the provider, and the model, that needs no network
@@ -305,7 +305,8 @@ class Hook(Section, frozen=True, kw_only=True):
     @property
     def chat(self) -> str | None:
         """The key of the chat that it writes to."""
-        return self.session.partition(":")[2] or None
+        name = self.session.partition(":")[2]
+        return chat_key(name) if name else None
 
     def secrets(self, name: str) -> Sequence[bytes]:
         """Return its secrets.

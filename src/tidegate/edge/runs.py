@@ -9,7 +9,7 @@ from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, RunNotFound
 from tidegate.ids import RunId
-from tidegate.runtime.intake import Intake
+from tidegate.runtime.runner import Runner
 from tidegate.store.port import Store
 
 MANY = 1 << 62
@@ -18,9 +18,9 @@ MANY = 1 << 62
 class Runs:
     """Handlers over runs."""
 
-    def __init__(self, store: Store, intake: Intake) -> None:
+    def __init__(self, store: Store, runner: Runner) -> None:
         self._store = store
-        self._intake = intake
+        self._runner = runner
 
     async def page(self, request: Request) -> Response:
         """List runs, newest first."""
@@ -40,7 +40,7 @@ class Runs:
 
     async def cancel(self, request: Request) -> Response:
         """Cancel a run."""
-        return Json(self._shown(await self._intake.cancel(RunId(request.path_params["id"]))))
+        return Json(self._shown(await self._runner.cancel(RunId(request.path_params["id"]))))
 
     async def show(self, request: Request) -> Response:
         """Show a run."""

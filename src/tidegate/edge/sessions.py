@@ -14,6 +14,7 @@ from tidegate.edge.wire import Json, MessageIn
 from tidegate.ids import session_key
 from tidegate.runtime import mover
 from tidegate.runtime.intake import Intake
+from tidegate.runtime.runner import Runner
 from tidegate.store.port import Page, Store
 
 PATH = "/api/sessions/{key}"
@@ -22,8 +23,9 @@ PATH = "/api/sessions/{key}"
 class Sessions:
     """Handlers; each decodes, makes one call and shows the result."""
 
-    def __init__(self, store: Store, intake: Intake, agents: Mapping[str, Agent]) -> None:
+    def __init__(self, store: Store, intake: Intake, runner: Runner, agents: Mapping[str, Agent]) -> None:
         self._store = store
+        self._runner = runner
         self._intake = intake
         self._agents = agents
 
@@ -96,7 +98,7 @@ class Sessions:
 
     async def cancel(self, request: Request) -> Response:
         """Close all that is open in a session."""
-        return Json(self._shown(await self._store.cancel_session(self._head_of(request).id)))
+        return Json(self._shown(await self._runner.cancel_session(self._head_of(request).id)))
 
     async def entries(self, request: Request) -> Response:
         """List the entries of a session in order."""

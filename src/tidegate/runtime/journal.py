@@ -41,6 +41,8 @@ class RunJournal:
         self._agent = agent
         self._run = run
         self._heard = 0
+        #: the pieces of the answer in the making; a model may say 4 million characters at most
+        self._pieces: list[str] = []
         self._flow = Flow(store.redaction)
         self._has_given_up = False
 
@@ -48,6 +50,7 @@ class RunJournal:
         """Append a step; on a full disk, wait until it can be."""
         entries = await until_written(lambda: self._store.append(self._run.lease, step))
         self._heard = 0
+        self._pieces = []
         self._flow = Flow(self._store.redaction)
         return [_as_said(entry.body, body) for entry, body in zip(entries, step.bodies, strict=True)]
 
@@ -65,12 +68,19 @@ class RunJournal:
             return None
         return (await history(self._store, self._run, self._agent.max_prompt_bytes)).bodies
 
+    @property
+    def half_said(self) -> Step | None:
+        """What was heard of an answer that does not come to its end; nothing if nothing was."""
+        text = "".join(self._pieces)
+        return Step(bodies=[Assistant(text=text, is_partial=True)]) if text.strip() else None
+
     async def verdict(self, question: Question, *, is_new: bool) -> Verdict:
         """Ask the store what a person has said."""
         return await until_written(lambda: self._store.verdict(self._run.lease, question, is_new=is_new))
 
     def hear(self, delta: Delta) -> None:
         """Show a piece of the answer to whoever is there."""
+        self._pieces.append(delta.text)
         text = self._flow.through(delta.text)
         if text:
             self._bus.publish(self._run.session, Piece(run=self._run.id, at=self._heard, text=text))

@@ -21,7 +21,7 @@ from tidegate.domain.compaction import Reason as Cause
 from tidegate.domain.entry import Assistant, Body, Notice, Summary, User
 from tidegate.domain.run import Failure, Run, Step, Usage
 from tidegate.domain.run import Lane as LaneName
-from tidegate.domain.session import Outcome
+from tidegate.domain.session import Outcome, Session
 from tidegate.errors import (
     FenceLost,
     ModelBusy,
@@ -32,7 +32,7 @@ from tidegate.errors import (
     Unavailable,
 )
 from tidegate.faults import Area, Faults, words
-from tidegate.ids import RunId
+from tidegate.ids import RunId, SessionId
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bell import ring_or
 from tidegate.runtime.bus import Bus
@@ -49,6 +49,7 @@ from tidegate.store.port import Store
 from tidegate.store.tx import Effects
 
 RETRY_AFTER_S = 5  # what a client is told where a provider does not say when it has room again
+CANCEL_S = 5.0  # for what a cancelled run has said to be kept; after that it is closed without
 POLL_S = 5.0  # a safety net: work is announced by the store's effects
 
 _log = log.get("runner")
@@ -89,6 +90,9 @@ class Runner:
         self._crowds = dict.fromkeys(LaneName, 1)
         #: the deadlines of the runs under way, which is how they are stopped; bounded by the slots
         self._scopes: dict[RunId, asyncio.Timeout] = {}
+        #: what the runs under way have said, and those that are being cancelled; bounded by the slots, too
+        self._journals: dict[RunId, RunJournal] = {}
+        self._cancelled: dict[RunId, asyncio.Event] = {}
         self._tasks: asyncio.TaskGroup | None = None
         #: claimed at the door for callers who then went, so that others have their slots; as many as those at most
         self._late: list[Claimed] = []
@@ -117,6 +121,26 @@ class Runner:
         """Claim nothing more."""
         self._is_stopping = True
         self._bell.set()
+
+    async def cancel(self, run: RunId) -> Run:
+        """Cancel a run; what it has said so far is kept, marked as broken off. Idempotent.
+
+        Raises:
+            RunNotFound: There is none.
+        """
+        scope = self._scopes.get(run)
+        if scope is not None and run not in self._cancelled:
+            over = self._cancelled.setdefault(run, asyncio.Event())
+            scope.reschedule(asyncio.get_running_loop().time())
+            await ring_or(over, CANCEL_S)
+        return await self._store.cancel_run(run)
+
+    async def cancel_session(self, session: SessionId) -> Session:
+        """Close all that is open in a session; what it is just saying is kept."""
+        for run, journal in list(self._journals.items()):
+            if journal.caller.session == session:
+                await self.cancel(run)
+        return await self._store.cancel_session(session)
 
     def on_commit(self, effects: Effects) -> None:
         """Look for work when there may be some; stop the runs that somebody else has closed."""
@@ -246,6 +270,9 @@ class Runner:
                 await self._set_aside(run.id, wall.error)
         finally:
             self._scopes.pop(run.id, None)
+            self._journals.pop(run.id, None)
+            if (over := self._cancelled.pop(run.id, None)) is not None:
+                over.set()
             self.lanes[run.lane].give(session.kind, session.agent)
             self._start_late()
             self._bell.set()
@@ -261,7 +288,7 @@ class Runner:
                     return
                 ending = Ending(outcome=Outcome.OK, step=step)
         except TimeoutError:
-            ending = _failed(Outcome.TIMED_OUT, "the run took longer than it may")
+            ending = self._stopped(run.id)
         except (FenceLost, StoreBroken):
             raise
         except TidegateError as error:
@@ -292,6 +319,14 @@ class Runner:
                 failure=ending.failure,
             )
         )
+
+    def _stopped(self, run: RunId) -> Ending:
+        """Return the end of a run that was stopped in the middle; what was heard of it is kept."""
+        journal = self._journals.get(run)
+        step = journal.half_said if journal is not None else None
+        if run in self._cancelled:
+            return Ending(outcome=Outcome.CANCELLED, step=step)
+        return _failed(Outcome.TIMED_OUT, "the run took longer than it may", step=step)
 
     def _failure(self, run: Run, error: TidegateError) -> Failure:
         """Return what a client is told of a failure.
@@ -329,6 +364,7 @@ class Runner:
         with self.watch(claimed, agent) as watched:
             journal = RunJournal(self._store, self._bus, self.compactor, watched, run)
             journal.has_to_wait = partial(self._has_to_wait, claimed)
+            self._journals[run.id] = journal
             read = await history(self._store, run, agent.max_prompt_bytes)
             match command_of(claimed.session, run, read.bodies):
                 case Command.COMPACT:

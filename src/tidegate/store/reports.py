@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from tidegate.config.job import chat_key
 from tidegate.domain import job as rules
 from tidegate.domain.entry import Assistant
 from tidegate.domain.job import Job
@@ -76,7 +77,7 @@ def _deliver(tx: Tx, job: Job, report: _Report) -> str:
     way, _, name = job.definition.deliver.partition(":")
     match way:
         case "chat":
-            return _tell(tx, job, name, report)
+            return _tell(tx, job, chat_key(name), report)
         case "webhook":
             told = {
                 "job": job.name,
