@@ -1,6 +1,7 @@
 # make run    start the gateway, with nothing but Python 3.11 or newer there
 # make test   install what is missing, then run all tests; ARGS=... runs those alone
 # make long   the tests that take long, in full: the whole soak matrix among them
+# make fuzz   look for what breaks a parser: TARGET=NAME (all), SECONDS=N of each (300)
 # make clients  the tests with clients of others, in Python and on Node
 # make check  lint, types, floors
 
@@ -23,7 +24,7 @@ endif
 
 NODE := tests/clients/node
 
-.PHONY: run test long clients check format clean
+.PHONY: run test long fuzz clients check format clean
 
 run: .venv/run.stamp
 	$(BIN)/tidegate up $(ARGS)
@@ -37,7 +38,7 @@ ifneq ($(strip $(ARGS)),)
 	$(BIN)/pytest $(ARGS)
 else
 	@failed=; \
-	$(BESIDE) tests/unit tests/contract || failed="$$failed unit+contract"; \
+	$(BESIDE) tests/unit tests/fuzz tests/contract || failed="$$failed unit+contract"; \
 	$(BESIDE) tests/integration tests/property || failed="$$failed integration+property"; \
 	$(ALONE) || failed="$$failed serial"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
@@ -46,6 +47,11 @@ endif
 long: .venv/dev.stamp
 	TIDEGATE_EXTENT=1 $(BIN)/pytest --timeout 900 -m serial $(or $(ARGS),tests)
 	TIDEGATE_EXTENT=1 $(BIN)/pytest --timeout 900 tests/property
+
+SECONDS ?= 300
+
+fuzz: .venv/fuzz.stamp
+	$(BIN)/python tests/fuzz/run.py $(TARGET) --seconds $(SECONDS)
 
 clients: .venv/clients.stamp $(NODE)/node_modules
 	$(BIN)/pytest tests/clients $(ARGS)
@@ -78,6 +84,11 @@ $(BIN)/python:
 	@echo "Installing Tidegate and what its tests need (once)"
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@ .venv/run.stamp
+
+.venv/fuzz.stamp: .venv/dev.stamp
+	@echo "Installing what looks for faults (once)"
+	@$(INSTALL) --editable '.[fuzz]'
+	@touch $@
 
 .venv/clients.stamp: .venv/dev.stamp
 	@echo "Installing clients of others, and Node (once)"

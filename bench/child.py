@@ -33,7 +33,7 @@ class Child:
     ) -> None:
         self.state = state
         self.token = secrets.token_urlsafe(24)
-        self.port = _free_port()
+        self.port = free_port()
         command = [sys.executable, "-m", "tidegate", "up", "--state", str(state), "--port", str(self.port)]
         command += ["--config", str(config)] if config else []
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
@@ -132,7 +132,8 @@ def folder(parent: Path | None) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -20,6 +20,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from pathlib import Path
 from types import MappingProxyType
 
+import hostile_work
 from child import Child, compile_bytecode, folder
 from latency import Person
 from report import MIB, Goal, finish, percentiles, say
@@ -66,6 +67,12 @@ LOADS: Mapping[str, Load] = MappingProxyType(
     {
         "silent_sockets": silent_sockets,
         "unread_streams": unread_streams,
+        "nested_body": hostile_work.nested_body,
+        "many_keys": hostile_work.many_keys,
+        "signed_hook": hostile_work.signed_hook,
+        "many_calls": hostile_work.many_calls,
+        "short_deltas": hostile_work.short_deltas,
+        "large_edit": hostile_work.large_edit,
     }
 )
 
@@ -175,9 +182,10 @@ def refused(child: Child) -> dict[str, float]:
 def measure(load: Load, place: Path, seconds: float) -> dict[str, object]:
     """Put a load on a fresh gateway for some seconds and return what was seen."""
     place.mkdir()
-    child = Child(place / "state")
+    child = Child(place / "state", hostile_work.configured(place))
     try:
         Person(child).say("/echo hello", key="person")
+        hostile_work.load_library(child)
         with witness(child):
             time.sleep(WARM_UP_S)
         before = child.rss_bytes

@@ -64,6 +64,7 @@ from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
 from tidegate.toolset import check_workspaces
 
 LAG_EVERY_S = 1.0
+PLACE_EVERY_S = 1.0
 # Served on every address, a gateway is found on this one from its own machine.
 NEARBY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, never bound to by default
 
@@ -110,6 +111,7 @@ async def serve(
             _stop_on_signals(stop)
             services = [
                 *(tasks.create_task(built.inside.faults.keep(service)) for service in built.services),
+                tasks.create_task(_watch_place(built.inside)),
                 tasks.create_task(_until_broken(built.inside.broken)),
             ]
             running = tasks.create_task(built.inside.runner.serve())
@@ -322,8 +324,10 @@ def _pressure(inside: Engine) -> Pressure:
 
 def _bounds(inside: Engine, pressure: Pressure, metrics: Metrics) -> Bounds:
     room = Room.of(descriptors.shares(descriptors.raise_limit()).connections)
+    connections = Connections(room, inside.registry, metrics.count_refusal)
+    connections.on_crowd_gone = pressure.crowd_gone
     return Bounds(
-        connections=Connections(room, inside.registry, metrics.count_refusal),
+        connections=connections,
         bodies=Bodies(pressure.limit_bytes, inside.guard, inside.registry),
         answers=Answers(pressure.limit_bytes, inside.registry, metrics.count_refusal),
         behind_proxy=inside.config.gateway.trusted_proxy,
@@ -404,6 +408,18 @@ async def _show_life(supervisor: Supervisor) -> None:
     while supervisor.patience_s:
         supervisor.tell(ALIVE)
         await asyncio.sleep(supervisor.patience_s / 3)
+
+
+async def _watch_place(inside: Engine) -> None:
+    """Say that the store is broken when its file is no longer where the next start will look for it."""
+    while not inside.broken.done():
+        await asyncio.sleep(PLACE_EVERY_S)
+        try:
+            inside.store.check_place()
+        except StoreBroken as error:
+            inside.broken.set_exception(error)
+        except OSError as error:  # which passes, or is met by whoever writes
+            _log.warning("store_not_seen", error=str(error))
 
 
 async def _watch_lag(metrics: Metrics, growth: Growth) -> None:

@@ -18,9 +18,9 @@ from tidegate.agent.skills.tool import skill_tool
 from tidegate.agents import built
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
-from tidegate.config import Config, Runs
+from tidegate.config import Config
 from tidegate.config.hidden import secrets
-from tidegate.config.source import source
+from tidegate.config.source import source, sources
 from tidegate.domain import policy
 from tidegate.domain.compaction import Compaction
 from tidegate.domain.event import Audience, EventName
@@ -132,7 +132,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         await skills.load()
         library = Library(store, skills, registry)
         bus = Bus(registry)
-        lanes = _lanes(config.runs, registry)
+        lanes = _lanes(config, registry)
         intake = _intake(config, store, bus, skills, lanes)
         guard = intake.guard
         subagents = Subagents(store, intake, _rights(config), _limits(config), clock)
@@ -259,9 +259,14 @@ def _memory(config: Config, store: SqliteStore, registry: Registry, faults: Faul
     return memory
 
 
-def _lanes(runs: Runs, registry: Registry) -> Mapping[LaneName, Lane]:
+def _lanes(config: Config, registry: Registry) -> Mapping[LaneName, Lane]:
+    runs = config.runs
+    firsts = {name: sources(config, agent)[0] for name, agent in config.agents.items()}
+    providers = {
+        name: first.provider if first.is_offline else first.base_url for name, first in firsts.items()
+    }
     lanes = {
-        LaneName.INTERACTIVE: Lane(runs.slots),
+        LaneName.INTERACTIVE: Lane(runs.slots, providers),
         LaneName.CRON: Lane(runs.cron_slots),
         LaneName.SUBAGENT: Lane(runs.subagent_slots),
     }

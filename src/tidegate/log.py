@@ -1,4 +1,4 @@
-"""Structured log events: a fixed name, then keys; one line each on stderr.
+"""Structured log events: a fixed name, then keys; one line each on stderr. What libraries log comes in the same form.
 
 People get readable lines on a terminal and JSON elsewhere. No message text and no secret is logged above DEBUG; control
 characters are escaped by the renderers, and long values are cut, so that a log line cannot be forged or flooded (T26).
@@ -45,9 +45,11 @@ def setup(level: int = logging.INFO) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
+    logging.captureWarnings(True)  # noqa: FBT003 - its signature
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[_Library()], force=True)
 
 
 def hide(clean: Callable[[str], str]) -> None:
@@ -59,6 +61,17 @@ def get(name: str) -> Logger:
     """Return the logger for one part of the house."""
     logger: Logger = structlog.get_logger(part=name)
     return logger
+
+
+class _Library(logging.Handler):
+    """Passes on what a library logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass one event on."""
+        get(record.name).log(record.levelno, "library", said=record.getMessage(), exc_info=record.exc_info)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Leave out what cannot be said."""
 
 
 class _Stderr:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 MAX_DEPTH = 64
-MAX_VALUES = 100_000
+MAX_VALUES = 50_000
 MAX_NUMBER_CHARS = 1_000  # reading a number takes the square of its length
 #: a longer text takes more than 20 ms at worst, so it is read on a thread
 MAX_LOOP_BYTES = 32 << 10

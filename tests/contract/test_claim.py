@@ -2,14 +2,21 @@ import pytest
 from msgspec.structs import replace
 
 from house import House
-from tidegate.domain.entry import EntryType, type_of
+from tidegate.domain.entry import EntryType, System, type_of
 from tidegate.domain.run import Lane, RunState
 from tidegate.domain.session import Outcome, PolicyName, State
 from tidegate.errors import FenceLost
+from tidegate.store.admission import Admission
 from tidegate.store.tx import Effects
-from work import bodies, claim, fresh, head, offer, say, start, texts
+from work import bodies, claim, fresh, head, offer, say, start, texts, work
 
 pytestmark = pytest.mark.anyio
+
+
+def instructed(text: str) -> Admission:
+    """Return the message of a client that instructs its named session with it."""
+    admission = offer(PolicyName.API_NAMED, key="k")
+    return replace(admission, bodies=[System(text=text), *admission.bodies])
 
 
 async def test_nothing_to_claim(house: House) -> None:
@@ -46,6 +53,15 @@ async def test_without_api(house: House, policy: PolicyName) -> None:
     assert claimed.session.key == "chat"
     assert await house.store.claim(Lane.INTERACTIVE, with_api=False) is None
     assert (await claim(house.store)).session.key == "api"
+
+
+async def test_without_an_agent(house: House) -> None:
+    """A claim that leaves agents out passes over their sessions, however long those have waited."""
+    await house.store.admit(offer(key="slow"))
+    assert await house.store.claim(Lane.INTERACTIVE, without=["other", "main"]) is None
+    found = await house.store.claim(Lane.INTERACTIVE, without=["other"])
+    assert found is not None
+    assert found.session.key == "slow"
 
 
 async def test_a_claim_appends_the_message(house: House) -> None:
@@ -139,3 +155,22 @@ async def test_recover_shows_in_the_heads(house: House) -> None:
     assert head(house.store, claimed).running_at is not None
     await house.store.recover()
     assert head(house.store, claimed).running_at is None
+
+
+async def test_where_a_run_begins(house: House) -> None:
+    """A claimed run knows where its own words begin, also where its message was claimed before."""
+    claimed = await start(house.store, instructed("be kind"))
+    assert claimed.run.asked_seq == 2
+    await say(house.store, claimed.run.lease, "hi")
+    await house.crash()
+    await house.store.recover()
+    assert (await claim(house.store)).run.asked_seq == 2
+
+
+async def test_instructions_are_kept_once(house: House) -> None:
+    """A client of a named session that instructs it alike again adds nothing; other instructions are kept."""
+    for text in ("be kind", "be kind", "be brief"):
+        session = await work(house.store, instructed(text))
+    kept = [entry.body.text for entry in await house.store.entries(session.id, 0, 100)]
+    said = ["hello", "done"]
+    assert kept == ["be kind", *said, *said, "be brief", *said]

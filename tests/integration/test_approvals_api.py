@@ -1,7 +1,9 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from openai import OpenAI
 
 from command_line import CommandLine
 from gateway_process import TOKEN, GatewayProcess, error_of, until
@@ -67,12 +69,78 @@ def test_always_holds_for_the_same_call_alone(gateway: GatewayProcess) -> None:
     assert ask(gateway, "b", "/run echo else")["arguments"] == '{"argv":["echo","else"]}'
 
 
-def test_an_openai_client_is_told(gateway: GatewayProcess) -> None:
-    """A client that knows nothing of approvals gets an error that says what to do."""
-    body = {"model": "main", "messages": [{"role": "user", "content": "/run echo hello"}]}
-    answer = gateway.http.post("/v1/chat/completions", json=body)
-    assert answer.status_code == 503
-    assert "waits for a person" in answer.json()["error"]["message"]
+def complete(gateway: GatewayProcess, text: str, key: str = "", *, stream: bool = False) -> str:
+    """Ask as an OpenAI client does that repeats what it may, and return the text of the answer."""
+    client = OpenAI(
+        base_url=f"{gateway.url}/v1",
+        api_key=TOKEN,
+        max_retries=3,
+        http_client=httpx.Client(trust_env=False, timeout=20),
+        default_headers={"X-Tidegate-Session": key} if key else {},
+    )
+    with client:
+        asked: Any = {"model": "main", "messages": [{"role": "user", "content": text}]}
+        if not stream:
+            return str(client.chat.completions.create(**asked).choices[0].message.content)
+        pieces = client.chat.completions.create(**asked, stream=True)
+        return "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_without_a_session_is_refused_in_words(gateway: GatewayProcess, *, stream: bool) -> None:
+    """Nobody waits: the answer says what to allow; however often it is asked, there is one question and no retry."""
+    for number in range(1, 3):
+        told = complete(gateway, "/run echo hello", stream=stream)
+        assert "`tidegate approvals list`" in told
+        runs = gateway.get("/api/runs")["runs"]
+        assert [run["outcome"] for run in runs] == ["ok"] * number
+    (question,) = gateway.get("/api/approvals")["approvals"]
+    assert (question["state"], question["run"]) == ("pending", None)
+    gateway.http.post(f"/api/approvals/{question['id']}", json={"decision": "once"})
+    for _ in range(2):  # for a quarter of an hour, however often
+        assert "hello" in complete(gateway, "/run echo hello", stream=stream)
+    assert "`tidegate approvals list`" in complete(gateway, "/run echo other", stream=stream)
+    assert gateway.get("/api/status")["orphans"] == dict.fromkeys(gateway.get("/api/status")["orphans"], 0)
+
+
+def test_a_call_that_was_denied_stays_so_for_a_while(gateway: GatewayProcess) -> None:
+    """What the owner has denied is not asked again by the next request."""
+    complete(gateway, "/run echo hello")
+    (question,) = gateway.get("/api/approvals")["approvals"]
+    gateway.http.post(f"/api/approvals/{question['id']}", json={"decision": "deny"})
+    assert "denied" in complete(gateway, "/run echo hello")
+    assert len(gateway.get("/api/approvals")["approvals"]) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_named_session_waits_and_says_so(gateway: GatewayProcess, *, stream: bool) -> None:
+    """The answer says that it waits; a repeat joins it; the next message finds what became of the call."""
+    for _ in range(2):
+        assert "needs the owner's word" in complete(gateway, "/run echo hello", "app", stream=stream)
+    (run,) = gateway.get("/api/runs")["runs"]
+    assert run["state"] == "waiting"
+    assert "The message is kept" in complete(gateway, "/echo next", "app", stream=stream)
+    (question,) = gateway.get("/api/approvals")["approvals"]
+    gateway.http.post(f"/api/approvals/{question['id']}", json={"decision": "once"})
+    run_of(gateway, question)
+    assert complete(gateway, "/echo after", "app", stream=stream) == "after"
+    texts = gateway.texts("app")
+    assert [text for text in texts if text.startswith("/")] == [
+        "/run echo hello",
+        "/echo next",
+        "/echo after",
+    ]
+    assert any("hello" in text for text in texts[1:4])
+
+
+def test_questions_of_an_agent_are_bounded(gateway: GatewayProcess) -> None:
+    """One agent cannot fill the room that all agents share with its questions."""
+    for number in range(101):
+        body = {"messages": [{"role": "user", "content": f"/run echo {number}"}]}
+        assert gateway.http.post("/v1/chat/completions", json=body).status_code == 200
+    assert len(gateway.get("/api/approvals", limit=1000)["approvals"]) == 100
+    entries = gateway.get("/api/sessions", kind="api", limit=1)["sessions"]
+    assert "too many calls wait" in str(gateway.texts(entries[0]["key"]))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What servers do that call themselves compatible; each case is one that users of other gateways have reported."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,14 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from asking import ask, prompt, target
+from asking import ask, opened, prompt, target
 from llm_server import WAIT_S, LlmServer, Reply
+from tidegate.agent.fallback import FallbackModel
 from tidegate.agent.model import Answer, Delta, ToolCall
 from tidegate.config.preset import Dialect
 from tidegate.domain.entry import User
 from tidegate.domain.price import Price
 from tidegate.domain.run import Usage
-from tidegate.errors import ContextOverflow, ModelBusy, ModelCut, ModelFailed
+from tidegate.errors import ContextOverflow, ModelBusy, ModelCut, ModelFailed, ModelLimited
 
 SSE = "text/event-stream"
 TIMEOUT_S = 0.5
@@ -84,6 +86,20 @@ def test_what_says_nothing_is_silence(server: LlmServer, dialect: Dialect, murmu
     assert "timeout" in failure.hint
     assert isinstance(failure, ModelCut if text else ModelBusy)
     assert server.hung_up.wait(WAIT_S)
+
+
+def test_silence_is_repeated_and_then_another_model_is_asked(server: LlmServer) -> None:
+    """One that only keeps the connection alive is asked four times, then the next one answers."""
+    server.script = [Reply(murmur=": keep-alive\n\n", end="hang") for _ in range(4)]
+
+    async def main(other: LlmServer) -> list[Delta | Answer]:
+        async with opened(target(server.base_url, timeout_s=0.2)) as hung, opened(other.base_url) as well:
+            model = FallbackModel([hung, well], wait=lambda _: asyncio.sleep(0))
+            return [piece async for piece in model.stream(prompt(User(text="/echo well")))]
+
+    with LlmServer() as other:
+        *_, last = asyncio.run(main(other))
+        assert (last.text, len(server.requests), len(other.requests)) == ("well", 4, 1)
 
 
 @pytest.mark.parametrize("dialect", list(Dialect))
@@ -187,7 +203,7 @@ def test_an_estimate_covers_all_that_was_said(server: LlmServer) -> None:
             ModelFailed,
         ),
         ({"error": {"message": "no capacity", "code": 503}}, "no capacity", ModelBusy),
-        ({"error": {"message": "slow down", "code": 429}}, "slow down", ModelBusy),
+        ({"error": {"message": "slow down", "code": 429}}, "slow down", ModelLimited),
         ({"error": {"message": "wait", "type": "x", "retry_after": 7}}, "wait", ModelBusy),
         ({"error": {"message": "x", "metadata": {"retry_after": 7}}}, "x", ModelBusy),
         ({"error": {"message": "busy", "status": "RESOURCE_EXHAUSTED"}}, "busy", ModelBusy),

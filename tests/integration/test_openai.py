@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -115,6 +116,26 @@ def test_a_session_goes_on(gateway: GatewayProcess, client: OpenAI) -> None:
     assert gateway.post("/api/sessions/voice/archive").json()["state"] == "archived"
     assert in_session(client, "voice", user("/echo three")) == "three"
     assert gateway.session("voice")["entries"] == 6
+
+
+def test_a_session_is_instructed_anew(tmp_path: Path) -> None:
+    """In a named session a new system message replaces the former one; the same one again adds nothing."""
+    with LlmServer() as provider:
+        config = f'[model]\nprovider = "openai"\nname = "tiny"\nbase_url = "{provider.base_url}"\n'
+        with GatewayProcess(tmp_path / "state", config=config) as gateway, opened(gateway) as client:
+            history: list[Message] = []
+            for number, instruction in enumerate(["be brief", "be brief", "be kind", "be kind"]):
+                history.append(user(f"/echo {number}"))
+                system = {"role": "system", "content": instruction}
+                said = in_session(client, "told", system, *history)
+                history.append({"role": "assistant", "content": said})
+                read = [str(message["content"]) for message in provider.requests[-1].messages]
+                found = [text for text in ("be brief", "be kind") if any(text in one for one in read)]
+                assert found == [instruction]
+            assert gateway.texts("told") == [
+                *("be brief", "/echo 0", "0", "/echo 1", "1"),
+                *("be kind", "/echo 2", "2", "/echo 3", "3"),
+            ]
 
 
 def test_a_session_keeps_its_agent(client: OpenAI) -> None:

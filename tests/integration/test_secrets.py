@@ -53,11 +53,16 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
     environment = {"OWN_KEY": KEY_OF_MODEL, "SIGNING": SIGNING}
     with LlmServer() as model:
         config = CONFIG.format(url=model.base_url)
-        model.script += [Reply(text=f"I say {said}, cut anywhere"), Reply(status=401, body=f"no key {said}")]
+        model.script += [
+            Reply(calls=[("c1", "read_file", '{"path": "leak.txt"}')]),
+            Reply(calls=[("c2", "list_files", json.dumps({"path": said}))]),
+            Reply(text=f"I say {said}, cut anywhere"),
+            Reply(status=401, body=f"no key {said}"),
+        ]
+        (tmp_path / "state/workspace").mkdir(parents=True)
+        (tmp_path / "state/workspace/leak.txt").write_text(said)
         with GatewayProcess(tmp_path / "state", config=config, environment=environment) as gateway:
             line = CommandLine(gateway.state, {"TIDEGATE_TOKEN": TOKEN})
-            with gateway.http.stream("GET", "/api/sessions/c/events") as _:
-                pass
             answer = json.dumps(gateway.say("c", f"my key: {said}"))
             failed = gateway.http.post(
                 "/v1/chat/completions",
@@ -71,7 +76,7 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
             shown = [answer, failed, export, gateway.http.get("/api/jobs").text, gateway.log.read_text()]
     files = (*(tmp_path / "state").glob("tidegate.db*"), tmp_path / "copy.db")
     shown += [path.read_bytes().decode("latin-1") for path in files]
-    assert "[redacted]" in export
+    assert export.count("[redacted]") >= 4 * len(secrets)
     for secret in secrets:
         for form in forms(secret):
             assert form in said

@@ -171,12 +171,17 @@ def test_what_came_from_a_cache(server: LlmServer, tmp_path: Path, monkeypatch: 
 
 
 def test_an_answer_that_breaks_off(server: LlmServer, tmp_path: Path) -> None:
-    """Half an answer, of which the provider has not told what it took, is unpriced."""
+    """Half an answer, of which the provider has not told what it took, costs what is estimated, and says so."""
     with gateway(tmp_path / "state", config(server)) as running:
         server.script = [Reply(text="half an answer", end="cut")]
         run = running.send("c", "go").json()["run"]
         until(lambda: running.get(f"/api/runs/{run}")["state"] == "done")
-        assert (0, 1) == (spend(running)["today"], spend(running)["unpriced"])
+        assert spend(running)["unpriced"] == 0
+        assert 0 < spend(running)["today"] < 5
+        marks = [entry.get("estimated", False) for entry in running.get("/api/sessions/c/entries")["entries"]]
+        assert marks == [False, True, False]
+        running.say("c", "/echo whole")
+        assert "estimated" not in running.get("/api/sessions/c/entries")["entries"][-1]
 
 
 def test_the_owner_is_told(server: LlmServer, receiver: Receiver, tmp_path: Path) -> None:

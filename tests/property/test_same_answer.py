@@ -86,6 +86,7 @@ keys = itertools.count()
 @example(
     history=[{"role": "assistant", "content": "old"}], before=["let me see"], last="new", in_session=False
 )
+@example(history=[], before=[], last="a\x85b\u2028c\u2029d", in_session=False)
 @given(
     history=HISTORY,
     before=st.lists(TEXT, max_size=2),

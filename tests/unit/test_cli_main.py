@@ -67,7 +67,7 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = set(done.stderr.split())
     assert [name for name in HEAVY if name in loaded] == []
     ours = {name for name in loaded if name.startswith("tidegate.")}
-    assert ours == {"tidegate.cli", "tidegate.cli.main", "tidegate.errors"}
+    assert ours == {"tidegate.cli", "tidegate.cli.main", "tidegate.errors", "tidegate.stdio"}
 
 
 @pytest.mark.parametrize("name", main.COMMANDS)

@@ -2,10 +2,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from tidegate.agent.fallback import MAX_PAUSE_S, TRIES, FallbackModel
 from tidegate.agent.model import Answer, Delta, Prompt
-from tidegate.errors import ContextOverflow, ModelBusy, ModelCut, ModelFailed
+from tidegate.errors import ContextOverflow, ModelBusy, ModelCut, ModelFailed, ModelLimited
 
 PROMPT = Prompt(instructions="", bodies=[])
 
@@ -124,6 +125,67 @@ def test_too_long_is_told_at_once() -> None:
     with pytest.raises(ContextOverflow):
         ask(Waiting(), models)
     assert models[1].asked == 0
+
+
+def test_four_tries_and_a_minute() -> None:
+    """A model is asked four times, and is waited for up to a minute each time, at most."""
+    waiting, model = Waiting(), Played("a", *[busy(retry_after_s=60.0)] * 9)
+    with pytest.raises(ModelBusy):
+        ask(waiting, [model])
+    assert (model.asked, waiting.pauses) == (4, [60.0, 60.0, 60.0])
+    for longer in (60.5, 61.0):
+        patient = Waiting()
+        with pytest.raises(ModelBusy):
+            ask(patient, [Played("a", busy(retry_after_s=longer))])
+        assert patient.pauses == []
+
+
+def test_it_is_counted_as_the_first_one() -> None:
+    """Its name is that of the model that is asked first."""
+    assert FallbackModel([Played("a"), Played("b")]).name == "a"
+
+
+def test_a_failure_is_logged_with_what_follows() -> None:
+    """Each failure names the model, what it said and after how long it is asked again; none where it is not."""
+    with capture_logs() as logs:
+        ask(Waiting(), [Played("a", busy("full", 1.5), ModelFailed("no key")), Played("b", "hello")])
+    first, second = logs
+    assert first == {
+        "event": "model_failed",
+        "log_level": "warning",
+        "part": "model",
+        "model": "a",
+        "error": "full",
+        "again_in_s": 1.5,
+    }
+    assert (second["error"], second["again_in_s"]) == ("no key", None)
+
+
+def test_one_failure_is_told_as_it_was() -> None:
+    """Where one model is asked alone, its failure is not made anew."""
+    failure = ModelFailed("no key", hint="set it")
+    with pytest.raises(ModelFailed) as caught:
+        ask(Waiting(), [Played("a", failure)])
+    assert caught.value is failure
+
+
+def test_what_all_have_in_common() -> None:
+    """They are limited only if each of them is; when to come back is told only if somebody has said so."""
+    waiting = Waiting()
+    limited = [ModelLimited(name, retry_after_s=600) for name in ("one", "two")]
+    with pytest.raises(ModelLimited) as caught:
+        ask(waiting, [Played("a", limited[0]), Played("b", limited[1])])
+    assert (caught.value.message, caught.value.hint, caught.value.retry_after_s) == ("one; two", "", 600)
+    with pytest.raises(ModelBusy) as mixed:
+        ask(waiting, [Played("a", limited[0]), Played("b", *[busy("full")] * TRIES)])
+    assert (type(mixed.value), mixed.value.message, mixed.value.retry_after_s) == (
+        ModelBusy,
+        "one; full",
+        None,
+    )
+    with pytest.raises(ModelFailed) as gone:
+        ask(waiting, [Played("a", limited[0]), Played("b", ModelFailed("gone", hint="look"))])
+    assert (type(gone.value), gone.value.message, gone.value.hint) == (ModelFailed, "one; gone", "look")
 
 
 def test_all_failures_are_told() -> None:

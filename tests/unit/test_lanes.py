@@ -56,3 +56,37 @@ def test_api_keeps_half_of_the_slots_at_most() -> None:
     with found.kept(Kind.API) as one, found.kept(Kind.API) as two, found.kept(Kind.API) as three:
         assert (True, True, False) == (one, two, three)
         assert found.has_room
+
+
+def test_one_provider_leaves_slots_to_the_others() -> None:
+    """Three quarters are its share, at the door as in the claims; what ends gives its slot back."""
+    found = Lane(8, {"slow": "a", "slower": "a", "quick": "b"})
+    found.is_open = True
+    for agent in ("slow", "slow", "slower", "slow", "slower"):
+        found.take(Kind.CHAT, agent)
+    assert (found.full, found.least_room) == ([], 1)
+    with found.kept(Kind.CHAT, "slow") as is_kept, found.kept(Kind.CHAT, "slower") as is_kept_twice:
+        assert (True, False) == (is_kept, is_kept_twice)
+        assert (found.full, found.least_room, found.has_room) == (["slow", "slower"], 6, True)
+        with found.kept(Kind.CHAT, "quick") as is_kept_for_another:
+            assert (is_kept_for_another, found.least_room) == (True, 5)
+    found.take(Kind.CHAT, "slow")
+    assert (found.full, found.least_room) == (["slow", "slower"], 6)
+    with found.held(2, for_api=False):
+        assert (found.least_room, found.has_room) == (4, False)
+    found.give(Kind.CHAT, "slower")
+    assert found.full == []
+
+
+@pytest.mark.parametrize(("slots", "share"), [(1, 1), (2, 1), (4, 3), (32, 24)])
+def test_the_share_of_a_provider(slots: int, share: int) -> None:
+    """It is at least one slot; an agent that is not configured any more, or the only provider, has no share."""
+    found = Lane(slots, {"slow": "a", "quick": "b"})
+    for _ in range(share):
+        assert "slow" not in found.full
+        found.take(Kind.CHAT, "slow")
+    assert found.full == ["slow"]
+    alone = Lane(slots, {"slow": "a", "slower": "a"})
+    for _ in range(slots - 1):
+        alone.take(Kind.CHAT, "slow")
+    assert alone.full == []

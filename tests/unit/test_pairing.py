@@ -46,3 +46,19 @@ def test_an_id_that_nobody_has() -> None:
     assert first == unused("call_0", {"call_0"}) != unused("", set())
     second = unused("call_0", {first})
     assert second not in {first, unused("call_0", {first, second})}
+
+
+def test_an_unused_id_is_found_at_once() -> None:
+    """However often one id comes again, the next one for it takes a step or two."""
+
+    class Taken(set[str]):
+        looks = 0
+
+        def __contains__(self, one: object) -> bool:
+            self.looks += 1
+            return super().__contains__(one)
+
+    taken = Taken()
+    for _ in range(500):
+        taken.add(unused("call_0", taken))
+    assert (500, True) == (len(taken), taken.looks <= 2 * 500)

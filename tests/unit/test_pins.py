@@ -1,6 +1,6 @@
 from tidegate.agent.pins import MAX_PINNED, Room, pinned
 from tidegate.domain.entry import Assistant, Body, Call, Entry, Result, System, User
-from tidegate.ids import SessionId
+from tidegate.ids import RunId, SessionId
 
 ROOM = Room(1_000, keeps_first=False)
 
@@ -40,6 +40,14 @@ def test_the_same_instructions_stay_once() -> None:
     said: list[Body] = [System(text="be kind"), User(text="q")]
 
     assert pinned(entries(*said, System(text="be brief"), *said, *said), ROOM, with_message=False) == (3, 6)
+
+
+def test_the_latest_instructions_stay() -> None:
+    """What a client instructed in a later request takes the place of all that it did before."""
+    runs = [RunId("1"), RunId("1"), RunId("2"), RunId("2")]
+    said = [System(text=text, run=run) for text, run in zip("abcd", runs, strict=True)]
+
+    assert pinned(entries(*said), ROOM, with_message=False) == (3, 4)
 
 
 def test_the_newest_come_first() -> None:

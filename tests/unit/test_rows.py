@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.domain.entry import User, encode
-from tidegate.domain.run import Lane, Origin, Run, RunState, Usage
+from tidegate.domain.run import Failure, Lane, Origin, Run, RunState, Usage
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import Corrupt
 from tidegate.ids import RunId, SessionId
@@ -11,12 +11,12 @@ from tidegate.store import rows
 
 SESSION = (
     *("S", "k", "cron", "archived", "timed_out", "P", "job:x:failed", "main", "title"),
-    *(1, 2, 3, None, None, 6, "deleted", 7, 5, 99, 1, 12, 13, 14, 15, "R", 1, "snap", 6),
+    *(1, 2, 3, None, None, 6, "deleted", 7, 5, 99, 1, 12, 13, 14, 15, "R", 1, "snap", 6, "digest"),
 )
 RUN = (
     *(4, "R", "S", "cron", "firing", "done", "failed", "why", 3, 2, 10, 20, 5, 100, 101, 102),
     b'[{"t":"user"}]',
-    *(15, 16, 17, 18),
+    *(15, 16, 17, 18, 4, "model_busy", 7, 9),
 )
 BODIES = st.binary(min_size=1, max_size=60)
 
@@ -52,6 +52,7 @@ def test_a_session() -> None:
         depth=1,
         snapshot="snap",
         summary_seq=6,
+        instructions="digest",
     )
 
 
@@ -68,7 +69,7 @@ def test_a_run() -> None:
         error="why",
         fence=3,
         steps=2,
-        usage=Usage(input_tokens=10, output_tokens=20),
+        usage=Usage(input_tokens=10, output_tokens=20, cached_tokens=9),
         reply_seq=5,
         created_at=100,
         started_at=101,
@@ -77,6 +78,8 @@ def test_a_run() -> None:
         max_tokens=16,
         children_tokens=17,
         parked_at=18,
+        asked_seq=4,
+        failure=Failure(code="model_busy", retry_after_s=7),
     )
     assert rows.prompt_of(RUN) == b'[{"t":"user"}]'
 

@@ -135,11 +135,11 @@ def test_cancelling_ends_the_tree(tmp_path: Path, run: Callable[[Awaitable[None]
 
 
 def test_killing_its_watcher_helps_nobody(tmp_path: Path) -> None:
-    """A program that kills the process above it dies with that, and so does its group."""
-    argv = ["sh", "-c", "sleep 7004 & kill -9 $PPID; sleep 7004"]
+    """A program that kills the process above it dies with that, and so does what it had started, its group or not."""
+    argv = ["sh", "-c", "sleep 7004 & setsid sleep 7004 & sleep 0.1; kill -9 $PPID; sleep 7004"]
     result = asyncio.run(call(shell(tmp_path), "shell", argv=argv))
     assert result.is_error
-    until(lambda: not sleepers(tmp_path))
+    assert sleepers(tmp_path) == []
 
 
 def test_output_is_bounded(tmp_path: Path) -> None:

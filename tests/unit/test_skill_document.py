@@ -1,4 +1,5 @@
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -173,3 +174,14 @@ def test_plain_words_read_as_in_yaml(values: dict[str, str]) -> None:
         assert {key: (field.value, field.line) for key, field in plain.items()} == {
             key.text: (value.text, key.line) for key, value in pairs
         }
+
+
+def test_brackets_are_counted_before_they_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser takes the square of how deep they are; it never sees more than a thousand."""
+    monkeypatch.setattr(yaml, "parse", None)
+    found = read(f"{HEAD}a: {'[{' * 501}\n---\nx")
+    assert (None, 4, True) == (
+        found.skill,
+        found.problems[0].line,
+        found.problems[0].message.endswith("nested too deep"),
+    )

@@ -185,7 +185,7 @@ def test_a_struct_describes_the_arguments() -> None:
         ("", "wrong arguments: Object missing required field `path`", True),
         ('{"path": 1}', "wrong arguments: Expected `str`, got `int` - at `$.path`", True),
         ('{"path": "a", "line": 1}', "wrong arguments: Object contains unknown field `line`", True),
-        ("no JSON", "wrong arguments: JSON is malformed: invalid character (byte 4)", True),
+        ("no JSON", "wrong arguments: the text is not JSON: Expecting value at line 1, column 1", True),
     ],
 )
 def test_arguments_are_checked_first(arguments: str, text: str, is_error: bool) -> None:  # noqa: FBT001 - a case

@@ -118,26 +118,30 @@ def text_of(event: ModelResponseStreamEvent) -> str:
 
 
 def take(event: ModelResponseStreamEvent, room: Room) -> None:
-    """Count what an event adds to the answer, of whatever kind.
+    """Count what an event adds to the answer.
 
     Raises:
         Flood: That is too much.
     """
+    part = event.part if isinstance(event, PartStartEvent) else None
+    room.take(size_of(event), parts=int(part is not None), calls=int(isinstance(part, ToolCallPart)))
+
+
+def size_of(event: ModelResponseStreamEvent) -> int:
+    """Return how many characters an event adds to the answer, of whatever kind."""
     match event:
         case PartStartEvent(part=TextPart(content=text) | ThinkingPart(content=text)):
-            room.take(len(text), parts=1)
-        case PartStartEvent(part=ToolCallPart(args=args) as call):
-            room.take(len(call.tool_name) + len(call.tool_call_id) + _length(args), parts=1, calls=1)
-        case PartStartEvent():
-            room.take(0, parts=1)
-        case PartDeltaEvent(delta=ToolCallPartDelta(args_delta=args) as more):
-            room.take(len(more.tool_name_delta or "") + len(more.tool_call_id or "") + _length(args))
+            return len(text)
+        case PartStartEvent(part=ToolCallPart(args=args, tool_name=name, tool_call_id=call_id)):
+            return len(name) + len(call_id) + len(str(args or ""))
+        case PartDeltaEvent(delta=ToolCallPartDelta(args_delta=args, tool_name_delta=more)):
+            return len(more or "") + len(str(args or ""))
         case PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
-            room.take(len(text))
+            return len(text)
         case PartDeltaEvent(delta=ThinkingPartDelta(content_delta=thought, signature_delta=signature)):
-            room.take(len(thought or "") + len(signature or ""))
+            return len(thought or "") + len(signature or "")
         case _:
-            pass
+            return 0
 
 
 def is_progress(event: ModelResponseStreamEvent) -> bool:
@@ -174,10 +178,6 @@ def calls_of(response: ModelResponse, *, is_cut: bool) -> list[ToolCall]:
 def clean(text: str) -> str:
     """Replace halves of surrogate pairs, which JSON can spell and UTF-8 cannot."""
     return text if text.isascii() else text.encode(errors="replace").decode()
-
-
-def _length(arguments: object) -> int:
-    return len(str(arguments or ""))
 
 
 def _raw(part: ToolCallPart) -> str:

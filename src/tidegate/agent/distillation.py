@@ -7,6 +7,7 @@ is passed over.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 from tidegate.domain.fact import (
     MAX_CATEGORY_CHARS,
@@ -30,8 +31,9 @@ INSTRUCTIONS = (
     "tokens. If nothing is worth keeping, answer with one dash."
 )
 
+# Nothing is tried twice: what is matched is stripped afterwards, since an answer may be all blanks.
 _LINE = re.compile(
-    r"^[ \t]*(?:[-*•]|\d{1,3}[.)])?[ \t]*remember:[ \t]*(.+?)[ \t]*$", re.IGNORECASE | re.MULTILINE
+    r"^[ \t]*+(?:[-*•]|\d{1,3}[.)])?+[ \t]*+remember:[ \t]*+(.+)$", re.IGNORECASE | re.MULTILINE
 )
 _OBJECT = re.compile(r"^[ \t]*(?:[-*•][ \t]*)?(\{.*\})[ \t,]*$", re.MULTILINE)
 _FENCE = re.compile(r"^```\w*[ \t]*$", re.MULTILINE)
@@ -39,7 +41,10 @@ _FENCE = re.compile(r"^```\w*[ \t]*$", re.MULTILINE)
 
 def lines(text: str) -> str:
     """Return the lines of a text that say of themselves that they are to be remembered; a dash if there are none."""
-    return "\n".join(f"remember: {found}" for found in _LINE.findall(text)[:MAX_NOTES]) or "-"
+    return (
+        "\n".join(f"remember: {found[1].rstrip()}" for found in islice(_LINE.finditer(text), MAX_NOTES))
+        or "-"
+    )
 
 
 def notes(answer: str) -> Sequence[Note]:
@@ -63,7 +68,7 @@ def _found(answer: str) -> Iterator[Mapping[str, object]]:
     for line in plain.splitlines():
         said, shown = _LINE.match(line), _OBJECT.match(line)
         if said:
-            yield {"text": said[1]}
+            yield {"text": said[1].rstrip()}
         elif shown and isinstance(values := _read(shown[1]), dict):
             yield values
 

@@ -139,9 +139,7 @@ def _passing(error: ModelAPIError, status: int) -> type[ModelBusy] | None:
     """
     if isinstance(error, ModelRateLimitError):
         return ModelLimited
-    is_busy = isinstance(error, ModelUnavailableError | ModelServerError) or status in {408, 425}
-    is_silent = not (status or error.body)
-    return ModelBusy if is_busy or is_silent or _pause_s(error) is not None or _asks_again(error) else None
+    return ModelBusy if _pause_s(error) is not None or _passes(error, status) else None
 
 
 def _status(error: ModelAPIError) -> int:
@@ -169,12 +167,13 @@ def _pause_s(error: ModelAPIError) -> float | None:
     return float(found) if isinstance(found, int | float) and 0 <= found < math.inf else None
 
 
-def _asks_again(error: ModelAPIError) -> bool:
-    """Whether an error without a status says by a word that it will pass."""
-    kinds = {error.provider_error_type, error.provider_error_code, _inner(error).get("status")}
-    return not _status(error) and (
-        bool(kinds & _PASSING_TYPES) or any(words in _said(error).lower() for words in _PASSING_WORDS)
-    )
+def _passes(error: ModelAPIError, status: int) -> bool:
+    """Whether an error says, by its status or by a word, that it will pass; one that says nothing has broken off."""
+    if status:
+        return isinstance(error, ModelUnavailableError | ModelServerError) or status in {408, 425}
+    kinds = {error.provider_error_type, error.provider_error_code, str(_inner(error).get("status"))}
+    words = _said(error).lower()
+    return not error.body or bool(kinds & _PASSING_TYPES) or any(one in words for one in _PASSING_WORDS)
 
 
 def _is_overflow(error: ModelAPIError) -> bool:

@@ -7,7 +7,8 @@ gateway starts it by its path. It has one reason to exist: whoever is killed can
   killed, the program and all its descendants get SIGTERM, a moment, and SIGKILL.
 - Once the program has ended, whatever it left running is killed.
 - On Linux, descendants that leave the process group become children of this process (it is their subreaper), so that
-  they are found; and the program dies when this process does.
+  they are found; and the program dies when this process does. Behind it stands a second one of its kind, to which they
+  fall when the first is killed.
 
 Limits are set here and not by a function that a threaded process would run between fork and exec, where any lock can
 be held for ever. What happened is written to a second pipe, one line each: ``group PID``, then ``exit CODE``,
@@ -34,12 +35,13 @@ SWEEP_S = 3.0  # how long descendants are hunted
 def main() -> None:
     """Start the program, wait for its end or for the lifeline, report, and leave nothing."""
     order = json.loads(sys.argv[1])
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _stand_behind()
     woken, wakes = os.pipe()
     os.set_blocking(wakes, False)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     _prctl(SUBREAPER, 1)
     here = os.getpid()
     child = os.fork()
@@ -55,6 +57,21 @@ def main() -> None:
         _report(order, f"signal {os.WTERMSIG(status)}")
     else:
         _report(order, f"exit {os.WEXITSTATUS(status)}")
+
+
+def _stand_behind() -> None:
+    """Go on in a child, behind which this process stays: a program that kills the one above it meets the next one."""
+    _prctl(SUBREAPER, 1)
+    here = os.getpid()
+    watcher = os.fork()
+    if watcher:
+        _let_go()
+        os.waitpid(watcher, 0)
+        _hunt()
+        os._exit(0)
+    _prctl(DEATHSIG, signal.SIGKILL)
+    if os.getppid() != here:
+        os._exit(1)
 
 
 def _become(order: dict[str, int], argv: list[str], parent: int) -> None:
@@ -142,12 +159,17 @@ def _reap(child: int) -> int | None:
 
 
 def _kill_all(child: int) -> None:
-    """Kill the group at once, then one generation after the other of what had left it."""
+    """Kill the group at once, then what had left it."""
     with contextlib.suppress(OSError):
         os.killpg(child, signal.SIGKILL)
+    _hunt()
+
+
+def _hunt() -> None:
+    """Kill one generation of descendants after the other, until none is left."""
     ends_at = time.monotonic() + SWEEP_S
     while time.monotonic() < ends_at:
-        _reap(child)
+        _reap(0)
         orphans = _children()
         if not orphans:
             return

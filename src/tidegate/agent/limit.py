@@ -94,6 +94,7 @@ class _Watched(httpx2.AsyncByteStream):
             for begin in range(0, len(chunk), TURN_BYTES):
                 await asyncio.sleep(0)
                 yield chunk[begin : begin + TURN_BYTES]
+        _check(self._open)  # its end is that of the stream
 
     def _take(self, chunk: bytes) -> None:
         start = max(0, len(self._open) - 3)  # where an end may begin that this chunk completes

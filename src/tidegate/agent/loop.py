@@ -37,6 +37,13 @@ from tidegate.ids import SessionId
 NAME_CHARS = 128
 DENIED = "denied: the owner does not allow this call; it was not carried out"
 EXPIRED = "expired: nobody has decided on this call in time; it was not carried out"
+REFUSED = (
+    "refused: nobody waits here for the owner's word, so this call was not carried out. The owner can allow it:"
+    " `tidegate approvals list` shows it, `tidegate approvals allow ID` allows it for 15 minutes, in which the same"
+    " request may be made again"
+)
+CROWDED = "refused: too many calls wait for the owner's word already; this one was not put to the owner"
+MAX_QUESTIONS = 20  # that one answer of a model may put to a person
 UNFIT = (
     f"refused: a call with more than {MAX_ARGUMENT_BYTES >> 10} KiB of arguments cannot be shown to the owner"
 )
@@ -187,7 +194,7 @@ async def _settle(agent: Agent, journal: Journal, calls: Sequence[ToolCall], *, 
             case Verdict.GO:
                 result = next(made)
                 settled.results.extend([] if isinstance(result, Later) else [result])
-            case Verdict.UNDECIDED:
+            case Verdict.UNDECIDED if len(settled.questions) < MAX_QUESTIONS:
                 settled.questions.append(_question(call))
             case Verdict.UNKNOWN:
                 settled.results.append(interrupted(call))
@@ -197,6 +204,10 @@ async def _settle(agent: Agent, journal: Journal, calls: Sequence[ToolCall], *, 
                 settled.results.append(failed(call, EXPIRED))
             case Verdict.UNFIT:
                 settled.results.append(failed(call, UNFIT))
+            case Verdict.REFUSED:
+                settled.results.append(failed(call, REFUSED))
+            case Verdict.CROWDED | Verdict.UNDECIDED:
+                settled.results.append(failed(call, CROWDED))
     return settled
 
 

@@ -27,7 +27,7 @@ QUOTE_CHARS = 200
 CHARS_PER_TOKEN = 4  # an estimate, as good as any without a tokenizer
 
 _COMMAND = re.compile(r"/([a-z]+)(?:\s(.*))?", re.DOTALL)
-_HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*$", re.MULTILINE)
+_HEADING = re.compile(r"^#{1,6}[ \t]+(.+)$", re.MULTILINE)
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/"
 
 
@@ -188,7 +188,7 @@ def _skill(turn: Turn) -> str | ToolCall | None:
     argument = turn.argument.strip()
     if turn.result is not None:
         heading = _HEADING.search(turn.result.text)
-        return heading[1] if heading else f"the skill {argument} has no heading"
+        return heading[1].rstrip("#").rstrip() if heading else f"the skill {argument} has no heading"
     return turn.call("skill", name=argument) if argument else None
 
 

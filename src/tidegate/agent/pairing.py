@@ -6,8 +6,8 @@ result belongs to the latest answer that waits for one under its id, there to th
 
 import hashlib
 from collections import defaultdict, deque
-from collections.abc import Container, Mapping, Sequence
-from itertools import count
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain, count
 
 from tidegate.domain.entry import Body, Call, Notice, Result
 
@@ -38,7 +38,11 @@ def pairs(bodies: Sequence[Body]) -> Mapping[int, int]:
     return found
 
 
-def unused(call_id: str, taken: Container[str]) -> str:
-    """Return an id that is none of those *taken*: always the same for the same ones, so that prompts stay the same."""
-    made = (hashlib.sha256(f"{call_id} {number}".encode(errors="replace")).hexdigest() for number in count())
+def unused(call_id: str, taken: Collection[str]) -> str:
+    """Return an id that is none of those *taken*: always the same for the same ones, so that prompts stay the same.
+
+    Where it is then taken as well, the next one for the same id is found at once, too.
+    """
+    numbers = chain([0], count(len(taken)))
+    made = (hashlib.sha256(f"{call_id} {number}".encode(errors="replace")).hexdigest() for number in numbers)
     return next(one for whole in made if (one := whole[:ID_CHARS]) not in taken)

@@ -1,6 +1,6 @@
 """Which entries stay in the prompt when a summary takes the place of those around them.
 
-Pinned are the instructions that requests brought along (the same ones once), the skills that were read (the latest
+Pinned are the instructions that a request brought along (of several the latest), the skills that were read (the latest
 reading of each), the first message of a user where that is wished, and the message that is being worked on while no
 later one is behind the cut. The newest come first, as far as there is room for them.
 """
@@ -40,8 +40,9 @@ def pinned(entries: Sequence[Entry], room: Room, *, with_message: bool) -> tuple
 
 
 def _instructions(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Return what requests instructed; many say the same each time, which stays once."""
-    found = [entry for entry in entries if isinstance(entry.body, System)]
+    """Return what the latest request that instructed anything did; what it says twice stays once."""
+    said = [entry for entry in entries if isinstance(entry.body, System)]
+    found = [entry for entry in said if entry.body.run == said[-1].body.run]
     return [[entry] for entry in {(entry.body.text, entry.body.blob): entry for entry in found}.values()]
 
 

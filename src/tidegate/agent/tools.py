@@ -5,19 +5,21 @@ argument included, becomes a result that the model can read; only a cancelled ru
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import TypeVar
 
+import anyio.to_thread
 import msgspec
 
+from tidegate import strict_json
 from tidegate.agent.model import ToolCall, ToolSpec
 from tidegate.domain.entry import Result
 from tidegate.domain.run import Lease
 from tidegate.errors import Refused
 from tidegate.ids import RunId, SessionId
+from tidegate.strict_json import MAX_LOOP_BYTES, NotStrict
 
 Args = TypeVar("Args", bound=msgspec.Struct)
 
@@ -91,26 +93,22 @@ def spec(name: str, description: str, arguments: type[msgspec.Struct]) -> ToolSp
 def decoded(
     arguments: type[Args], run: Callable[[Args, Caller], Awaitable[str | Later]]
 ) -> Callable[[str, Caller], Awaitable[str | Later]]:
-    """Return *run* as a `Tool` has it: the JSON text is decoded and checked first.
+    """Return *run* as a `Tool` has it: the JSON text is decoded and checked first, on a thread if it is long.
 
     A key that stands twice is refused: a person who allows a call may have read the other one.
     """
-    decoder = msgspec.json.Decoder(arguments)
+
+    def read(text: str) -> Args:
+        try:
+            return msgspec.convert(strict_json.read(text.encode(errors="surrogatepass") or b"{}"), arguments)
+        except NotStrict as error:
+            raise ToolFailed(f"wrong arguments: the text {error}") from None
 
     async def checked(text: str, caller: Caller) -> str | Later:
-        found = decoder.decode(text or "{}")
-        json.loads(text or "{}", object_pairs_hook=_check_unique)
-        return await run(found, caller)
+        is_long = len(text) > MAX_LOOP_BYTES
+        return await run(await anyio.to_thread.run_sync(read, text) if is_long else read(text), caller)
 
     return checked
-
-
-def _check_unique(pairs: list[tuple[str, object]]) -> None:
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise ToolFailed(f"wrong arguments: the key {key[:80]!r} stands twice")
-        seen.add(key)
 
 
 class ToolBox:

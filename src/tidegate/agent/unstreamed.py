@@ -13,6 +13,7 @@ import msgspec
 
 MAX_BYTES = 1 << 20
 TITLE_CHARS = 80
+TITLE_WITHIN_BYTES = 16 << 10
 
 _STARTS = (b"{", b"[", b"<")  # no line of an event starts so
 _TITLE = re.compile(rb"<title[^>]{0,200}>([^<]{1,500})", re.IGNORECASE)
@@ -71,7 +72,7 @@ def _event(body: bytes) -> bytes:
         Page: It is a page.
     """
     if body.startswith(b"<"):
-        title = _TITLE.search(body)
+        title = _TITLE.search(body, 0, TITLE_WITHIN_BYTES)
         words = " ".join(unescape(title[1].decode(errors="replace")).split()) if title else ""
         raise Page(
             f"answered with a web page: {words[:TITLE_CHARS]}" if words else "answered with a web page"

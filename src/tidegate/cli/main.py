@@ -3,10 +3,12 @@
 A command's module is imported when the command is called: ``--help`` stays fast however much the commands need.
 """
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
 from types import MappingProxyType
@@ -14,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import click
 
-from tidegate import __version__
-from tidegate.errors import TidegateError
+from tidegate import __version__, stdio
+from tidegate.errors import StorageFailed, TidegateError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -144,7 +146,10 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run(sys.argv[1:]))
+    stdio.complete()
+    code = run(sys.argv[1:])
+    stdio.OUTPUT.end()
+    sys.exit(code)
 
 
 def run(args: Sequence[str]) -> int:
@@ -160,11 +165,22 @@ def run(args: Sequence[str]) -> int:
     code = _code_of(list(args), as_json="--json" in args)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        # what is left in the buffer must not fail again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return INTERRUPTED
+    except OSError as error:
+        _give_up_output()
+        if isinstance(error, BrokenPipeError):
+            return INTERRUPTED
+        _tell("output", _unwritten(error), "", as_json=False)
+        return code or StorageFailed.exit_code
     return code
+
+
+def _give_up_output() -> None:
+    """See to it that what is left in the buffer does not fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unwritten(error: OSError) -> str:
+    return f"the output cannot be written: {error.strerror}"
 
 
 def _code_of(args: list[str], *, as_json: bool) -> int:
@@ -181,6 +197,12 @@ def _code_of(args: list[str], *, as_json: bool) -> int:
     except TidegateError as error:
         _tell(error.code, error.message, error.hint, as_json=as_json)
         return error.exit_code
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _give_up_output()
+        _tell("output", _unwritten(error), "", as_json=as_json)
+        return StorageFailed.exit_code
     return code if isinstance(code, int) else 0
 
 
@@ -202,4 +224,5 @@ def _tell(code: str, message: str, hint: str, *, as_json: bool) -> None:
         from tidegate.cli.text import plain  # noqa: PLC0415 - most commands end well
 
         told = plain(f"error: {message}" + (f"\nhint: {hint}" if hint else ""))
-    click.echo(told, err=True)
+    with suppress(OSError):
+        click.echo(told, err=True)

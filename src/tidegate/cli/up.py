@@ -21,10 +21,19 @@ if TYPE_CHECKING:
 @click.option("--host", help="Address to serve at; elsewhere than loopback needs TLS or a trusted proxy.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to serve at; 0 takes a free one.")
 @click.option("--store", "store_url", help="Where the store is; empty for the embedded one.")
+@click.option(
+    "--new-store", is_flag=True, help="Begin with an empty store where there was one and it is gone."
+)
 @state_option
 @config_option
-def up(
-    host: str | None, port: int | None, store_url: str | None, state: Path | None, config: Path | None
+def up(  # noqa: PLR0913 - one for each option
+    host: str | None,
+    port: int | None,
+    store_url: str | None,
+    state: Path | None,
+    config: Path | None,
+    *,
+    new_store: bool,
 ) -> None:
     """Start the gateway in the foreground."""
     from tidegate import config as configuration  # noqa: PLC0415 - `tidegate --help` must not pay for it
@@ -32,6 +41,10 @@ def up(
     folder = configuration.state_folder(state)
     path = configuration.find(config, folder)
     settings = configuration.override(configuration.read(path), host=host, port=port, store_url=store_url)
+    if new_store:
+        from tidegate.store import marker  # noqa: PLC0415 - the same
+
+        marker.forget(folder)
     serve(settings, folder, path, lambda gateway: announce(gateway, folder))
 
 
@@ -39,11 +52,12 @@ def serve(settings: "Config", folder: Path, path: Path | None, on_start: Callabl
     """Serve a gateway in this process until a signal ends it; *on_start* is told once it is up."""
     import uvloop  # noqa: PLC0415 - `tidegate --help` must not pay for the server
 
-    from tidegate import app, log  # noqa: PLC0415
+    from tidegate import app, log, stdio  # noqa: PLC0415
     from tidegate.runtime.allocator import Allocator  # noqa: PLC0415
     from tidegate.runtime.allowance import address_bytes  # noqa: PLC0415
     from tidegate.runtime.process import close_to_others  # noqa: PLC0415
 
+    stdio.OUTPUT.begin()
     close_to_others()
     log.setup()
     _drop_warnings()

@@ -5,12 +5,14 @@ from enum import StrEnum
 
 import msgspec
 
-from tidegate.clock import DAY_MS
+from tidegate.clock import DAY_MS, MINUTE_MS
 from tidegate.ids import ApprovalId, RunId, SessionId
 
 MAX_ARGUMENT_BYTES = 16 << 10  # a longer call cannot be judged by a person
 KEEP_DECIDED_MS = 30 * DAY_MS
 KEEP_UNUSED_MS = 90 * DAY_MS  # what is always allowed and no longer used
+STANDING_MS = 15 * MINUTE_MS  # a word on a call that nobody waits for holds so long, however often it is made
+NO_RUN = RunId("")  # of a question that nobody waits for
 
 
 class ApprovalState(StrEnum):
@@ -50,6 +52,10 @@ class Verdict(StrEnum):
     UNDECIDED = "undecided"
     #: it cannot be put to a person
     UNFIT = "unfit"
+    #: a person may allow it, and nobody waits for that
+    REFUSED = "refused"
+    #: too many questions are open
+    CROWDED = "crowded"
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +80,7 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
     id: ApprovalId
     #: None once it is always allowed: it then belongs to the agent and outlives the session
     session: SessionId | None
+    #: `NO_RUN` where none waits for it
     run: RunId
     agent: str
     question: Question
@@ -84,6 +91,17 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
     #: a pending one counts as expired then; any other is forgotten
     expires_at: int
     decided_at: int | None
+
+
+def standing(asked: Approval | None) -> Verdict:
+    """Say what may become of a call whose run waits for nobody, by the word that was given on the same call."""
+    match asked.state if asked else ApprovalState.PENDING:
+        case ApprovalState.ALLOWED | ApprovalState.ALWAYS:
+            return Verdict.GO
+        case ApprovalState.DENIED:
+            return Verdict.DENIED
+        case ApprovalState.PENDING | ApprovalState.EXPIRED:
+            return Verdict.REFUSED
 
 
 def verdict(asked: Approval | None, *, is_granted: bool, is_new: bool) -> Verdict:

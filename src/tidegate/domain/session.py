@@ -111,6 +111,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: str | None = None
     #: where the summary stands that is read in the place of older entries
     summary_seq: int | None = None
+    #: a digest of what its client has instructed last; empty for nothing
+    instructions: str = ""
 
     @property
     def kind(self) -> Kind:

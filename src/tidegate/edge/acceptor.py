@@ -16,6 +16,7 @@ from tidegate.edge.protocol import Protocol
 BURST = 32  # in one turn of the loop, so that those before them are heard
 PAUSE_S = 0.05
 HANDSHAKE_S = 10.0
+SEND_BYTES = 128 << 10  # that the system holds for a client that does not read; of itself it takes megabytes
 
 _log = log.get("edge")
 
@@ -75,6 +76,7 @@ class Acceptor:
 
     def _take(self, taken: socket.socket, address: tuple[str, int]) -> None:
         taken.setblocking(False)  # noqa: FBT003 - its signature
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         protocol = self._make(address[0])
         protocol.handshake = self._tasks.create_task(self._connect(taken, protocol))
         self._connections.enter(protocol)

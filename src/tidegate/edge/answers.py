@@ -15,7 +15,7 @@ class Answers:
 
     def __init__(self, memory_bytes: int, registry: Registry, count_refusal: Callable[[str], None]) -> None:
         self.bytes = 0
-        self.max_bytes = min(MOST_BYTES, max(LEAST_BYTES, memory_bytes // SHARE))
+        self.max_bytes = min(MOST_BYTES // 2, max(LEAST_BYTES, memory_bytes // SHARE))
         self._count_refusal = count_refusal
         self._held: dict[Connection, int] = {}
         registry.add(

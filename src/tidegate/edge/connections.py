@@ -17,6 +17,7 @@ MOST = 24_000  # of which 20,000 may be streams of events
 MOST_GUESTS = 1_024
 GUEST_SHARE = 4  # a quarter of all connections
 MOST_OF_A_PEER = 128
+CROWD = 256
 GRACE_S = 1.0  # in which the head of a request arrives that was sent at once
 
 
@@ -60,7 +61,10 @@ class Connections:
     def __init__(self, room: Room, registry: Registry, count_refusal: Callable[[str], None]) -> None:
         #: called when there may be room again
         self.on_room: Callable[[], None] = lambda: None
+        #: called when many have gone: what they held can go back to the system
+        self.on_crowd_gone: Callable[[], None] = lambda: None
         self.count_refusal = count_refusal
+        self._peak = 0
         self._room = room
         self._open: set[Connection] = set()
         self._guests: dict[Connection, None] = {}
@@ -91,6 +95,7 @@ class Connections:
     def enter(self, connection: Connection) -> None:
         """Take one in, as a guest's."""
         self._open.add(connection)
+        self._peak = max(self._peak, len(self._open))
         self._guests[connection] = None
         self._peers[connection.peer.name] += 1
         if self._peers[connection.peer.name] > self._room.of_a_peer and not connection.peer.is_near:
@@ -119,6 +124,9 @@ class Connections:
             self._open.remove(connection)
             self.wake(connection)
             self.prove(connection)
+            if len(self._open) <= self._peak - CROWD:
+                self._peak = len(self._open)
+                self.on_crowd_gone()
             self.on_room()
 
     def _drop_guest(self, now: float) -> None:

@@ -287,6 +287,9 @@ def _bounds(reading: Reading) -> Iterator[Metric]:
     for reason, count in reading.refused.items():
         refused.add_metric([reason], count)
     yield refused
+    dropped = _counter("dropped_lines", "Lines of the log that nobody took.")
+    dropped.add_metric([], reading.dropped_lines)
+    yield dropped
     faults = _counter("faults", "What failed and was put aside since the start.", "part")
     for part in Area:
         faults.add_metric([part], reading.faults[part])

@@ -11,7 +11,6 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -29,6 +28,7 @@ KEEP_ALIVE_S = 20.0
 PAGE = 16  # entries, held while the reader takes its time
 PAGE_BYTES = 64 << 10
 FRAMES = 16  # of the last events, up to some 64 KiB each
+READING = 4  # streams that read a page in one turn of the loop; a thousand of them keep nobody waiting
 LATEST = 1 << 62
 
 
@@ -38,6 +38,7 @@ class Live:
     def __init__(self, store: Store, bus: Bus) -> None:
         self._store = store
         self._bus = bus
+        self._turns = asyncio.Semaphore(READING)
         self._frames: OrderedDict[int, tuple[Entry | Piece | Run, bytes]] = OrderedDict()
 
     async def events(self, request: Request) -> Response:
@@ -57,7 +58,9 @@ class Live:
             is_behind, was_slow, limit = True, False, 1
             while True:
                 while is_behind:
-                    entries = await self._after(session.id, seq, limit)
+                    async with self._turns:
+                        entries = await self._after(session.id, seq, limit)
+                        await asyncio.sleep(0)  # whoever else has something to do goes first
                     limit = _page(entries)
                     is_behind = bool(entries)
                     while entries:
@@ -160,7 +163,7 @@ async def _next(subscription: Subscription) -> Event | None:
 
 
 def _durable(session: SessionId, entry: Entry) -> bytes:
-    data = msgspec.json.encode(wire.entry_out(entry))
+    data = wire.event_data(wire.entry_out(entry))
     return b"id: %s:%d\nevent: entry\ndata: %s\n\n" % (session.encode(), entry.seq, data)
 
 
@@ -177,4 +180,4 @@ def _shown(event: Piece | Run, key: str) -> bytes:
 
 
 def _passing(name: str, data: object) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(data))
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), wire.event_data(data))

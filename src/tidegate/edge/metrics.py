@@ -11,6 +11,7 @@ from itertools import product
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tidegate import stdio
 from tidegate.bounded import Registry
 from tidegate.domain.compaction import CompactionOutcome
 from tidegate.domain.event import EventName
@@ -74,6 +75,12 @@ class Metrics:
         self.hook_calls: Mapping[tuple[EventName, CallOutcome], int] = {}
         #: by what became of them; nothing where telemetry is off
         self.spans: Mapping[SpanOutcome, int] = {}
+        containers.add(
+            "output_lines",
+            lambda: stdio.OUTPUT.waiting,
+            stdio.MAX_LINES,
+            when_full="the line is dropped and counted",
+        )
         self.spend: Spend | None = None
         self.alerts: Alerts | None = None
         self._store = store
@@ -120,6 +127,7 @@ class Metrics:
             containers=list(self._containers),
             faults=self._status.faults.counts,
             refused=self.refused | self._guard.refused,
+            dropped_lines=stdio.OUTPUT.dropped,
             levels={reason: self._guard.level(reason) for reason in Reason},
             level_changes=self._guard.changes,
             memory_limit=self._status.pressure.limit_bytes if self._status.pressure else math.inf,

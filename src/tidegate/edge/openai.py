@@ -6,27 +6,32 @@ Without a session header the request's messages are the whole context of a sessi
 Source: https://platform.openai.com/docs/api-reference/chat/create
 """
 
+import hashlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from tidegate.agent.loop import Agent
+from tidegate.domain.entry import Body
 from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.edge import openai_errors, wire
 from tidegate.edge.endpoint import Endpoint
-from tidegate.edge.openai_messages import ChatMessageIn, bodies_of
+from tidegate.edge.leaving import LeavingStream, unless_left
+from tidegate.edge.openai_messages import INSTRUCTING, ChatMessageIn, bodies_of
 from tidegate.edge.query import agent_name, receipt_of
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, NoAnswer, TidegateError
 from tidegate.ids import session_key
 from tidegate.runtime.intake import Intake
 from tidegate.runtime.reply import Reply
-from tidegate.store.admission import Admission, Birth
+from tidegate.store.admission import Admission, Admitted, Birth, Receipt
 
 KEEP_ALIVE_S = 10.0
 #: ways to say that the model chooses by itself, of the tools that it has, or uses none
@@ -83,19 +88,23 @@ class OpenAI:
             "model": agent,
         }
         headers = {"X-Tidegate-Session": admitted.session.key}
+        reply = self._intake.reply(admitted, quiet_s=KEEP_ALIVE_S if chat.stream else None)
+        abandon = partial(self._abandon, admitted, request)
         if chat.stream:
-            reply = self._intake.reply(admitted, quiet_s=KEEP_ALIVE_S)
             with_usage = chat.stream_options is not None and bool(chat.stream_options.include_usage)
-            stream = await _begun(_stream(reply, head, with_usage=with_usage))
-            headers |= wire.STREAM_HEADERS
-            return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
-        reply = self._intake.reply(admitted)
-        text = await reply.whole()
+            stream = await unless_left(request, _begun(_stream(reply, head, with_usage=with_usage)), abandon)
+            return LeavingStream(stream, headers | wire.STREAM_HEADERS, lambda: reply.is_over, abandon)
+        text = await unless_left(request, reply.whole(), abandon)
         _check_end(reply.run)
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": _finish(reply), "logprobs": None}
         answer = head | {"object": "chat.completion", "choices": [choice], "usage": _usage(reply.run)}
         return Json(answer, headers=headers)
+
+    async def _abandon(self, admitted: Admitted, request: Request) -> None:
+        """End the run of a client that has gone, if nobody else may ask for its answer."""
+        if not admitted.session.policy.is_conversation and "idempotency-key" not in request.headers:
+            await self._intake.abandon(admitted)
 
     def _model(self, name: str) -> dict[str, object]:
         return {"id": name, "object": "model", "created": self._created, "owned_by": "tidegate"}
@@ -175,16 +184,12 @@ async def _stream(reply: Reply, head: dict[str, object], *, with_usage: bool) ->
 
 
 def _check_end(run: Run) -> None:
-    """Refuse to pass off an end without an answer as one.
+    """Refuse to pass off an end without an answer as one; that it waits for a person is told in its words.
 
     Raises:
         NoAnswer: The run failed, was cancelled or took too long.
     """
-    if run.state is RunState.WAITING:
-        raise NoAnswer(
-            "the run waits for a person to allow a call", hint="`tidegate approvals list` shows it"
-        )
-    if run.outcome is Outcome.OK:
+    if run.state is not RunState.DONE or run.outcome is Outcome.OK:
         return
     message = run.error or f"the run was {str(run.outcome).replace('_', ' ')}"
     if run.failure is None:
@@ -202,7 +207,7 @@ def _event(chunk: dict[str, object], delta: dict[str, object], *, finish: str | 
 
 
 def _data(content: object) -> bytes:
-    return b"data: %s\n\n" % msgspec.json.encode(content)
+    return b"data: %s\n\n" % wire.event_data(content)
 
 
 def _usage(run: Run) -> dict[str, object]:
@@ -223,6 +228,7 @@ def _admission(request: Request, chat: ChatIn, agent: str) -> Admission:
     _check(chat)
     key = request.headers.get("x-tidegate-session")
     bodies = bodies_of(_new_messages(chat.messages) if key else chat.messages)
+    receipt = receipt_of(request, f"completions:{key or ''}", chat)
     return Admission(
         key=session_key(key) if key else None,
         birth=Birth(policy=PolicyName.API_NAMED if key else PolicyName.API, agent=agent),
@@ -230,8 +236,14 @@ def _admission(request: Request, chat: ChatIn, agent: str) -> Admission:
         lane=Lane.INTERACTIVE,
         origin=Origin.MESSAGE,
         bodies=bodies,
-        receipt=receipt_of(request, f"completions:{key or ''}", chat),
+        receipt=_repeat(key, bodies) if key and receipt is None else receipt,
     )
+
+
+def _repeat(key: str, bodies: Sequence[Body]) -> Receipt:
+    """Return what tells a message that a client repeats while the session is still at it from a new one."""
+    digest = hashlib.blake2b(msgspec.json.encode(bodies), digest_size=16)
+    return Receipt(scope=f"open:{key}", key=digest.hexdigest(), body_hash=digest.digest(), while_open=True)
 
 
 def _check(chat: ChatIn) -> None:
@@ -261,7 +273,7 @@ def _check(chat: ChatIn) -> None:
 
 
 def _new_messages(messages: Sequence[ChatMessageIn]) -> Sequence[ChatMessageIn]:
-    """Return what comes after the last assistant message.
+    """Return what comes after the last assistant message, behind what the request instructs before anything else.
 
     Raises:
         BadRequest: Nothing does.
@@ -269,4 +281,5 @@ def _new_messages(messages: Sequence[ChatMessageIn]) -> Sequence[ChatMessageIn]:
     last = max((index for index, message in enumerate(messages) if message.role == "assistant"), default=-1)
     if last + 1 == len(messages):
         raise BadRequest("in a session only what comes after the last answer is new; there is nothing")
-    return messages[last + 1 :]
+    instructing = list(takewhile(lambda message: message.role in INSTRUCTING, messages))
+    return [*instructing[: last + 1], *messages[last + 1 :]]

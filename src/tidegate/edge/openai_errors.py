@@ -13,6 +13,7 @@ from tidegate.errors import (
     Conflict,
     ContentFiltered,
     ContextOverflow,
+    HistoryRefused,
     KeyReused,
     LimitReached,
     ModelLimited,
@@ -24,7 +25,7 @@ from tidegate.errors import (
 )
 
 _CODES = {ContextOverflow.code: "context_length_exceeded"}  # where OpenAI has a code of its own
-_OF_THE_REQUEST = frozenset({ContextOverflow.code, ContentFiltered.code})
+_OF_THE_REQUEST = frozenset({ContextOverflow.code, ContentFiltered.code, HistoryRefused.code})
 
 
 def failed(error: TidegateError) -> Json:

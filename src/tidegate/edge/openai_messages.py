@@ -17,6 +17,7 @@ from tidegate.errors import BadMessage, BadRequest
 
 MAX_MESSAGES = 2_000
 NAME_CHARS = 128
+INSTRUCTING = frozenset({"system", "developer"})  # roles
 
 _TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 _THOUGHTS = frozenset({"reasoning", "reasoning_text", "thinking", "redacted_thinking"})

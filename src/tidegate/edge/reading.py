@@ -58,6 +58,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     boots: int
     containers: Sequence[Gauge]
     refused: Mapping[str, int]
+    #: of the log and of what is printed
+    dropped_lines: int
     #: since the start, by where they were met
     faults: Mapping[Area, int]
     levels: Mapping[Reason, Level]

@@ -29,6 +29,7 @@ T = TypeVar("T")
 STREAM_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 MAX_BODY_BYTES = 4 << 20
 
+_LINE_ENDS = tuple((mark.encode(), b"\\u%04x" % ord(mark)) for mark in "\u0085\u2028\u2029")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -49,6 +50,14 @@ class MessageIn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     agent: str | None = None
     #: what a busy session does with it; by default what its agent is used to
     busy: Literal["queue", "interrupt"] | None = None
+
+
+def event_data(content: object) -> bytes:
+    """Encode what an event of a stream holds; many clients take these marks for the end of a line."""
+    data = _encode(content)
+    for mark, escape in _LINE_ENDS:
+        data = data.replace(mark, escape)
+    return data
 
 
 async def body_of(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
@@ -181,7 +190,7 @@ def approval_out(approval: Approval, key: str | None) -> dict[str, object]:
     return {
         "id": approval.id,
         "session": key,
-        "run": approval.run,
+        "run": approval.run or None,
         "agent": approval.agent,
         "call_id": approval.question.call_id,
         "tool": approval.question.tool,

@@ -85,7 +85,12 @@ def joined(base: Url, location: str) -> Url:
     Raises:
         UrlRefused: It leads to no URL that can be fetched, or away from encryption.
     """
-    url = read(urljoin(str(base), location))
+    if len(location) > MAX_CHARS:
+        raise UrlRefused(f"a URL has at most {MAX_CHARS} characters")
+    try:
+        url = read(urljoin(str(base), location))
+    except ValueError as error:
+        raise UrlRefused(f"a redirect leads to no URL: {error}") from None
     if base.scheme == "https" and url.scheme == "http":
         raise UrlRefused("a redirect leads from https to http")
     return url

@@ -32,7 +32,14 @@ async def history(store: Store, run: Run, max_prompt_bytes: int) -> History:
         body if entry.seq > summary_seq else _uncounted(body)
         for entry, body in zip(context.entries, tail, strict=True)
     ]
-    return History(_without_lost_calls([*head, *counted], run), context.is_whole)
+    bodies = _instructed_once([*head, *counted])
+    return History(_without_lost_calls(bodies, run), context.is_whole)
+
+
+def _instructed_once(bodies: Sequence[Body]) -> list[Body]:
+    """Leave out the instructions of a client that has sent others since."""
+    latest = next((body.run for body in reversed(bodies) if isinstance(body, System)), None)
+    return [body for body in bodies if not isinstance(body, System) or body.run == latest]
 
 
 async def whole(store: Store, body: Body, max_opaque_bytes: int) -> Body:

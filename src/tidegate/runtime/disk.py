@@ -17,7 +17,7 @@ from tidegate.clock import SECOND_MS, Clock
 from tidegate.domain import storage
 from tidegate.domain.level import Level
 from tidegate.domain.storage import GRACE_MS, Group
-from tidegate.errors import Unavailable
+from tidegate.errors import StoreBroken, Unavailable
 from tidegate.faults import Area, Faults
 from tidegate.ids import SessionId
 from tidegate.runtime.bell import ring_or
@@ -167,7 +167,11 @@ class Disk:
 
     async def _look_at_disk(self) -> None:
         # the file system is the one that the store reads from inline
-        self.free_bytes, size = disk.room(self._folder)
+        try:
+            self.free_bytes, size = disk.room(self._folder)
+        except FileNotFoundError as error:
+            message = f"{str(self._folder)!r} was removed while the gateway was running"
+            raise StoreBroken(message) from error
         self.floor_bytes = storage.floor(size)
         if self.free_bytes < self.floor_bytes or self._store.reserve_bytes is None:
             while await self._store.compact_file():

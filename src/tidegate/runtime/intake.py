@@ -17,6 +17,7 @@ from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import PolicyName
 from tidegate.errors import (
     JobNotFound,
+    Refused,
     RunNotFound,
     SessionRunning,
     Stopping,
@@ -310,23 +311,26 @@ class Intake:
                 is_worth_a_look = False
                 while not is_worth_a_look:
                     event = await _next(subscription, quiet_s)
-                    is_worth_a_look = isinstance(event, Lagged | Ended) or (
-                        isinstance(event, Run) and event.id == run.id
-                    )
+                    is_worth_a_look = isinstance(event, Lagged | Ended | Run)
                     yield event
                     if isinstance(event, Ended) and self._is_closed:
                         raise Stopping("the gateway stops; the run goes on after the next start")
 
     def _goes_on(self, run: Run) -> bool:
-        """Whether a run gets on without a person."""
-        if run.state is not RunState.WAITING:
-            return run.state is not RunState.DONE
+        """Whether a run gets on without a person; one that is queued may stand behind another that does not."""
+        if run.state in {RunState.RUNNING, RunState.DONE}:
+            return run.state is RunState.RUNNING
         session = self._store.session_by_id(run.session)
         return session is not None and session.waiting_at is None
 
     async def text(self, entry: Entry) -> str:
         """Return the whole text of an entry, wherever it lies."""
         return await whole_text(self._store, entry)
+
+    async def abandon(self, admitted: Admitted) -> None:
+        """End a piece of work that nobody waits for any more, with its session and all below that."""
+        with suppress(Refused):  # it has ended, and gone
+            await self._store.cancel_session(admitted.session.id)
 
     async def cancel(self, run: RunId) -> Run:
         """Cancel a run; idempotent."""
@@ -356,7 +360,8 @@ class Intake:
         if lane is None or self.guard.parks(work_of(self._store, admission)):
             return await self._store.admit(admission)
         head = self._store.session(admission.key) if admission.key else None
-        with lane.kept(head.kind if head else admission.birth.policy.kind) as claims:
+        kind = head.kind if head else admission.birth.policy.kind
+        with lane.kept(kind, head.agent if head else admission.birth.agent) as claims:
             return await self._store.admit(msgspec.structs.replace(admission, claims=claims))
 
     def _offered(self, admission: Admission) -> Admission:

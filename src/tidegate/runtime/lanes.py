@@ -1,16 +1,28 @@
 """How many runs are carried out at once, and of whom."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from tidegate.domain.session import Kind
 
 
 class Lane:
-    """The slots of one lane; api sessions take half of them at most, so that a person finds one free."""
+    """The slots of one lane; api sessions take half of them at most, so that a person finds one free.
 
-    def __init__(self, slots: int) -> None:
+    The runs of one provider take three quarters, where agents have several (*providers*, by the agent): one that hangs
+    leaves the others some.
+    """
+
+    def __init__(self, slots: int, providers: Mapping[str, str] = MappingProxyType({})) -> None:
         self.slots = slots
+        self._providers = providers
+        self._share = max(1, slots - max(1, slots // 4)) if len(set(providers.values())) > 1 else slots
+        self._taken_of: Counter[str] = Counter()
+        self._kept_of: Counter[str] = Counter()
+        #: for runs that are being claimed, whose provider is not known yet
+        self._kept_of_any = 0
         #: nothing begins for now
         self.is_parked = False
         #: api sessions take an eighth for now
@@ -44,12 +56,32 @@ class Lane:
         """Whether a run of an api session may start."""
         return self.room_for_api > 0
 
+    @property
+    def full(self) -> Collection[str]:
+        """The agents of which no run may start, since their provider has its share."""
+        return [agent for agent, provider in self._providers.items() if self._room_of(provider) <= 0]
+
+    @property
+    def least_room(self) -> int:
+        """How many runs may start whatever their agents are, of those that are not full."""
+        rooms = map(self._room_of, self._providers.values())
+        return min((room for room in rooms if room > 0), default=self.slots)
+
     @contextmanager
-    def kept(self, kind: Kind) -> Iterator[bool]:
+    def kept(self, kind: Kind, agent: str = "") -> Iterator[bool]:
         """Keep a slot free for a run at the door, if there is one for it now; say whether."""
-        is_kept = self.is_open and (self.has_room_for_api if kind is Kind.API else self.has_room)
-        with self.held(int(is_kept), for_api=kind is Kind.API):
+        has_room = self.has_room_for_api if kind is Kind.API else self.has_room
+        is_kept = self.is_open and has_room and agent not in self.full
+        provider, share = self._providers.get(agent, ""), int(is_kept and kind is Kind.API)
+        self._kept += is_kept
+        self._kept_for_api += share
+        self._kept_of[provider] += is_kept
+        try:
             yield is_kept
+        finally:
+            self._kept -= is_kept
+            self._kept_for_api -= share
+            self._kept_of[provider] -= is_kept
 
     @contextmanager
     def held(self, slots: int, *, for_api: bool) -> Iterator[None]:
@@ -57,18 +89,25 @@ class Lane:
         share = slots if for_api else 0
         self._kept += slots
         self._kept_for_api += share
+        self._kept_of_any += slots
         try:
             yield
         finally:
             self._kept -= slots
             self._kept_for_api -= share
+            self._kept_of_any -= slots
 
-    def take(self, kind: Kind) -> None:
+    def take(self, kind: Kind, agent: str = "") -> None:
         """Note that a run starts."""
         self._taken += 1
         self._taken_by_api += kind is Kind.API
+        self._taken_of[self._providers.get(agent, "")] += 1
 
-    def give(self, kind: Kind) -> None:
+    def give(self, kind: Kind, agent: str = "") -> None:
         """Note that a run has ended."""
         self._taken -= 1
         self._taken_by_api -= kind is Kind.API
+        self._taken_of[self._providers.get(agent, "")] -= 1
+
+    def _room_of(self, provider: str) -> int:
+        return self._share - self._taken_of[provider] - self._kept_of[provider] - self._kept_of_any

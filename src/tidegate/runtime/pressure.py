@@ -91,6 +91,7 @@ class Pressure:
         self._looked_ms = -LOOK_AGAIN_MS
         self._relieved_ms = -RELIEF_MS
         self._wants_trim = False
+        self._wants_collection = False
         self._bell = asyncio.Event()
         self._allocator = Allocator()
         self._limiter = anyio.CapacityLimiter(1)
@@ -158,6 +159,10 @@ class Pressure:
         """Note that a sweep is over; after a large one much is free."""
         self._wants_trim |= moves >= LARGE_SWEEP
 
+    def crowd_gone(self) -> None:
+        """Note that much is free, some of it once the collector has seen it."""
+        self._wants_trim = self._wants_collection = True
+
     def _holds(self) -> Sequence[Hold]:
         if not self._step.grip:
             return ()
@@ -173,10 +178,12 @@ class Pressure:
         is_due = self._clock.monotonic() - self._relieved_ms >= RELIEF_MS
         if not is_due or not (self._step >= Step.SHED or self._wants_trim):
             return
-        self._relieved_ms, self._wants_trim = self._clock.monotonic(), False
+        wants_collection = self._wants_collection
+        self._relieved_ms, self._wants_trim, self._wants_collection = self._clock.monotonic(), False, False
         if self._step >= Step.SHED:
             for shed in self._relief.shed:
                 await shed()
+        if self._step >= Step.SHED or wants_collection:
             gc.collect()
         await anyio.to_thread.run_sync(self._allocator.trim, limiter=self._limiter)
         self.look()

@@ -7,14 +7,22 @@ What the bus has not told, or not in time, is read from the store.
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from tidegate.agent.loop import REFUSED
 from tidegate.domain.entry import Assistant, Call, Entry, Result
-from tidegate.domain.run import Run
+from tidegate.domain.run import Run, RunState
 from tidegate.errors import RunNotFound, SessionNotFound
 from tidegate.runtime.bus import Ended, Event, Lagged, Piece
 from tidegate.store.admission import Admitted
 from tidegate.store.port import Store
 
 SEPARATOR = "\n\n"
+HOW = "`tidegate approvals list` shows the call, `tidegate approvals allow ID` allows it"
+#: what is said in place of an answer, or behind it, where a person has to decide
+WAITS = f"This needs the owner's word on a call before it goes on: {HOW}. Ask again afterwards."
+BEHIND = f"The message is kept. Before it comes, the conversation needs the owner's word on a call: {HOW}."
+UNALLOWED = (
+    f"A call was not carried out, since it needs the owner's word: {HOW} for 15 minutes. Then ask again."
+)
 PAGE = 16  # entries of up to 64 KiB, held while the reader takes its time
 
 
@@ -26,6 +34,8 @@ class Reply:
         self.run = admitted.run
         #: the last answer ends where the model reached its output limit
         self.is_cut = False
+        #: all is heard: the run is done, or waits
+        self.is_over = False
         self._store = store
         self._events = events
         #: what was said before is not known: pieces make no sense before the next entry
@@ -35,6 +45,8 @@ class Reply:
         self._heard = 0
         self._has_said = False
         self._done: Run | None = None
+        #: a call was refused for want of the owner's word, and the last answer does not say what to do
+        self._is_unallowed = False
 
     async def texts(self) -> AsyncGenerator[str, None]:
         """Yield the answer piece by piece, and nothing ("") as a sign of life.
@@ -54,6 +66,19 @@ class Reply:
         if self._is_behind or (self.run.reply_seq or 0) > self._seq:
             async for text in self._missed(self.run.reply_seq):
                 yield text
+        self.is_over = True
+        if note := self._note():
+            yield self._parted(note)
+
+    def _note(self) -> str:
+        """Return what a person has to know who hears the answer."""
+        match self.run.state:
+            case RunState.WAITING:
+                return WAITS
+            case RunState.QUEUED:
+                return BEHIND
+            case _:
+                return UNALLOWED if self._is_unallowed else ""
 
     async def whole(self) -> str:
         """Wait for the end and return the whole answer; see `texts` for what it raises."""
@@ -111,9 +136,13 @@ class Reply:
     async def _said(self, entry: Entry) -> str:
         """Return what of an entry has not been heard."""
         self._seq = max(self._seq, entry.seq)
+        if isinstance(entry.body, Result) and entry.body.text == REFUSED:
+            self._is_unallowed = True
         if not isinstance(entry.body, Assistant):
             return ""
-        text = self._parted((await whole_text(self._store, entry))[self._heard :])
+        whole = await whole_text(self._store, entry)
+        self._is_unallowed &= "tidegate approvals" not in whole
+        text = self._parted(whole[self._heard :])
         self._heard, self.is_cut = 0, entry.body.is_cut
         return text
 

@@ -6,7 +6,7 @@ nothing here has to clean up.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from math import ceil
 
@@ -170,7 +170,7 @@ class Runner:
         if lane.taken >= lane.slots:
             self._late.append(claimed)
         elif self._tasks is not None:
-            lane.take(claimed.session.kind)
+            lane.take(claimed.session.kind, claimed.session.agent)
             self._tasks.create_task(self._carry_out(claimed))
 
     def _start_late(self) -> None:
@@ -190,27 +190,32 @@ class Runner:
             lane = self.lanes[name]
             if name in queued and lane.has_room and not self._is_stopping:
                 asked = self._crowds[name]
-                found = await self._claim_in(name, max(1, min(asked, lane.room_for_api)))
+                found = await self._claim_in(name, max(1, min(asked, lane.room_for_api, lane.least_room)))
                 self._crowds[name] = 2 * asked if len(found) == asked else 1
                 if found:
                     return found
         return []
 
     async def _claim_in(self, name: LaneName, count: int) -> list[Claimed]:
-        with_api = self.lanes[name].has_room_for_api
+        with_api, without = self.lanes[name].has_room_for_api, self.lanes[name].full
         with self.lanes[name].held(count, for_api=with_api):
             if count == 1:
-                claimed = await self._claim_one(name, with_api=with_api)
+                claimed = await self._claim_one(name, with_api=with_api, without=without)
                 return [claimed] if claimed else []
             async with asyncio.TaskGroup() as claims:
-                tasks = [claims.create_task(self._claim_one(name, with_api=with_api)) for _ in range(count)]
+                tasks = [
+                    claims.create_task(self._claim_one(name, with_api=with_api, without=without))
+                    for _ in range(count)
+                ]
             return [claimed for task in tasks if (claimed := task.result())]
 
-    async def _claim_one(self, name: LaneName, *, with_api: bool) -> Claimed | None:
+    async def _claim_one(self, name: LaneName, *, with_api: bool, without: Collection[str]) -> Claimed | None:
         with self._faults.wall(Area.RUNNER, name) as wall:
-            return await self._store.claim(name, with_api=with_api)
+            return await self._store.claim(name, with_api=with_api, without=without)
         if not isinstance(wall.error, Unavailable | None):
-            aside = await self._store.set_aside_next(name, with_api=with_api, error=words(wall.error))
+            aside = await self._store.set_aside_next(
+                name, with_api=with_api, without=without, error=words(wall.error)
+            )
             if aside is not None:
                 await self._give_up(*aside, words(wall.error))
         return None
@@ -241,7 +246,7 @@ class Runner:
                 await self._set_aside(run.id, wall.error)
         finally:
             self._scopes.pop(run.id, None)
-            self.lanes[run.lane].give(session.kind)
+            self.lanes[run.lane].give(session.kind, session.agent)
             self._start_late()
             self._bell.set()
 

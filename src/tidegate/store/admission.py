@@ -51,6 +51,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     scope: str
     key: str
     body_hash: bytes
+    #: only for as long as the run is not done: what is said again after that is meant again
+    while_open: bool = False
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,8 @@ from tidegate.domain import approval as rules
 from tidegate.domain.approval import (
     KEEP_DECIDED_MS,
     KEEP_UNUSED_MS,
+    NO_RUN,
+    STANDING_MS,
     Approval,
     ApprovalState,
     Decision,
@@ -13,7 +15,7 @@ from tidegate.domain.approval import (
     Verdict,
 )
 from tidegate.domain.run import Lease, Run
-from tidegate.domain.session import Session
+from tidegate.domain.session import PolicyName, Session
 from tidegate.errors import AlreadyDecided, ApprovalNotFound, TooManyApprovals
 from tidegate.ids import ApprovalId, ulid
 from tidegate.store import jobs, rows, sessions, waits
@@ -22,6 +24,7 @@ from tidegate.store.tx import Tx
 
 MAX_PENDING = 1_000
 MAX_ALWAYS = 1_000
+MAX_OF_AGENT = 100  # open ones, so that no agent fills the room of all
 
 
 def wait(tx: Tx, lease: Lease, questions: Sequence[Question]) -> Run:
@@ -39,7 +42,8 @@ def wait(tx: Tx, lease: Lease, questions: Sequence[Question]) -> Run:
 def verdict(tx: Tx, lease: Lease, question: Question, *, is_new: bool) -> Verdict:
     """Say what may become of a call; what is said of a decided question is said for good."""
     held(tx, lease)
-    digest = question.digest(sessions.by_id(tx, lease.session).agent)
+    session = sessions.by_id(tx, lease.session)
+    digest = question.digest(session.agent)
     row = tx.one("approval_of_call", run=lease.run, call_id=question.call_id, digest=digest)
     asked = rows.approval(row) if row and not is_new else None
     granted = tx.one("approval_granted", digest=digest)
@@ -50,7 +54,46 @@ def verdict(tx: Tx, lease: Lease, question: Question, *, is_new: bool) -> Verdic
         tx.run("approval_used", id=asked.id)
     if granted is not None and found is Verdict.GO:
         tx.run("approval_kept", id=granted[0], expires_at=tx.now + KEEP_UNUSED_MS)
-    return found
+    if found is not Verdict.UNDECIDED or asked is not None:
+        return found
+    if _is_unattended(tx, session):
+        return _stand(tx, session, question, digest)
+    return Verdict.CROWDED if _is_crowded(tx, session.agent) else found
+
+
+def _is_unattended(tx: Tx, session: Session) -> bool:
+    """Whether the tree of a session began with a request that takes its answer and goes."""
+    root = sessions.by_id(tx, session.root) if session.root else session
+    return root.policy is PolicyName.API
+
+
+def _stand(tx: Tx, session: Session, question: Question, digest: str) -> Verdict:
+    """Say what was said of the same call, or put the question, once however often the call is made."""
+    row = tx.one("approval_standing", run=NO_RUN, digest=digest, now=tx.now)
+    if row is not None:
+        return rules.standing(rows.approval(row))
+    pending = tx.one("approvals_in_state", state=ApprovalState.PENDING)
+    if _is_crowded(tx, session.agent) or (pending and pending[0] >= MAX_PENDING):
+        return Verdict.CROWDED
+    tx.run(
+        "approval_born",
+        id=ulid(tx.now),
+        session=session.id,
+        run=NO_RUN,
+        agent=session.agent,
+        call_id=digest,
+        tool=question.tool,
+        arguments=question.arguments,
+        digest=digest,
+        created_at=tx.now,
+        expires_at=tx.now + sessions.rules_of(tx, session).max_wait_ms,
+    )
+    return rules.standing(None)
+
+
+def _is_crowded(tx: Tx, agent: str) -> bool:
+    found = tx.one("approvals_pending_of_agent", agent=agent, limit=MAX_OF_AGENT)
+    return found is not None and found[0] >= MAX_OF_AGENT
 
 
 def decide(tx: Tx, approval_id: ApprovalId, decision: Decision) -> Approval:
@@ -101,7 +144,8 @@ def _ask(  # noqa: PLR0913, PLR0917 - a row
 
 
 def _close(tx: Tx, approval: Approval, state: ApprovalState) -> Approval:
-    kept_ms = KEEP_UNUSED_MS if state is ApprovalState.ALWAYS else KEEP_DECIDED_MS
+    decided_ms = STANDING_MS if approval.run == NO_RUN else KEEP_DECIDED_MS
+    kept_ms = KEEP_UNUSED_MS if state is ApprovalState.ALWAYS else decided_ms
     row = tx.one("approval_decided", id=approval.id, state=state, now=tx.now, expires_at=tx.now + kept_ms)
     if row is None:
         raise ApprovalNotFound

@@ -4,6 +4,7 @@ An item is a run, a job, a session that is due or a delivery, by its id or name.
 be the very row that cannot be. What works again is forgotten at once, what has gone after a week.
 """
 
+from collections.abc import Collection
 from contextlib import suppress
 
 from tidegate.clock import DAY_MS, HOUR_MS, SECOND_MS
@@ -13,6 +14,7 @@ from tidegate.faults import Area
 from tidegate.ids import RunId, SessionId
 from tidegate.store import rows, sessions, turns
 from tidegate.store.admission import Ending
+from tidegate.store.runs import names
 from tidegate.store.tx import Tx
 
 FIRST_MS = 1 * SECOND_MS  # twice as long after each further failure,
@@ -63,9 +65,11 @@ def run(tx: Tx, run_id: RunId, error: str) -> int:
     return attempts
 
 
-def next_run(tx: Tx, lane: Lane, *, with_api: bool, error: str) -> tuple[RunId, int] | None:
+def next_run(
+    tx: Tx, lane: Lane, *, with_api: bool, without: Collection[str], error: str
+) -> tuple[RunId, int] | None:
     """Put the run aside that would be claimed next; return it and how often it has failed."""
-    row = tx.one("run_claimable", lane=lane, with_api=with_api, now=tx.now)
+    row = tx.one("run_claimable", lane=lane, with_api=with_api, without=names(without), now=tx.now)
     return (RunId(row[1]), run(tx, RunId(row[1]), error)) if row else None
 
 

@@ -124,9 +124,12 @@ class Store(Protocol):
             Unavailable: What the work itself brings along as its refusal; nothing was written.
         """
 
-    async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:
+    async def claim(
+        self, lane: Lane, *, with_api: bool = True, without: Collection[str] = ()
+    ) -> Claimed | None:
         """Take the oldest queued run of a lane whose session has none running, or nothing.
 
+        Those of api sessions can be left out, and those of the agents *without*.
         Its message is appended in the same transaction; its fence is raised; a created session becomes active.
         """
 
@@ -217,7 +220,9 @@ class Store(Protocol):
     async def set_aside(self, run: RunId, error: str) -> int:
         """Queue a run again that could not be closed, not to be claimed for a while; say how often it has failed."""
 
-    async def set_aside_next(self, lane: Lane, *, with_api: bool, error: str) -> tuple[RunId, int] | None:
+    async def set_aside_next(
+        self, lane: Lane, *, with_api: bool, without: Collection[str], error: str
+    ) -> tuple[RunId, int] | None:
         """Put the run aside that would be claimed next, and return it with how often it has failed."""
 
     async def give_up(self, run: RunId, error: str) -> None:

@@ -62,6 +62,7 @@ def session(row: Row) -> Session:
         depth=row[25],
         snapshot=row[26],
         summary_seq=row[27],
+        instructions=row[28],
     )
 
 

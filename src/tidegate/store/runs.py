@@ -1,9 +1,15 @@
 """Work, from the door to its end; the transactions behind the first half of the port."""
 
+import hashlib
+from collections.abc import Collection, Sequence
+from itertools import takewhile
+
+import msgspec
+
 from tidegate.clock import DAY_MS
-from tidegate.domain.entry import Assistant, Call, Entry, User
+from tidegate.domain.entry import Assistant, Body, Call, Entry, System, User
 from tidegate.domain.run import Lane, Lease, Run, RunState, Step, Usage
-from tidegate.domain.session import Outcome, Session, State
+from tidegate.domain.session import Outcome, PolicyName, Session, State
 from tidegate.errors import (
     AgentMismatch,
     AlreadyDone,
@@ -60,13 +66,15 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
     return Admitted(run=run, session=session)
 
 
-def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> Claimed | None:
+def claim(
+    tx: Tx, lane: Lane, *, with_api: bool, without: Collection[str] = (), only: RunId | None = None
+) -> Claimed | None:
     """Start the oldest run that may run, and append its message; with *only*, if it is this one."""
-    row = tx.one("run_claimable", lane=lane, with_api=with_api, now=tx.now)
+    row = tx.one("run_claimable", lane=lane, with_api=with_api, without=names(without), now=tx.now)
     if row is None or only not in (None, row[1]):
         return None
     session = sessions.by_id(tx, SessionId(row[2]))
-    bodies = turns.bodies_of(rows.prompt_of(row))
+    session, bodies = _with_news(tx, session, turns.bodies_of(rows.prompt_of(row)))
     claimed = tx.one("run_claimed", id=row[1], now=tx.now, asked_seq=session.entries + len(bodies))
     if claimed is None:
         return None
@@ -87,6 +95,23 @@ def claim(tx: Tx, lane: Lane, *, with_api: bool, only: RunId | None = None) -> C
     if is_first:
         events.started(tx, session, run, first_seq)
     return Claimed(run=run, session=session)
+
+
+def _with_news(tx: Tx, session: Session, bodies: Sequence[Body]) -> tuple[Session, Sequence[Body]]:
+    """Return what of a message is new: a client that instructs a session with each message says it once."""
+    said = list(takewhile(lambda body: isinstance(body, System), bodies))
+    if not said or session.policy is not PolicyName.API_NAMED:
+        return session, bodies
+    texts = msgspec.json.encode([(body.text, body.blob) for body in said])
+    digest = hashlib.blake2b(texts, digest_size=16).hexdigest()
+    if digest == session.instructions:
+        return session, bodies[len(said) :]
+    return sessions.instruct(tx, session, digest), bodies
+
+
+def names(agents: Collection[str]) -> str:
+    """Return names as a query takes them."""
+    return msgspec.json.encode(sorted(agents)).decode()
 
 
 def append(tx: Tx, lease: Lease, step: Step) -> list[Entry]:
@@ -178,9 +203,13 @@ def _repeat_of(tx: Tx, admission: Admission) -> Admitted | None:
     if bytes(found[1]) != receipt.body_hash:
         raise KeyReused(hint="use a new key for a new message")
     row = tx.one("run_by_id", id=found[0])
+    if row is None and receipt.while_open:
+        return None
     if row is None:
         raise AlreadyDone
     run = rows.run(row)
+    if receipt.while_open and run.state is RunState.DONE:
+        return None
     return Admitted(run=run, session=sessions.by_id(tx, run.session), is_repeat=True)
 
 
@@ -190,6 +219,8 @@ def _keep_receipt(tx: Tx, admission: Admission, run: Run) -> None:
         return
     held = tx.one("receipts_held")
     if held and held[0] >= MAX_RECEIPTS:
+        if receipt.while_open:
+            return
         raise ReceiptsFull(retry_after_s=3600)
     tx.run(
         "receipt_kept",

@@ -109,6 +109,12 @@ def adopt(tx: Tx, before: Session, snapshot: str | None) -> Session:
     return msgspec.structs.replace(before, snapshot=snapshot)
 
 
+def instruct(tx: Tx, before: Session, instructions: str) -> Session:
+    """Note what the client of a session has instructed last; the transition that follows shows it."""
+    tx.run("session_instructed", id=before.id, instructions=instructions)
+    return msgspec.structs.replace(before, instructions=instructions)
+
+
 def rename(tx: Tx, before: Session, key: str) -> Session:
     """Give a session another key; nobody finds it under its own any more."""
     if tx.one("session_by_key", key=key) is not None:

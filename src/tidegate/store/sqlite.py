@@ -25,7 +25,7 @@ from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
-from tidegate.errors import StorageFailed
+from tidegate.errors import StorageFailed, StoreBroken
 from tidegate.faults import Area, Faults, words
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.redaction import Redaction
@@ -43,6 +43,7 @@ from tidegate.store import (
     growth,
     jobs,
     lists,
+    marker,
     orphans,
     replacement,
     retention,
@@ -99,6 +100,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, writer: Writer, registry: Registry, faults: Faults) -> None:
         self.path = path
+        self._identity = _identity(path)
         self._faults = faults
         writer.on_fault = partial(faults.count, Area.STORE)
         self.writer = writer
@@ -136,7 +138,7 @@ class SqliteStore:
         """Open the store in a folder, creating or migrating it; what it costs does not depend on what is stored.
 
         Raises:
-            StorageFailed, DiskReadOnly: The file cannot be opened or written.
+            StorageFailed, DiskReadOnly: The file cannot be opened or written, or there was one and it is gone.
             ConfigError: It was written by a release too far ahead.
         """
         check_library()
@@ -146,10 +148,12 @@ class SqliteStore:
         try:
             replacement.settle(path)
             reserve.make_way()
+            marker.check(path)
             _look_first(path)
             path.touch(mode=0o600)  # the log gets the mode of the main file
             connection = open_writer(path)
             migrate(connection, folder / "backups")
+            marker.leave(path)
         except apsw.Error as error:
             raise translate(error) from error
         except OSError as error:
@@ -159,6 +163,18 @@ class SqliteStore:
         store = cls(path, writer, registry, faults or Faults(clock))
         publish.append(store._publish)
         return store
+
+    def check_place(self) -> None:
+        """See that the file that is written to is still the one that the next start will find.
+
+        Raises:
+            StoreBroken: It was removed, or another one is in its place.
+        """
+        if _identity(self.path) != self._identity:
+            raise StoreBroken(
+                f"{str(self.path)!r} was removed or replaced while the gateway was running",
+                hint="what was written since then is lost; `tidegate restore FILE` brings a backup back",
+            )
 
     async def close(self) -> None:
         """Finish what is queued and close every connection; the log is folded into the main file."""
@@ -212,9 +228,11 @@ class SqliteStore:
         size = _size(admission.bodies) + sum(map(len, offered))
         return await self.writer.write(partial(runs.admit, admission=admission), size=size)
 
-    async def claim(self, lane: Lane, *, with_api: bool = True) -> Claimed | None:
+    async def claim(
+        self, lane: Lane, *, with_api: bool = True, without: Collection[str] = ()
+    ) -> Claimed | None:
         """Take the oldest run that may run."""
-        return await self.writer.write(partial(runs.claim, lane=lane, with_api=with_api))
+        return await self.writer.write(partial(runs.claim, lane=lane, with_api=with_api, without=without))
 
     async def append(self, lease: Lease, step: Step) -> list[Entry]:
         """Append one step."""
@@ -278,9 +296,13 @@ class SqliteStore:
         """Queue a run again that could not be closed."""
         return await self._relief(partial(aside.run, run_id=run, error=error))
 
-    async def set_aside_next(self, lane: Lane, *, with_api: bool, error: str) -> tuple[RunId, int] | None:
+    async def set_aside_next(
+        self, lane: Lane, *, with_api: bool, without: Collection[str], error: str
+    ) -> tuple[RunId, int] | None:
         """Put the run aside that would be claimed next."""
-        return await self._relief(partial(aside.next_run, lane=lane, with_api=with_api, error=error))
+        return await self._relief(
+            partial(aside.next_run, lane=lane, with_api=with_api, without=without, error=error)
+        )
 
     async def give_up(self, run: RunId, error: str) -> None:
         """Close a run as failed."""
@@ -755,6 +777,15 @@ class _InlineReads(SqliteReads):
             return super().all(query, **values)
         except apsw.Error as error:
             raise self._damage(error) from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of its name; None where there is none."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _look_first(path: Path) -> None:

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 from tidegate.domain.skill import Problem, Severity
 
 MAX_HEAD_BYTES = 16 << 10
+MAX_DEPTH = 1_000  # of brackets; more than one deep a value means nothing here
 
 Value = str | tuple[str, ...] | Mapping[str, str] | None
 
 _HEAD = re.compile(r"---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-_PLAIN_LINE = re.compile(r"^([A-Za-z][\w-]*):[ \t]+([^'\"|>&*!\[{\s].*?)[ \t]*$", re.MULTILINE)
+_PLAIN_LINE = re.compile(r"^([A-Za-z][\w-]*):[ \t]+([^'\"|>&*!\[{\s].*)$", re.MULTILINE)
 # Of these characters nothing means anything to YAML, so that the line is what it looks like.
 _WORDS_LINE = re.compile(r"([a-z][a-z-]*): ([A-Za-z0-9](?:[A-Za-z0-9 ,.;()/_`'?!+=-]*[A-Za-z0-9.)`?!])?)")
+_BRACKET = re.compile(r"[\[\]{}]")
 _NOTHING = frozenset({"", "~", "null"})
 
 
@@ -72,7 +74,7 @@ def read(text: str, path: str) -> Head:
 
 
 def _quoted(line: re.Match[str]) -> str:
-    value = line[2].replace("'", "''")
+    value = line[2].rstrip(" \t").replace("'", "''")
     return f"{line[1]}: '{value}'"
 
 
@@ -160,6 +162,7 @@ def _events(head: str, path: str) -> Iterator[_Event]:
     """Yield what the parser finds, without the frame of stream and document but for one end."""
     import yaml  # noqa: PLC0415 - see the head of this file
 
+    _check_depth(head, path)
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         for event in yaml.parse(head, Loader=loader):
@@ -183,6 +186,16 @@ def _events(head: str, path: str) -> Iterator[_Event]:
         raise UnusableError(
             path, line, f"this is no YAML: {what}", "put text with `:` or `#` in quotes"
         ) from None
+
+
+def _check_depth(head: str, path: str) -> None:
+    """Refuse brackets within brackets before they are parsed, which takes the square of how deep they are."""
+    depth = 0
+    for bracket in _BRACKET.finditer(head):
+        depth = depth + 1 if bracket[0] in "[{" else max(0, depth - 1)
+        if depth > MAX_DEPTH:
+            line = head.count("\n", 0, bracket.start()) + 2
+            raise UnusableError(path, line, "this is no YAML: nested too deep", "write plain text")
 
 
 def _line(mark: Any) -> int:

@@ -41,6 +41,13 @@ SELECT id, expires_at FROM approvals WHERE digest = :digest AND state = 'always'
 -- name: approval_kept
 UPDATE approvals SET expires_at = :expires_at WHERE id = :id;
 
+-- A question that nobody waits for is found by its call, in the place of the call's id.
+-- name: approval_standing
+SELECT * FROM approvals WHERE run = :run AND call_id = :digest AND expires_at > :now ORDER BY id DESC LIMIT 1;
+
+-- name: approvals_pending_of_agent
+SELECT count(*) FROM (SELECT 1 FROM approvals WHERE state = 'pending' AND agent = :agent LIMIT :limit);
+
 -- name: approvals_in_state
 SELECT count FROM tallies WHERE family = 'approval' AND state = :state;
 

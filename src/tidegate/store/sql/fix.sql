@@ -57,7 +57,7 @@ DELETE FROM chunks WHERE (hash, part) IN (
 DELETE FROM approvals WHERE id IN (
     SELECT id FROM approvals a
     WHERE (a.session IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = a.session))
-       OR (a.state = 'pending' AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = a.run AND r.state = 'waiting'))
+       OR (a.state = 'pending' AND a.run <> '' AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = a.run AND r.state = 'waiting'))
     LIMIT :limit
 ) RETURNING *;
 

@@ -64,10 +64,10 @@ OR NOT EXISTS (SELECT 1 FROM blobs b WHERE b.hash = r.hash);
 -- name: orphans_trim
 SELECT count(*) FROM trims t WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = t.session);
 
--- Also a question whose run does not wait for its answer.
+-- Also a question whose run does not wait for its answer; one without a run is nobody's to wait for.
 -- name: orphans_approval
 SELECT count(*) FROM approvals a WHERE (a.session IS NOT NULL AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = a.session))
-OR (a.state = 'pending' AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = a.run AND r.state = 'waiting'));
+OR (a.state = 'pending' AND a.run <> '' AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = a.run AND r.state = 'waiting'));
 
 -- Also a debt of a child that has ended, and one to a run that has ended and will not wait for it.
 -- name: orphans_spawn

@@ -33,10 +33,12 @@ VALUES (:id, :session, :lane, :origin, 'queued', :created_at, :prompt) RETURNING
 -- name: run_by_id
 SELECT * FROM runs WHERE id = :id;
 
--- The oldest queued run whose session has none running; `runs_one_at_a_time` settles the race.
+-- The oldest queued run whose session has none running and whose agent may begin one; `runs_one_at_a_time` settles the
+-- race.
 -- name: run_claimable
 SELECT r.* FROM runs r JOIN sessions s ON s.id = r.session
 WHERE r.state = 'queued' AND r.lane = :lane AND (:with_api OR s.policy NOT IN ('api', 'api_named'))
+  AND s.agent NOT IN (SELECT value FROM json_each(:without))
   AND NOT EXISTS (SELECT 1 FROM runs b WHERE b.session = r.session AND b.state IN ('running', 'waiting'))
   AND NOT EXISTS (SELECT 1 FROM aside a WHERE a.part = 'runner' AND a.item = r.id AND a.until > :now)
 ORDER BY r.number LIMIT 1;

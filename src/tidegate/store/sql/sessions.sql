@@ -36,6 +36,9 @@ UPDATE sessions SET snapshot = :snapshot WHERE id = :id;
 -- name: session_renamed
 UPDATE sessions SET key = :key, version = version + 1 WHERE id = :id RETURNING *;
 
+-- name: session_instructed
+UPDATE sessions SET instructions = :instructions WHERE id = :id;
+
 -- name: session_titled
 UPDATE sessions SET title = :title WHERE id = :id;
 

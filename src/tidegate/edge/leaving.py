@@ -1,0 +1,63 @@
+"""What a client that goes takes along: the run of its request, and with it the model's stream.
+
+Only a request that has no session of its own is that much its client's: a named session goes on, and an
+Idempotency-Key promises the answer to whoever asks again.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
+
+Abandon = Callable[[], Awaitable[None]]
+
+
+async def unless_left(request: Request, work: Awaitable[T], abandon: Abandon) -> T:
+    """Return what *work* gives; once the client goes, *abandon* is called, which has to end the work."""
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(_watch(request, abandon))
+        try:
+            result = await work
+        except Exception as error:  # noqa: BLE001 - raised below, as itself rather than in a group
+            failure: Exception | None = error
+        else:
+            failure = None
+        finally:
+            watching.cancel()
+    if failure is not None:
+        raise failure
+    return result
+
+
+async def _watch(request: Request, abandon: Abandon) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    await abandon()
+
+
+class LeavingStream(StreamingResponse):
+    """A stream that calls *abandon* when it ends before its last event, because nobody is there to hear it."""
+
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        headers: dict[str, str],
+        is_over: Callable[[], bool],
+        abandon: Abandon,
+    ) -> None:
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._is_over = is_over
+        self._abandon = abandon
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if not self._is_over():
+                await self._abandon()
