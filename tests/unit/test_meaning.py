@@ -1,14 +1,18 @@
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from embedding_server import EmbeddingServer, vector
+from house import sqlite
 from tidegate.config import Config
 from tidegate.config.source import source
 from tidegate.config.tree import Provider
+from tidegate.domain.fact import Note
 from tidegate.errors import ModelBusy, ModelFailed
 from tidegate.runtime.meaning import Meaning
+from tidegate.store.recall import Question
 
 pytestmark = pytest.mark.anyio
 
@@ -79,3 +83,18 @@ async def test_a_refusal(
     with pytest.raises(ModelFailed) as failure:
         await meaning(server, monkeypatch).of(["a cat"])
     assert kind is type(failure.value)
+
+
+async def test_a_stored_vector_that_says_nothing(tmp_path: Path) -> None:
+    """It has no distance to a question, which finds the fact by its words, and others by their meaning."""
+    async with sqlite(tmp_path) as house:
+        house.store.load_vectors()
+        facts = house.store.facts
+        silent = (await facts.remember("main", Note(text="a cat is here"))).fact
+        other = (await facts.remember("main", Note(text="tom sleeps"))).fact
+        await facts.keep_vectors("m", [(silent, struct.pack("2f", 0, 0)), (other, struct.pack("2f", 1, 0))])
+        vector = struct.pack("2f", 1, 0)
+        question = Question(
+            agent="main", text="cat", now=house.clock.now(), limit=5, model="m", vector=vector
+        )
+        assert {fact.text for fact in await facts.search(question)} == {"a cat is here", "tom sleeps"}
