@@ -33,6 +33,7 @@ from tidegate.edge.growth import GrowthPage
 from tidegate.edge.hooks import HookDoor
 from tidegate.edge.jobs import Jobs
 from tidegate.edge.live import Live
+from tidegate.edge.logs import Logs
 from tidegate.edge.memory import MemoryPage
 from tidegate.edge.metrics import Metrics
 from tidegate.edge.openai import OpenAI
@@ -201,6 +202,7 @@ async def gateway(
             Blobs(store),
             Sweep(sweeper),
             shutdown,
+            Logs(registry),
             SkillList(inside.skills, inside.agents),
             Live(store, inside.bus),
             OpenAI(inside.intake, inside.agents, instance.started_at),

@@ -4,11 +4,14 @@ People get readable lines on a terminal and JSON elsewhere. No message text and 
 characters are escaped by the renderers, and long values are cut, so that a log line cannot be forged or flooded (T26).
 """
 
+import json
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
-from typing import Any, TextIO, cast
+from itertools import count
+from typing import Any, NamedTuple, TextIO, cast
 
 # structlog imports rich wherever it is installed, for coloured tracebacks: 4 MB that a gateway has no use for. A module
 # that is None cannot be imported; afterwards commands that print tables can.
@@ -20,11 +23,24 @@ del sys.modules["rich"]
 sys.modules.update({name: module for name, module in _hidden.items() if module is not None})
 
 MAX_VALUE = 2_000  # characters a field
+RECENT = 500  # events that can be asked for later; none is longer than `RECENT_CHARS` as JSON
+RECENT_CHARS = 2_000
 
 #: takes out of a line what must not stand in it; nothing until somebody knows what that is
 _hidden_from: list[Callable[[str], str]] = []
 
 Logger = structlog.typing.FilteringBoundLogger
+
+
+class Line(NamedTuple):
+    """One event as JSON, and how many came before it."""
+
+    number: int
+    text: str
+
+
+_recent: deque[Line] = deque(maxlen=RECENT)
+_numbers = count(1)
 
 
 def setup(level: int = logging.INFO) -> None:
@@ -42,6 +58,7 @@ def setup(level: int = logging.INFO) -> None:
             _cut_and_escape,
             structlog.processors.format_exc_info,
             _escape_trace,
+            _keep,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -55,6 +72,11 @@ def setup(level: int = logging.INFO) -> None:
 def hide(clean: Callable[[str], str]) -> None:
     """Let *clean* take secrets out of every line from now on, in the place of what did so before."""
     _hidden_from[:] = [clean]
+
+
+def recent(after: int = 0) -> list[Line]:
+    """Return the latest events that came after one of them, in order."""
+    return [line for line in _recent if line.number > after]
 
 
 def get(name: str) -> Logger:
@@ -104,6 +126,16 @@ def _cut_and_escape(_: Any, __: str, event: MutableMapping[str, Any]) -> Mutable
             event[key] = value = _cleaned(value)  # noqa: PLW2901 - before it is cut, so that no half of a secret stays
         if isinstance(value, str) and (len(value) > MAX_VALUE or not value.isprintable()):
             event[key] = value[:MAX_VALUE].encode("unicode_escape").decode("ascii")
+    return event
+
+
+def _keep(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Remember an event for those who ask later; one that is too long without its values."""
+    text = _cleaned(json.dumps(event, default=str))
+    if len(text) > RECENT_CHARS:
+        kept = ("timestamp", "level", "part", "event")
+        text = json.dumps({key: str(event.get(key, ""))[:200] for key in kept} | {"cut": True})
+    _recent.append(Line(next(_numbers), text))
     return event
 
 

@@ -1,9 +1,11 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from command_line import CommandLine, key_of
+from gateway_process import TOKEN, GatewayProcess
 from terminal import terminal
 
 
@@ -134,3 +136,22 @@ def test_people_come_first_in_eighty_columns(tidegate_up: CommandLine) -> None:
     assert all(not line.startswith(" ") for line in lines)
     (mine,) = (line for line in lines if line.startswith("t:me "))
     assert mine.rstrip().endswith("…")
+
+
+def test_logs(tmp_path: Path) -> None:
+    """The latest events of the log are read from the running gateway: a line each, and an object each with --json."""
+    (tmp_path / "state").mkdir(mode=0o755)  # which is told
+    with GatewayProcess(tmp_path / "state"):
+        check_logs(CommandLine(tmp_path / "state", {"TIDEGATE_TOKEN": TOKEN}))
+
+
+def check_logs(line: CommandLine) -> None:
+    """Look at what the command prints."""
+    told = line.run("logs")
+    assert (told.code, told.err) == (0, "")
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+ ", text) for text in told.out.splitlines())
+    events = [json.loads(text) for text in line.run("logs", "--json").out.splitlines()]
+    assert events
+    assert all({"timestamp", "level", "event"} <= set(event) for event in events)
+    page = json.loads(line.run("logs", "--json", "--limit", "1").out)
+    assert page == events[-1]

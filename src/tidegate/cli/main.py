@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "up": Place("tidegate.cli.up", "up", "Start the gateway."),
         "stop": Place("tidegate.cli.stop", "stop", "Stop the gateway; nothing is lost."),
         "status": Place("tidegate.cli.status", "status", "Show how the gateway is."),
+        "logs": Place("tidegate.cli.logs", "logs", "Show the latest events of its log."),
         "token": Place("tidegate.cli.token", "token", "Print the token."),
         "chat": Place("tidegate.cli.chat", "chat", "Talk to an agent."),
         "approvals": Place("tidegate.cli.approvals", "approvals", "Decide on calls that wait for a person."),
