@@ -215,7 +215,7 @@ def _end(answer: Answer) -> End:
 
 def _refused(code: str, why: str) -> End:
     match code:
-        case "no_answer" | "model_failed" | "model_busy" | "model_cut":
+        case "no_answer" | "over_budget" | "model_failed" | "model_busy" | "model_limited" | "model_cut":
             return End("not ok", why)
         case "queue_full" | "session_busy" | "max_running" | "limit_reached":
             return End("kept_out", why)
