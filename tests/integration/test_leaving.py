@@ -44,6 +44,11 @@ def asking(gateway: GatewayProcess, *headers: str, stream: bool) -> socket.socke
     return client
 
 
+def connections(gateway: GatewayProcess) -> int:
+    """Return how many are open."""
+    return int(gateway.get("/api/status")["containers"]["connections"]["entries"])
+
+
 def runs(gateway: GatewayProcess) -> list[str]:
     """Return how the runs stand."""
     return [run["outcome"] or run["state"] for run in gateway.get("/api/runs")["runs"]]
@@ -70,10 +75,11 @@ def test_what_somebody_may_come_back_to_goes_on(
     gateway: GatewayProcess, server: LlmServer, header: str
 ) -> None:
     """A named session goes on without its client, and so does an answer that is promised to whoever asks again."""
+    before = connections(gateway)
     with asking(gateway, header, stream=True) as client:
         while b"half" not in client.recv(4096):
             pass
-    assert gateway.get("/api/status")["version"]
+    until(lambda: connections(gateway) == before)  # it has seen that the client went
     assert runs(gateway) == ["running"]
     assert not server.hung_up.is_set()
 

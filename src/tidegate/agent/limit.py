@@ -15,6 +15,7 @@ import httpx2
 from tidegate import strict_json
 from tidegate.strict_json import NotStrict
 
+MAX_REST_S = 0.01  # after a piece that took as long to read
 TURN_BYTES = 2 << 10  # are read before everybody else has a turn: hundreds of events may come at once
 MAX_RESPONSE_BYTES = 256 << 20  # an event of 300 bytes for each token, and far more tokens than models write
 MAX_EVENT_BYTES = 1 << 20  # a whole call may come in one
@@ -86,13 +87,16 @@ class _Watched(httpx2.AsyncByteStream):
         Raises:
             Flood: It is too much, in all or of one event; nobody has read the end of that event then.
         """
+        loop, given_at = asyncio.get_running_loop(), 0.0
         async for chunk in self._stream:
             self._room -= len(chunk)
             self._take(chunk)
             if self._room < 0 or len(self._open) > MAX_EVENT_BYTES or self._lines > MAX_EVENT_LINES:
                 raise Flood("sends more than anybody reads")
             for begin in range(0, len(chunk), TURN_BYTES):
-                await asyncio.sleep(0)
+                # whoever reads has just worked on the piece before: threads that need the interpreter get as long
+                await asyncio.sleep(min(MAX_REST_S, loop.time() - given_at) if given_at else 0)
+                given_at = loop.time()
                 yield chunk[begin : begin + TURN_BYTES]
         _check(self._open)  # its end is that of the stream
 

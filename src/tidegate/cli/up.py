@@ -59,6 +59,7 @@ def serve(settings: "Config", folder: Path, path: Path | None, on_start: Callabl
 
     stdio.OUTPUT.begin()
     close_to_others()
+    sys.setswitchinterval(0.001)
     log.setup()
     _drop_warnings()
     Allocator().spare(address_bytes())

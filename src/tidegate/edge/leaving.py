@@ -6,6 +6,7 @@ Idempotency-Key promises the answer to whoever asks again.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -44,20 +45,22 @@ class LeavingStream(StreamingResponse):
     """A stream that calls *abandon* when it ends before its last event, because nobody is there to hear it."""
 
     def __init__(
-        self,
-        events: AsyncGenerator[bytes, None],
-        headers: dict[str, str],
-        is_over: Callable[[], bool],
-        abandon: Abandon,
+        self, events: AsyncGenerator[bytes, None], headers: dict[str, str], abandon: Abandon
     ) -> None:
-        super().__init__(events, media_type="text/event-stream", headers=headers)
-        self._is_over = is_over
+        super().__init__(self._whole(events), media_type="text/event-stream", headers=headers)
         self._abandon = abandon
+        self._is_whole = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            if not self._is_over():
+            if not self._is_whole:
                 await self._abandon()
+
+    async def _whole(self, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+        self._is_whole = True

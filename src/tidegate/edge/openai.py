@@ -93,7 +93,7 @@ class OpenAI:
         if chat.stream:
             with_usage = chat.stream_options is not None and bool(chat.stream_options.include_usage)
             stream = await unless_left(request, _begun(_stream(reply, head, with_usage=with_usage)), abandon)
-            return LeavingStream(stream, headers | wire.STREAM_HEADERS, lambda: reply.is_over, abandon)
+            return LeavingStream(stream, headers | wire.STREAM_HEADERS, abandon)
         text = await unless_left(request, reply.whole(), abandon)
         _check_end(reply.run)
         message = {"role": "assistant", "content": text}

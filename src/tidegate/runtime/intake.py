@@ -329,7 +329,9 @@ class Intake:
 
     async def abandon(self, admitted: Admitted) -> None:
         """End a piece of work that nobody waits for any more, with its session and all below that."""
-        with suppress(Refused):  # it has ended, and gone
+        with suppress(
+            Refused, Unavailable
+        ):  # it has gone; or it ends by its own deadline, if nothing can be written
             await self._store.cancel_session(admitted.session.id)
 
     async def cancel(self, run: RunId) -> Run:

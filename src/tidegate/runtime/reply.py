@@ -34,8 +34,6 @@ class Reply:
         self.run = admitted.run
         #: the last answer ends where the model reached its output limit
         self.is_cut = False
-        #: all is heard: the run is done, or waits
-        self.is_over = False
         self._store = store
         self._events = events
         #: what was said before is not known: pieces make no sense before the next entry
@@ -66,7 +64,6 @@ class Reply:
         if self._is_behind or (self.run.reply_seq or 0) > self._seq:
             async for text in self._missed(self.run.reply_seq):
                 yield text
-        self.is_over = True
         if note := self._note():
             yield self._parted(note)
 
