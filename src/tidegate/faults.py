@@ -50,6 +50,8 @@ class Area(StrEnum):
     LAG = "lag"
     #: the sign of life for whatever started the process
     LIFE = "life"
+    #: the summaries of conversations
+    COMPACTION = "compaction"
     #: an optional step of a prompt: what is remembered, the skills
     PROMPT = "prompt"
     #: who is told of commits

@@ -8,6 +8,7 @@ from inside import Inside, inside
 from tidegate.agent.model import Answer, Delta, Prompt, ToolCall, ToolSpec
 from tidegate.agent.offline import OfflineModel
 from tidegate.agent.tools import Caller, Tool
+from tidegate.clock import HOUR_MS
 from tidegate.config import Compaction as Rules
 from tidegate.domain.approval import Decision
 from tidegate.domain.compaction import Compaction, CompactionOutcome, Reason
@@ -239,6 +240,7 @@ def test_a_failed_compaction_changes_nothing(tmp_path: Path, failure: ModelFaile
         assert here.head("c").cold_through == 0
 
         model.summarise = None
+        here.clock.advance(HOUR_MS)  # it rests meanwhile
         await talk(here, 1)
         assert (await summaries(here))[0].body.text.startswith("offline summary of 4 messages")
         assert (await summaries(here))[-1].body.text.startswith("offline summary of 12 messages")

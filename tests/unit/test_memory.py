@@ -317,6 +317,9 @@ async def test_a_flush_that_fails_is_counted(tmp_path: Path) -> None:
         await here.flush(chat.id, "main", 1, 4)
         assert ([], 1) == (await texts(here), here.flush.failed)
         await here.flush(chat.id, "main", 1, 4)
+        assert 1 == len(model.prompts)  # it rests for a while
+        cast("ManualClock", here.clock).advance(HOUR_MS)
+        await here.flush(chat.id, "main", 1, 4)
         assert (["A"], 1) == (await texts(here), here.flush.failed)
 
 

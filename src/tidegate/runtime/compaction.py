@@ -32,6 +32,7 @@ from tidegate.errors import (
     TidegateError,
     Unavailable,
 )
+from tidegate.faults import Area
 from tidegate.runtime import mover
 from tidegate.store.context import Context, Replacement
 from tidegate.store.port import Store
@@ -71,16 +72,21 @@ class Compactor:
     async def compact(self, agent: Agent, lease: Lease, reason: Reason) -> int:
         """Compact the transcript of a run's session as far as it takes; return how many entries it summarised.
 
+        Where nobody asks for it, one that has failed rests for a while, so that not each message asks in vain.
+
         Raises:
             CompactionFailed: It failed or took too long; what it had not finished is as it was.
             FenceLost: The run has been taken over or closed; the same holds.
         """
+        if reason is Reason.THRESHOLD and await self._store.rests(Area.COMPACTION, lease.session):
+            return 0
         count, want = 0, _Want(agent, lease, reason)
         for _ in range(MAX_ROUNDS):
             try:
                 plan = await self._counted(self._round(want))
             except CompactionFailed as error:
                 if not count:
+                    await self._store.rest(Area.COMPACTION, lease.session, error.message)
                     raise
                 _log.warning("compaction_stopped", error=error.message)
                 break
@@ -90,6 +96,8 @@ class Compactor:
             if not plan.has_more:
                 break
             want = want._replace(keep_bytes=plan.keep_bytes)
+        if count:
+            await self._store.works(Area.COMPACTION, lease.session)
         return count
 
     async def _counted(self, work: "Awaitable[_Plan | None]") -> "_Plan | None":

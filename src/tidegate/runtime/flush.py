@@ -22,6 +22,7 @@ from tidegate.domain.fact import FactOrigin
 from tidegate.domain.run import Origin, Usage
 from tidegate.domain.session import Kind, Session
 from tidegate.errors import ModelFailed
+from tidegate.faults import Area
 from tidegate.ids import SessionId
 from tidegate.runtime.memory import Memory
 from tidegate.store.facts import Flushed
@@ -55,8 +56,8 @@ class Flush:
         if not self._is_on or asked is None or head is None or not self._may_remember(head, asked):
             return
         first_seq = max(first_seq, await self._store.facts.flushed_through(session) + 1)
-        if first_seq > last_seq:
-            return
+        if first_seq > last_seq or await self._store.rests(Area.MEMORY, session):
+            return  # what is left out now is asked about with the next part
         part = await self._part(
             session, first_seq, last_seq, min(MAX_PART_BYTES, asked.max_prompt_bytes // 2)
         )
@@ -65,7 +66,9 @@ class Flush:
                 answer = await _ask(asked, part) if part else Answer(text="")
         except (ModelFailed, TimeoutError) as error:
             self.failed += 1
-            _log.warning("flush_failed", session=session, error=str(error) or "it took too long")
+            told = str(error) or "it took too long"
+            _log.warning("flush_failed", session=session, error=told)
+            await self._store.rest(Area.MEMORY, session, told)
             return
         notes = [msgspec.structs.replace(note, source=session) for note in distillation.notes(answer.text)]
         kept = await self._store.facts.flush(
@@ -78,6 +81,7 @@ class Flush:
                 usage=answer.usage,
             )
         )
+        await self._store.works(Area.MEMORY, session)
         self._memory.ring()
         _log.info("flushed", session=session, through=last_seq, facts=kept)
 

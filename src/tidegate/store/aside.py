@@ -7,7 +7,7 @@ be the very row that cannot be. What works again is forgotten at once, what has 
 from collections.abc import Collection
 from contextlib import suppress
 
-from tidegate.clock import DAY_MS, HOUR_MS, SECOND_MS
+from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
 from tidegate.faults import Area
@@ -23,12 +23,27 @@ KEEP_MS = 7 * DAY_MS
 MAX_ATTEMPTS = 3  # of a run, which then ends as failed
 
 
-def put(tx: Tx, part: Area, item: str, error: str) -> tuple[int, int]:
+def put(tx: Tx, part: Area, item: str, error: str, first_ms: int = FIRST_MS) -> tuple[int, int]:
     """Note that an item has failed; return how often in a row, and before when it is not tried again."""
     row = tx.one(
-        "aside_put", part=part, item=item, error=error, now=tx.now, first_ms=FIRST_MS, longest_ms=LONGEST_MS
+        "aside_put", part=part, item=item, error=error, now=tx.now, first_ms=first_ms, longest_ms=LONGEST_MS
     )
-    return (int(row[0]), int(row[1])) if row else (1, tx.now + FIRST_MS)
+    return (int(row[0]), int(row[1])) if row else (1, tx.now + first_ms)
+
+
+def rest(tx: Tx, part: Area, item: str, error: str) -> None:
+    """Let a request to a model that was in vain rest: for a minute, then for longer."""
+    put(tx, part, item, error, MINUTE_MS)
+
+
+def rests(tx: Tx, part: Area, item: str) -> bool:
+    """Whether it is too early to try again."""
+    return tx.one("aside_resting", part=part, item=item, now=tx.now) is not None
+
+
+def works(tx: Tx, part: Area, item: str) -> None:
+    """Forget that something has failed."""
+    tx.run("aside_over", part=part, item=item)
 
 
 def job(tx: Tx, name: str, error: str) -> None:

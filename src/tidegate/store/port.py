@@ -237,6 +237,15 @@ class Store(Protocol):
     def aside(self, part: Area) -> Mapping[str, str]:
         """Return what is put aside of a part, 1,000 at most, and why."""
 
+    async def rest(self, part: Area, item: str, error: str) -> None:
+        """Let what was asked of a model in vain rest: a minute at first, an hour at last, also over restarts."""
+
+    async def rests(self, part: Area, item: str) -> bool:
+        """Say whether it is too early to ask again."""
+
+    async def works(self, part: Area, item: str) -> None:
+        """Forget that it has failed; nothing is written where it has not."""
+
     def why_aside(self, part: Area, item: str) -> str | None:
         """Return why something is put aside; None where it is not."""
 

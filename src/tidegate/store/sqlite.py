@@ -316,6 +316,19 @@ class SqliteStore:
         """Let a session that is due come back later."""
         await self._relief(partial(aside.session, session_id=session, error=error))
 
+    async def rest(self, part: Area, item: str, error: str) -> None:
+        """Let what was in vain rest."""
+        await self.writer.write(partial(aside.rest, part=part, item=item, error=error))
+
+    async def rests(self, part: Area, item: str) -> bool:
+        """Say whether it is too early to try again."""
+        return await self.writer.write(partial(aside.rests, part=part, item=item))
+
+    async def works(self, part: Area, item: str) -> None:
+        """Forget that it has failed."""
+        if self.why_aside(part, item) is not None:
+            await self.writer.write(partial(aside.works, part=part, item=item))
+
     def aside(self, part: Area) -> Mapping[str, str]:
         """Return what is put aside of a part, and why."""
         return {row[0]: row[1] for row in self._inline.all("aside_of_part", part=part)}

@@ -9,6 +9,9 @@ RETURNING attempts, until;
 -- name: aside_of
 SELECT error FROM aside WHERE part = :part AND item = :item;
 
+-- name: aside_resting
+SELECT 1 FROM aside WHERE part = :part AND item = :item AND until > :now;
+
 -- name: aside_of_part
 SELECT item, error FROM aside WHERE part = :part LIMIT 1000;
 
