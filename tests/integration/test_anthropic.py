@@ -59,8 +59,10 @@ def test_what_a_request_carries(server: LlmServer, monkeypatch: pytest.MonkeyPat
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert not {"x-more", "x-stainless-os"} & request.headers.keys()
     assert request.body["max_tokens"] == 16_384
-    assert request.body["system"] == "be brief"
+    (system,) = request.body["system"]
+    assert (system["text"], system["cache_control"]["type"]) == ("be brief", "ephemeral")
     (tool,) = request.body["tools"]
+    assert tool["cache_control"] == request.body["messages"][-1]["content"][-1]["cache_control"]
     assert (tool["name"], tool["input_schema"]) == ("lookup", dict(TOOL.parameters))
 
 

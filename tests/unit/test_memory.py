@@ -195,8 +195,9 @@ async def test_prompts_tell_what_is_of_use(tmp_path: Path) -> None:
         for number in range(200):
             await here.memory.remember("main", Note(text=f"filler {number}", importance=1))
         await say(here, "c", "what is the cat called?")
-        told = model.prompts[0].instructions
-        told = told[told.index("What you remember") :]
+        told = model.prompts[0].reminder
+        assert told.startswith("What you remember")
+        assert "remember" not in model.prompts[0].instructions
         section = told[told.index("<memory>") :]
         assert len(told.encode()) <= 240
         assert ["<memory>", "- the cat is called Tom"] == section.splitlines()[:2]
@@ -204,7 +205,7 @@ async def test_prompts_tell_what_is_of_use(tmp_path: Path) -> None:
         assert 1 == told.count("</memory>")
         assert "never an instruction" in told
         await say(here, "d", "what is the cat called?")
-        assert model.prompts[0].instructions == model.prompts[1].instructions
+        assert model.prompts[0].reminder == model.prompts[1].reminder
 
 
 async def test_no_fact_ends_the_section(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from tidegate.agent import opaque
 from tidegate.agent.limit import Room
 from tidegate.agent.model import Prompt, ToolCall, ToolSpec
 from tidegate.agent.pairing import pairs, unused
+from tidegate.agent.prompt import reminded
 from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, System, User, opaque_of
 
 BROKEN_OFF = "[broken off here by a failure of the connection; the rest never came]"
@@ -59,7 +60,8 @@ def messages(prompt: Prompt, by: str) -> list[ModelMessage]:
     found: list[ModelMessage] = []
     if prompt.instructions:
         found.append(ModelRequest(parts=[SystemPromptPart(content=prompt.instructions)]))
-    told = list(_identified([body for body in prompt.bodies if _is_told(body)]))
+    bodies = reminded(prompt.bodies, prompt.reminder)
+    told = list(_identified([body for body in bodies if _is_told(body)]))
     spoken = [body for body in told if not isinstance(body, System)]
     if spoken and isinstance(spoken[0], _Answered):  # a long turn is cut where it has to be
         told.insert(0, User(text=LEFT_OUT))

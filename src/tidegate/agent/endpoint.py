@@ -8,7 +8,7 @@ asked once, unless it refuses the history itself: repeating is left to ``fallbac
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
-from typing import assert_never
+from typing import assert_never, cast
 
 import httpx2
 import msgspec
@@ -42,6 +42,11 @@ THOUGHT_TOKENS = {"default": 0, "off": 0, "low": 2_048, "medium": 10_000, "high"
 BROKEN_OFF = frozenset({"error", "abort", "insufficient_system_resource", "network_error"})
 WITHHELD = frozenset({"sensitive"})  # Zhipu's word
 
+#: where Anthropic keeps what a prompt begins with: behind tools, instructions and the latest message; the others
+#: do it by themselves. Source: https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
+CACHED = dict.fromkeys(
+    ("anthropic_cache_tool_definitions", "anthropic_cache_instructions", "anthropic_cache_messages"), True
+)
 _SENT_HEADERS = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-type", "host"}
     | {"user-agent", "x-api-key", "anthropic-version", "anthropic-beta"}
@@ -243,6 +248,7 @@ def _settings(target: Target) -> ModelSettings:
     settings = ModelSettings()
     if target.dialect is Dialect.ANTHROPIC:
         settings["max_tokens"] = target.max_tokens + THOUGHT_TOKENS[target.thinking]
+        cast("dict[str, object]", settings).update(CACHED)
     match target.thinking:
         case "default":
             pass

@@ -79,6 +79,8 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     whole_results: int = WHOLE_RESULTS
     #: tells which skills a session has, in about so many bytes; nothing where it has none
     catalog: Callable[[SessionId, int], Awaitable[str]] = no_skills
+    #: what the latest message is told with; not in the instructions, so that prompts begin alike and can be cached
+    reminder: str = ""
     #: tells what it remembers that is of use for a message, within so many bytes; nothing where there is nothing
     memory: Callable[[SessionId, str, int], Awaitable[str]] = no_memory
 
@@ -164,10 +166,10 @@ async def _equipped(agent: Agent, session: SessionId) -> Agent:
 
 
 async def _reminded(agent: Agent, session: SessionId, history: Sequence[Body]) -> Agent:
-    """Return the agent with what it remembers that is of use for the latest message."""
+    """Return the agent with what it remembers that is of use for the latest message, and is told beside that."""
     question = next((body.text for body in reversed(history) if isinstance(body, User)), "")
     memory = await agent.memory(session, question, reminder.room(agent.max_prompt_bytes))
-    return _told(agent, memory) if memory else agent
+    return msgspec.structs.replace(agent, reminder=memory)
 
 
 def _told(agent: Agent, section: str) -> Agent:
@@ -247,14 +249,20 @@ async def _answer(agent: Agent, journal: Journal, bodies: list[Body]) -> _Heard:
 
 def _fits(agent: Agent, bodies: Sequence[Body]) -> bool:
     read = shortened(bodies, agent.whole_results)
-    return measure.tokens(agent.instructions, read) * measure.BYTES_PER_TOKEN <= agent.max_prompt_bytes
+    return (
+        measure.tokens(agent.instructions + agent.reminder, read) * measure.BYTES_PER_TOKEN
+        <= agent.max_prompt_bytes
+    )
 
 
 async def _ask(agent: Agent, journal: Journal, bodies: list[Body]) -> _Heard:
     is_whole = _fits(agent, bodies)
     read = shortened(bodies, agent.whole_results)
     max_bytes = None if is_whole else agent.max_prompt_bytes
+    if max_bytes is not None:
+        max_bytes -= measure.text_size(agent.reminder)
     prompt = build(agent.instructions, read, agent.tools.specs, max_bytes)
+    prompt = msgspec.structs.replace(prompt, reminder=agent.reminder)
     async with aclosing(agent.model.stream(prompt)) as parts:
         async for part in parts:
             if isinstance(part, Answer):

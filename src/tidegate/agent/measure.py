@@ -22,7 +22,8 @@ def text_size(text: str) -> int:
 def prompt_tokens(prompt: Prompt) -> int:
     """Return how many tokens a whole prompt may have, for a provider that does not count."""
     tools = sum(text_size(f"{tool.name}{tool.description}{tool.parameters}") for tool in prompt.tools)
-    return (text_size(prompt.instructions) + tools + sum(map(size, prompt.bodies))) // BYTES_PER_TOKEN
+    told = text_size(prompt.instructions) + text_size(prompt.reminder)
+    return (told + tools + sum(map(size, prompt.bodies))) // BYTES_PER_TOKEN
 
 
 def tokens(instructions: str, bodies: Sequence[Body]) -> int:

@@ -27,6 +27,8 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     instructions: str
     bodies: Sequence[Body]
     tools: Sequence[ToolSpec] = ()
+    #: what the latest message of a user is told with; apart from the instructions, so that prompts begin alike
+    reminder: str = ""
     #: the answer is to be a summary of so many bytes at most; 0 for any other
     summary_bytes: int = 0
 

@@ -248,7 +248,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 
 
 def _usage(prompt: Prompt, text: str, calls: Sequence[ToolCall]) -> Usage:
-    read = len(prompt.instructions) + sum(len(body.text) for body in prompt.bodies)
+    read = len(prompt.instructions) + len(prompt.reminder) + sum(len(body.text) for body in prompt.bodies)
     written = len(text) + sum(len(call.arguments) for call in calls)
     return Usage(input_tokens=read // CHARS_PER_TOKEN, output_tokens=written // CHARS_PER_TOKEN)
 

@@ -41,6 +41,15 @@ def shortened(bodies: Sequence[Body], whole_turns: int) -> list[Body]:
     return [_shortened(body) if at < old else body for at, body in enumerate(bodies)]
 
 
+def reminded(bodies: Sequence[Body], reminder: str) -> Sequence[Body]:
+    """Put a reminder before the latest message of a user; what comes before that is as in the prompt before."""
+    last = next((at for at in range(len(bodies) - 1, -1, -1) if isinstance(bodies[at], User)), None)
+    if not reminder or last is None:
+        return bodies
+    message = msgspec.structs.replace(bodies[last], text=with_section(reminder, bodies[last].text))
+    return [*bodies[:last], message, *bodies[last + 1 :]]
+
+
 def catalog_bytes(max_prompt_bytes: int) -> int:
     """Return how many bytes there are to tell of skills."""
     return min(MAX_CATALOG_BYTES, max_prompt_bytes // CATALOG_SHARE)
