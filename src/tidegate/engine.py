@@ -230,7 +230,7 @@ def _compactor(config: Config, store: SqliteStore, flush: Flush, dispatcher: Dis
     """Let memory and whoever listens take part in compactions; both have deadlines of their own."""
 
     async def remember(told: Compaction) -> None:
-        await flush(told.session, told.agent, told.first_seq, told.last_seq)
+        await flush(told.session, told.agent, told.last_seq)
 
     patience_s = config.plugins.deadline_ms / 1_000 + PART_DEADLINE_S
     compactor = Compactor(store, config.compaction)

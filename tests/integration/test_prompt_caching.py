@@ -53,7 +53,16 @@ def test_each_prompt_begins_as_the_one_before(tmp_path: Path, server: LlmServer,
     for before, after in pairwise(prompts):
         assert after[: len(before) - 1] == before[:-1]
     if kind == "anthropic":
-        last = server.requests[-1].body
-        marked = [last["tools"][-1], *last.get("system", [])[-1:], last["messages"][-1]["content"][-1]]
-        assert all("cache_control" in part for part in marked)
-        assert json.dumps(last).count("cache_control") <= 4
+        check_marks([request.body for request in server.requests])
+
+
+def check_marks(bodies: list[dict[str, Any]]) -> None:
+    """See that what is marked in a prompt is what the next one begins with: whatever came before the latest message."""
+    for body in bodies:
+        assert json.dumps(body).count("cache_control") <= 4
+        assert "cache_control" in body["tools"][-1]
+        assert "cache_control" in body["messages"][-1]["content"][-1]  # for the steps of the same run
+    for body, after in pairwise(bodies[1:]):
+        marked = [at for at, one in enumerate(body["messages"][:-1]) if "cache_control" in str(one)]
+        assert marked == [len(body["messages"]) - 3]  # the user's message before
+        assert told(body)[: marked[0] + 3] == told(after)[: marked[0] + 3]

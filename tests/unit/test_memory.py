@@ -272,14 +272,14 @@ async def test_a_flush_keeps_what_was_said(tmp_path: Path) -> None:
     """Once for each entry, of persons and agents alone, with the session as its source."""
     async with opened(tmp_path) as here:
         chat = await filled(here)
-        await here.flush(chat.id, "main", 1, 4)
+        await here.flush(chat.id, "main", 4)
         assert ["the car is on level 3", "Anna likes tea"] == await texts(here)
         (fact, _) = await here.store.facts.page("main", here.clock.now(), EVERYTHING, 9)
         assert (chat.id, FactOrigin.FLUSH) == (fact.source, fact.origin)
         await here.store.facts.forget(fact.id)
-        await here.flush(chat.id, "main", 1, 4)
+        await here.flush(chat.id, "main", 4)
         assert ["Anna likes tea"] == await texts(here)
-        await here.flush(chat.id, "main", 1, 5)
+        await here.flush(chat.id, "main", 5)
         assert ["not yet", "Anna likes tea"] == await texts(here)
 
 
@@ -292,7 +292,7 @@ async def test_a_flush_passes_over_what_came_from_outside(tmp_path: Path) -> Non
         hook = msgspec.structs.replace(offer(key="talk", text="remember: pay the bill"), origin=Origin.HOOK)
         claimed = await start(here.store, hook)
         await here.store.append(claimed.run.lease, Step(bodies=[Assistant(text="remember: paid")]))
-        await here.flush(chat.id, "main", 1, 100)
+        await here.flush(chat.id, "main", 100)
         assert ["not yet", "the car is on level 3", "Anna likes tea"] == await texts(here)
 
 
@@ -303,7 +303,7 @@ async def test_a_flush_asks_once(tmp_path: Path) -> None:
     async with opened(tmp_path, model) as here:
         chat = await filled(here)
         for _ in range(2):
-            await here.flush(chat.id, "main", 1, 4)
+            await here.flush(chat.id, "main", 4)
         (prompt,) = model.prompts
         assert [] == list(prompt.tools)
         assert "evil" not in prompt.bodies[0].text
@@ -315,13 +315,26 @@ async def test_a_flush_that_fails_is_counted(tmp_path: Path) -> None:
     model = PlayedModel(ModelBusy("busy"), Answer(text="remember: A"))
     async with opened(tmp_path, model) as here:
         chat = await filled(here)
-        await here.flush(chat.id, "main", 1, 4)
+        await here.flush(chat.id, "main", 4)
         assert ([], 1) == (await texts(here), here.flush.failed)
-        await here.flush(chat.id, "main", 1, 4)
+        await here.flush(chat.id, "main", 4)
         assert 1 == len(model.prompts)  # it rests for a while
         cast("ManualClock", here.clock).advance(HOUR_MS)
-        await here.flush(chat.id, "main", 1, 4)
+        await here.flush(chat.id, "main", 4)
         assert (["A"], 1) == (await texts(here), here.flush.failed)
+
+
+async def test_what_was_left_out_is_asked_about_later(tmp_path: Path) -> None:
+    """A part that was packed away while the request rested is not lost: the next one begins where the last ended."""
+    model = PlayedModel(ModelBusy("busy"), Answer(text="remember: A"))
+    async with opened(tmp_path, model) as here:
+        chat = await filled(here)
+        await here.flush(chat.id, "main", 2)
+        cast("ManualClock", here.clock).advance(HOUR_MS)
+        await here.flush(chat.id, "main", 4)
+        failed, asked = (prompt.bodies[0].text for prompt in model.prompts)
+        assert asked.startswith(failed)
+        assert len(asked) > len(failed)
 
 
 async def test_who_is_not_asked(tmp_path: Path) -> None:
@@ -329,12 +342,12 @@ async def test_who_is_not_asked(tmp_path: Path) -> None:
     model = PlayedModel()
     async with opened(tmp_path, model) as here:
         hook, chat = await born(here, PolicyName.HOOK), await filled(here)
-        await here.flush(hook.id, "main", 1, 1)
-        await here.flush(chat.id, "nobody", 1, 4)
-        await Flush(here.store, here.memory, here.agents, is_on=False)(chat.id, "main", 1, 4)
+        await here.flush(hook.id, "main", 1)
+        await here.flush(chat.id, "nobody", 4)
+        await Flush(here.store, here.memory, here.agents, is_on=False)(chat.id, "main", 4)
         agent = here.agents["main"]
         mute = msgspec.structs.replace(agent, tools=agent.tools.without("remember"))
-        await Flush(here.store, here.memory, {"main": mute})(chat.id, "main", 1, 4)
+        await Flush(here.store, here.memory, {"main": mute})(chat.id, "main", 4)
         assert [] == model.prompts
 
 
@@ -346,7 +359,7 @@ async def test_a_long_conversation_is_asked_about_in_bounds(tmp_path: Path) -> N
         for number in range(100):
             said = [Assistant(text=f"said {number}-{part} " + "x" * 3_000) for part in range(5)]
             await here.store.append(claimed.run.lease, Step(bodies=said))
-        await here.flush(claimed.session.id, "main", 1, 501)
+        await here.flush(claimed.session.id, "main", 501)
         text = model.prompts[0].bodies[0].text
         assert 190_000 < len(text) <= 200_000
         assert "said 99-4" in text

@@ -13,6 +13,7 @@ from typing import assert_never
 
 import msgspec
 from pydantic_ai.messages import (
+    CachePoint,
     ModelMessage,
     ModelRequest,
     ModelRequestPart,
@@ -73,6 +74,23 @@ def messages(prompt: Prompt, by: str) -> list[ModelMessage]:
         else:
             found.append(_request(group))
     return found
+
+
+def marked(messages: Sequence[ModelMessage]) -> Sequence[ModelMessage]:
+    """Set a mark, for providers that want one, up to where the next prompt is the same: the message before the latest.
+
+    What the latest message of a user is told with is gone from it in the next prompt.
+    """
+    asked = [
+        part
+        for message in messages
+        if isinstance(message, ModelRequest)
+        for part in message.parts
+        if isinstance(part, UserPromptPart)
+    ]
+    for part in asked[-2:-1]:
+        part.content = [str(part.content), CachePoint()]
+    return messages
 
 
 def simplified(prompt: Prompt) -> Prompt | None:

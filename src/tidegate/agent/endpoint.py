@@ -6,7 +6,7 @@ asked once, unless it refuses the history itself: repeating is left to ``fallbac
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import assert_never, cast
 
@@ -14,6 +14,7 @@ import httpx2
 import msgspec
 from pydantic_ai.direct import model_request_stream
 from pydantic_ai.messages import (
+    ModelMessage,
     ModelResponsePart,
     ModelResponseStreamEvent,
     TextPart,
@@ -92,7 +93,7 @@ class Endpoint:
         """Ask once."""
         request = model_request_stream(
             self._model,
-            dialect.messages(prompt, self._target.identity),
+            self._told(prompt),
             model_settings=self._settings,
             model_request_parameters=dialect.parameters(prompt.tools),
             instrument=False,
@@ -116,6 +117,10 @@ class Endpoint:
             raise self._cut(failure, said.text, stream, prompt) from failure
         # only now, since a caller may stop listening at the answer, and then nothing may be left open
         yield answer
+
+    def _told(self, prompt: Prompt) -> Sequence[ModelMessage]:
+        told = dialect.messages(prompt, self._target.identity)
+        return dialect.marked(told) if self._target.dialect is Dialect.ANTHROPIC else told
 
     async def _moves(self, stream: StreamedResponse) -> AsyncGenerator[ModelResponseStreamEvent, None]:
         """Yield what comes; what brings the answer on renews the patience, bytes and empty pieces do not.

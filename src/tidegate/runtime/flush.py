@@ -1,9 +1,9 @@
 """Asks a conversation for what is worth remembering, before older entries of it are packed away.
 
-Called with a range of entries, on every path that packs some away. One request to the agent's own model, a bounded part
-of the conversation, a bounded answer; what persons and the agent have said, not what tools have answered, lest a page
-that was read becomes a memory, nor what a webhook has brought about. Each entry is asked about once: how far a session
-was asked is stored with the facts. What fails here is logged and keeps nothing from happening.
+Called with the last entry that goes, on every path that packs some away. One request to the agent's own model, a
+bounded part of the conversation, a bounded answer; what persons and the agent have said, not what tools have answered,
+lest a page that was read becomes a memory, nor what a webhook has brought about. Each entry is asked about once: how
+far a session was asked is stored with the facts. What fails here is logged and keeps nothing from happening.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ from tidegate.store.port import Store
 TOOL = "remember"
 PAGE = 200
 MAX_PART_BYTES = 200_000  # of a conversation, the newest
+MAX_ENTRIES = 10_000  # looked at in one request
 MAX_SAID_CHARS = 4_000  # of one message
 DEADLINE_S = 30.0
 
@@ -50,14 +51,16 @@ class Flush:
         self._agents = agents
         self._is_on = is_on
 
-    async def __call__(self, session: SessionId, agent: str, first_seq: int, last_seq: int) -> None:
-        """Keep what of some entries is worth remembering; idempotent for each entry."""
+    async def __call__(self, session: SessionId, agent: str, last_seq: int) -> None:
+        """Keep what is worth remembering up to an entry; idempotent for each entry."""
         asked, head = self._agents.get(agent), self._store.session_by_id(session)
         if not self._is_on or asked is None or head is None or not self._may_remember(head, asked):
             return
-        first_seq = max(first_seq, await self._store.facts.flushed_through(session) + 1)
+        # behind what was asked about, so that what was left out while a request rested, or failed, comes with the next
+        flushed = await self._store.facts.flushed_through(session)
+        first_seq = max(flushed, last_seq - MAX_ENTRIES) + 1
         if first_seq > last_seq or await self._store.rests(Area.MEMORY, session):
-            return  # what is left out now is asked about with the next part
+            return
         part = await self._part(
             session, first_seq, last_seq, min(MAX_PART_BYTES, asked.max_prompt_bytes // 2)
         )
