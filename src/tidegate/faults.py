@@ -76,6 +76,7 @@ class ItemWall:
     """Stops the error of one item; once left, *error* is what was stopped, if anything was."""
 
     def __init__(self, faults: "Faults", part: Area, item: str = "") -> None:
+        #: what was stopped, if anything was
         self.error: Exception | None = None
         self._faults = faults
         self._part = part
@@ -106,19 +107,19 @@ class TurnWall(ItemWall):
     ) -> bool:
         is_stopped = super().__exit__(kind, error, trace)
         if is_stopped and self.error is not None:
-            self._faults.fail(self._part, self.error)
+            self._faults.fail(self._part, self.error, self._item)
         elif error is None:
             self.done()
         return is_stopped
 
     def done(self) -> None:
         """Say that the work of this round is done, before the loop waits for the next one."""
-        self._faults.do_well(self._part)
+        self._faults.do_well(self._part, self._item)
 
     async def rest(self) -> None:
         """Rest after a turn that failed, longer after each further one."""
         if self.error is not None:
-            await asyncio.sleep(self._faults.rest_ms(self._part) / 1_000)
+            await asyncio.sleep(self._faults.rest_ms(self._part, self._item) / 1_000)
 
 
 class Failing(NamedTuple):
@@ -149,16 +150,17 @@ class Faults:
         self.clock = clock or SystemClock()
         #: of each part, so never more than there are
         self._last: dict[Area, Fault] = {}
-        self._failing: dict[Area, Failing] = {}
+        #: of each loop: some parts have one for each webhook or plugin, which the configuration names
+        self._failing: dict[tuple[Area, str], Failing] = {}
         self._logged_ms: dict[Area, int] = {}
 
     def wall(self, part: Area, item: str = "") -> ItemWall:
         """Build the wall of one item, which is named by what a person calls it."""
         return ItemWall(self, part, item)
 
-    def turn(self, part: Area) -> TurnWall:
-        """Build the wall of one round of a loop."""
-        return TurnWall(self, part)
+    def turn(self, part: Area, loop: str = "") -> TurnWall:
+        """Build the wall of one round of a loop; *loop* tells those of one part apart."""
+        return TurnWall(self, part, loop)
 
     def count(self, part: Area, error: BaseException, item: str = "") -> None:
         """Count a fault, name it, and log it unless the same one was logged a moment ago."""
@@ -185,49 +187,55 @@ class Faults:
 
     # How parts do ---------------------------------------------------------------------------------------------------
 
-    def fail(self, part: Area, error: Exception) -> None:
-        """Note that a turn of a part has failed."""
+    def fail(self, part: Area, error: Exception, loop: str = "") -> None:
+        """Note that a turn of a loop has failed."""
         is_outside = isinstance(error, _OUTSIDE)
-        before = self._failing.get(part)
+        before = self._failing.get((part, loop))
         if before is None or before.is_outside is not is_outside:
             times = before.times if before else 0
             before = Failing(self.clock.now(), self.clock.monotonic(), times, is_outside)
-        self._failing[part] = before._replace(times=before.times + 1)
+        self._failing[part, loop] = before._replace(times=before.times + 1)
 
-    def do_well(self, part: Area) -> None:
-        """Note that a turn of a part has done its work."""
-        self._failing.pop(part, None)
+    def do_well(self, part: Area, loop: str = "") -> None:
+        """Note that a turn of a loop has done its work."""
+        self._failing.pop((part, loop), None)
 
-    def rest_ms(self, part: Area) -> int:
-        """Return how long a part rests before it tries again."""
-        failing = self._failing.get(part)
+    def rest_ms(self, part: Area, loop: str = "") -> int:
+        """Return how long a loop rests before it tries again."""
+        failing = self._failing.get((part, loop))
         times = failing.times if failing else 1
         return int(min(LONGEST_REST_MS, self.first_rest_ms << min(times - 1, 16)))
 
     def stuck(self) -> Sequence[Area]:
         """Return the parts that have not been able to do their own work for `STUCK_MS`."""
         now = self.clock.monotonic()
-        return [
+        found = (
             part
-            for part, failing in self._failing.items()
+            for (part, _), failing in self._failing.items()
             if not failing.is_outside and now - failing.since_ms >= STUCK_MS
-        ]
+        )
+        return list(dict.fromkeys(found))
 
     def reason(self) -> str:
         """Say why the gateway is not ready, in a sentence; empty where it is."""
         stuck = self.stuck()
         return "; ".join(
-            f"{part} has failed since {iso(self._failing[part].since)}: {self._last[part].error}"
+            f"{part} has failed since {iso(failing.since)}: {self._last[part].error}"
             for part in stuck
-            if part in self._last
+            if part in self._last and (failing := self._longest(part))
         )
 
     def report(self) -> Mapping[str, object]:
         """Return how each part does; every part and every field is always there."""
         return {part.value: self._told(part) for part in Area}
 
+    def _longest(self, part: Area) -> Failing | None:
+        """Return the loop of a part that has failed for the longest time."""
+        found = (failing for (one, _), failing in self._failing.items() if one is part)
+        return min(found, key=lambda failing: failing.since_ms, default=None)
+
     def _told(self, part: Area) -> dict[str, object]:
-        last, failing = self._last.get(part), self._failing.get(part)
+        last, failing = self._last.get(part), self._longest(part)
         return {
             "count": self.counts[part],
             "at": iso(last.at) if last else None,

@@ -113,6 +113,10 @@ def test_a_run_that_cannot_be_claimed(tmp_path: Path) -> None:
         assert fault is not None
         assert "JSON" in fault["error"] or "Expected" in fault["error"] or "truncated" in fault["error"]
         assert running.say("bob", "/echo again")["reply"] == "again"
+        until(lambda: running.get("/api/runs/POISONED")["state"] == "done")
+        assert running.get("/api/runs/POISONED")["outcome"] == "failed"
+        assert running.say("ada", "/echo on")["reply"] == "on"  # in the same session
+        assert not any(running.get("/api/status")["orphans"].values())
 
 
 def test_a_writer_that_fails(tmp_path: Path) -> None:

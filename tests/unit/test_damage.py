@@ -6,6 +6,7 @@ import pytest
 
 from house import SqliteHouse, sqlite
 from tidegate.clock import DAY_MS
+from tidegate.domain.outbox import Attempt, Reply
 from tidegate.domain.run import Step, Usage
 from tidegate.domain.session import PolicyName
 from tidegate.errors import Corrupt
@@ -152,3 +153,18 @@ async def test_only_what_was_compared_is_trimmed(house: SqliteHouse) -> None:
     await house.store.freeze(session.id, await house.store.pack(session.id, EVERYTHING))
     assert not await house.store.trim(session.id)
     assert await texts(house.store, session) == ["a", "done"]
+
+
+async def test_a_damaged_delivery_holds_up_nothing(house: SqliteHouse) -> None:
+    """It is put aside; the next one for its target is due, and the list goes on without it."""
+    outbox = house.store.outbox
+    first, second = [await outbox.put("pager", "test.said", text) for text in ("first", "second")]
+    assert first is not None
+    assert second is not None
+    await tamper(house, "UPDATE outbox SET body = 5 WHERE number = 1")
+    due = await outbox.due("pager", house.clock.now())
+    assert due is not None
+    assert due.delivery.id == second
+    assert [delivery.id for _, delivery in await outbox.page(state=None, before=1 << 60, limit=9)] == [second]
+    await outbox.settle(second, Attempt(reply=Reply.TAKEN))
+    assert await outbox.due("pager", house.clock.now()) is None

@@ -114,6 +114,24 @@ def test_a_part_that_only_fails_is_stuck() -> None:
     assert told(faults, Area.SWEEP)["failing_since"] == "2027-01-15T08:05:00.000Z"
 
 
+def test_a_loop_that_works_hides_no_other_of_its_part() -> None:
+    """Of several loops of a part each has its own streak: one webhook that works makes no other well."""
+    clock = ManualClock()
+    faults = Faults(clock)
+    for loop in ("a", "b"):
+        with faults.turn(Area.OUTBOX, loop):
+            raise ValueError(loop)
+    clock.advance(STUCK_MS)
+    assert faults.stuck() == [Area.OUTBOX]
+    with faults.turn(Area.OUTBOX, "b"):
+        pass
+    assert faults.stuck() == [Area.OUTBOX]
+    assert "outbox has failed since" in faults.reason()
+    with faults.turn(Area.OUTBOX, "a"):
+        pass
+    assert faults.stuck() == []
+
+
 @pytest.mark.parametrize("error", [DiskFull(), ModelBusy()], ids=lambda error: type(error).__name__)
 def test_an_outage_makes_nobody_stuck(error: Exception) -> None:
     """What is out outside is counted; only what comes after it may be the part's own fault."""

@@ -45,6 +45,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """A delivery with what is sent."""
 
+    #: in the order of deliveries
+    number: int
     delivery: Delivery
     body: bytes
 

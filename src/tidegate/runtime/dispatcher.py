@@ -182,7 +182,7 @@ class _Line:
         thread = HookThread(self._plugin.name, self._deadline_s)
         try:
             while True:
-                with faults.turn(Area.HOOKS) as turn:
+                with faults.turn(Area.HOOKS, self._plugin.name) as turn:
                     await self._turn(thread)
                 await turn.rest()
         finally:

@@ -101,7 +101,7 @@ class Postman:
     async def _serve(self, one: "_Round") -> None:
         while True:
             one.bell.clear()
-            with self._faults.turn(Area.OUTBOX) as turn:  # what was sent is sent again
+            with self._faults.turn(Area.OUTBOX, one.name) as turn:  # what was sent is sent again
                 while await self.deliver(one.name):
                     pass
                 turn.done()

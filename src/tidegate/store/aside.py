@@ -56,27 +56,21 @@ def job(tx: Tx, name: str, error: str) -> None:
 def session(tx: Tx, session_id: SessionId, error: str) -> None:
     """Let a session that could not be moved come back later."""
     _, until = put(tx, Area.SWEEP, session_id, error)
-    row = tx.one("session_put_aside", id=session_id, until=until)
-    with suppress(KeyError, ValueError):  # it may be the very row that cannot be read
-        if row is not None:
-            head = rows.session(row)
-            tx.effects.heads[head.key] = head
+    _tell(tx, tx.one("session_put_aside", id=session_id, until=until))
 
 
-def delivery(tx: Tx, name: str, error: str) -> None:
-    """Let a delivery that could not be read or settled come back later."""
-    _, until = put(tx, Area.OUTBOX, name, error)
-    tx.run("delivery_put_aside", id=name, until=until)
+def delivery(tx: Tx, number: int, error: str) -> None:
+    """Let a delivery that cannot be read come back later."""
+    _, until = put(tx, Area.OUTBOX, str(number), error)
+    tx.run("delivery_put_aside", number=number, until=until)
 
 
 def run(tx: Tx, run_id: RunId, error: str) -> int:
     """Queue a run again that could not be claimed or closed; return how often that has failed."""
     attempts, _ = put(tx, Area.RUNNER, run_id, error)
     row = tx.one("run_put_aside", id=run_id)
-    head = tx.one("session_of_run_rests", id=row[0]) if row else None
-    if head is not None:
-        session = rows.session(head)
-        tx.effects.heads[session.key] = session
+    if row is not None:
+        _tell(tx, tx.one("session_of_run_rests", id=row[0]))
     return attempts
 
 
@@ -97,6 +91,24 @@ def give_up(tx: Tx, run_id: RunId, error: str) -> None:
     head = turns.close(tx, head, row, Ending(outcome=Outcome.FAILED, error=error))
     turns.end_turn(tx, head, Outcome.FAILED, "finished")
     tx.run("aside_over", part=Area.RUNNER, item=run_id)
+
+
+def drop(tx: Tx, run_id: RunId, error: str) -> None:
+    """Close a run as failed that cannot even be read, and let its session go on; nothing is told in that."""
+    row = tx.one("run_dropped", id=run_id, error=error, now=tx.now)
+    if row is None:
+        return
+    _tell(tx, tx.one("session_of_run_dropped", id=row[0]))
+    tx.effects.queued.update(Lane)  # what stood behind it in its session
+    tx.run("aside_over", part=Area.RUNNER, item=run_id)
+
+
+def _tell(tx: Tx, row: rows.Row | None) -> None:
+    """Say how a session is now, if it can be said: it may be the very row that cannot be read."""
+    with suppress(KeyError, ValueError, TypeError):
+        if row is not None:
+            head = rows.session(row)
+            tx.effects.heads[head.key] = head
 
 
 def tidy(tx: Tx) -> int:

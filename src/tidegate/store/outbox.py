@@ -5,6 +5,7 @@ not enough the new delivery is refused and counted, and its cause goes on: what 
 from happening. Nothing pending is dropped for something newer.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -80,12 +81,21 @@ def expire(tx: Tx) -> int:
     return given_up + tx.run("outbox_forgotten", now=tx.now)
 
 
+def letter(row: rows.Row) -> Letter:
+    """Read a row of ``outbox``, with what is sent."""
+    return Letter(number=int(row[0]), delivery=rows.delivery(row), body=bytes(row[10]))
+
+
 class Outbox:
     """The outbox of a store, for those who stand outside of a transaction."""
 
-    def __init__(self, write: Write, read: Read) -> None:
+    def __init__(
+        self, write: Write, read: Read, readable: Callable[[Sequence[rows.Row]], Awaitable[Sequence[Letter]]]
+    ) -> None:
         self._write = write
         self._read = read
+        #: reads rows, and puts aside those that cannot be
+        self._readable = readable
 
     async def put(self, target: str, kind: str, data: object, *, share: int = 1) -> DeliveryId | None:
         """Have *data* sent to a webhook, durably; None if there is no room for it."""
@@ -93,8 +103,10 @@ class Outbox:
 
     async def due(self, target: str, now: int) -> Letter | None:
         """Return what has been due longest for a target."""
-        row = await self._read(lambda reads: reads.one("outbox_due", target=target, now=now))
-        return Letter(delivery=rows.delivery(row), body=bytes(row[10])) if row else None
+        while row := await self._read(lambda reads: reads.one("outbox_due", target=target, now=now)):
+            if letters := await self._readable([row]):
+                return letters[0]
+        return None
 
     async def next_due(self, target: str) -> int | None:
         """Return when a target is to be tried next."""
@@ -112,7 +124,7 @@ class Outbox:
         found = await self._read(
             lambda reads: reads.all("outbox_page", state=state, before=before, limit=limit)
         )
-        return [(int(row[0]), rows.delivery(row)) for row in found]
+        return [(letter.number, letter.delivery) for letter in await self._readable(found)]
 
 
 def _has_room(tx: Tx, target: str, size: int, share: int) -> bool:

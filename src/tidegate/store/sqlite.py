@@ -19,6 +19,7 @@ from tidegate.domain.approval import Approval, ApprovalState, Decision, Question
 from tidegate.domain.entry import Assistant, Body, Call, Entry, Summary, opaque_of, text_bytes
 from tidegate.domain.event import Audience
 from tidegate.domain.job import Firing, Job, JobOrigin, Rights
+from tidegate.domain.outbox import Letter
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Failure, Lane, Lease, Run, RunState, Step
 from tidegate.domain.sample import Ring, Slot
@@ -70,7 +71,7 @@ from tidegate.store.context import Context, Renewed, Replacement
 from tidegate.store.facts import Facts
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.move import Evictable, Move, Settled
-from tidegate.store.outbox import Outbox
+from tidegate.store.outbox import Outbox, letter
 from tidegate.store.port import Listener, Page
 from tidegate.store.reserve import NAME as RESERVE
 from tidegate.store.reserve import Reserve, checkpoint_pages
@@ -111,7 +112,7 @@ class SqliteStore:
         self._listeners: list[Listener] = []
         self._inline = _InlineReads(open_reader(path), self._damage)
         self._readers = ReaderSlots(path, READERS)
-        self.outbox = Outbox(writer.write, self._read)
+        self.outbox = Outbox(writer.write, self._read, self._readable_deliveries)
         self.facts = Facts(writer.write, self._read, self._inline, self.redaction)
         self.weight = Weight(self._read)
         self._limiter = anyio.CapacityLimiter(READERS)
@@ -306,7 +307,10 @@ class SqliteStore:
 
     async def give_up(self, run: RunId, error: str) -> None:
         """Close a run as failed."""
-        await self._relief(partial(aside.give_up, run_id=run, error=error))
+        with self._faults.wall(Area.RUNNER, run) as wall:
+            await self._relief(partial(aside.give_up, run_id=run, error=error))
+        if wall.error is not None:
+            await self._relief(partial(aside.drop, run_id=run, error=error))
 
     async def set_aside_job(self, name: str, error: str) -> None:
         """Let a job come back later."""
@@ -726,6 +730,14 @@ class SqliteStore:
             if wall.error is not None:
                 await set_aside(row[0], words(wall.error))
         return readable
+
+    async def _readable_deliveries(self, found: Sequence[rows.Row]) -> list[Letter]:
+        """Return the deliveries that can be read, with what is sent."""
+
+        async def set_aside(number: int, error: str) -> None:
+            await self._relief(partial(aside.delivery, number=number, error=error))
+
+        return await self._readable(found, letter, Area.OUTBOX, set_aside)
 
     async def _background(self, operation: Callable[[Tx], T]) -> T:
         return await self.writer.write(operation, is_background=True, is_relief=True)

@@ -30,10 +30,23 @@ WHERE name = :name AND wakes_at IS NOT NULL;
 UPDATE sessions SET due_at = :until, version = version + 1 WHERE id = :id AND due_at IS NOT NULL RETURNING *;
 
 -- name: delivery_put_aside
-UPDATE outbox SET due_at = :until WHERE id = :id AND state = 'pending';
+UPDATE outbox SET due_at = :until WHERE number = :number AND state = 'pending';
 
 -- name: run_put_aside
 UPDATE runs SET state = 'queued', fence = fence + 1 WHERE id = :id AND state = 'running' RETURNING session;
 
 -- name: session_of_run_rests
 UPDATE sessions SET running_at = NULL, version = version + 1 WHERE id = :id RETURNING *;
+
+-- name: run_dropped
+UPDATE runs SET state = 'done', outcome = 'failed', error = :error, fence = fence + 1, finished_at = :now, prompt = NULL,
+    parked_at = NULL
+WHERE id = :id AND state <> 'done' RETURNING session;
+
+-- Its turn is over unless another run is open in it; an ephemeral one ends by its date.
+-- name: session_of_run_dropped
+UPDATE sessions SET version = version + 1,
+    running_at = CASE WHEN EXISTS (SELECT 1 FROM runs r WHERE r.session = sessions.id AND r.state = 'running') THEN running_at END,
+    waiting_at = CASE WHEN EXISTS (SELECT 1 FROM runs r WHERE r.session = sessions.id AND r.state = 'waiting') THEN waiting_at END,
+    turn_at = CASE WHEN EXISTS (SELECT 1 FROM runs r WHERE r.session = sessions.id AND r.state <> 'done') THEN turn_at END
+WHERE id = :id RETURNING *;
