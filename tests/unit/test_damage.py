@@ -13,6 +13,7 @@ from tidegate.errors import Corrupt
 from tidegate.ids import SessionId
 from tidegate.store import orphans
 from tidegate.store.connection import open_reader
+from tidegate.store.port import Page
 from tidegate.store.sqlite import NAME
 from work import EVERYTHING, archive, bodies, head, offer, start, texts, work
 
@@ -168,3 +169,21 @@ async def test_a_damaged_delivery_holds_up_nothing(house: SqliteHouse) -> None:
     assert [delivery.id for _, delivery in await outbox.page(state=None, before=1 << 60, limit=9)] == [second]
     await outbox.settle(second, Attempt(reply=Reply.TAKEN))
     assert await outbox.due("pager", house.clock.now()) is None
+
+
+async def test_a_damaged_session_holds_up_no_list(house: SqliteHouse) -> None:
+    """A head that cannot be read is left out of lists and counted, and other dates are computed without it."""
+    sessions = []
+    for key in ("a", "b", "c"):
+        house.clock.advance(1_000)  # so that their ids are in order
+        sessions.append(await work(house.store, offer(key=key)))
+    await tamper(
+        house,
+        "PRAGMA ignore_check_constraints = ON",
+        "UPDATE sessions SET outcome = 'odd' WHERE key = 'b'",
+        "PRAGMA ignore_check_constraints = OFF",
+    )
+    found = await house.store.sessions(Page(limit=9))
+    assert [head.key for head in found] == ["c", "a"]
+    assert [head.key for head in await house.store.sessions(Page(limit=1, before=sessions[2].id))] == ["a"]
+    assert await house.store.redate(sessions[0].policy, None) == sessions[2].id

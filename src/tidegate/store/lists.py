@@ -1,6 +1,7 @@
 """Pages and counts: what reader threads answer, always from an index and always read to the end."""
 
 import heapq
+from collections.abc import Callable
 from itertools import islice, product
 
 from tidegate.domain.approval import Approval, ApprovalState
@@ -11,6 +12,7 @@ from tidegate.domain.session import Kind, PolicyName, Session, State
 from tidegate.ids import SessionId
 from tidegate.store import rows
 from tidegate.store.port import Page
+from tidegate.store.rows import Row
 from tidegate.store.tally import Tallies
 from tidegate.store.tx import Reads
 
@@ -18,34 +20,42 @@ HIGHEST = "~"  # sorts after every id
 FIND_ROWS = 500  # rows looked at in one step of a search
 
 
-def sessions(reads: Reads, page: Page) -> list[Session]:
-    """Return one page of sessions, newest first, whichever filters it has."""
+def sessions(reads: Reads, page: Page, damaged: Callable[[str], None]) -> list[Session]:
+    """Return one page of sessions, newest first, whichever filters it has; *damaged* is told of what cannot be read."""
     found: list[Session] = []
     before = page.before or HIGHEST
     is_search = page.text is not None or page.agent is not None
     step = FIND_ROWS if is_search else page.limit
     while len(found) < page.limit:
         slice_ = _slice(reads, page, before, step)
-        found += [session for session in slice_ if _matches(session, page)]
+        readable = (session for row in slice_ if (session := _read(row, damaged)))
+        found += [session for session in readable if _matches(session, page)]
         if len(slice_) < step:
             break
-        before = slice_[-1].id
+        before = str(slice_[-1][0])
     return found[: page.limit]
 
 
-def _slice(reads: Reads, page: Page, before: str, limit: int) -> list[Session]:
+def _read(row: Row, damaged: Callable[[str], None]) -> Session | None:
+    try:
+        return rows.session(row)
+    except (KeyError, ValueError, TypeError):
+        damaged(str(row[0]))
+        return None
+
+
+def _slice(reads: Reads, page: Page, before: str, limit: int) -> list[Row]:
     kinds = set(page.kinds or Kind)
     states = page.states or list(State)
     if page.parent is not None:
-        found = reads.all("children_page", parent=page.parent, before=before, limit=limit)
-        return [rows.session(row) for row in found]
+        return reads.all("children_page", parent=page.parent, before=before, limit=limit)
     policies = [name for name in PolicyName if name.kind in kinds]
     parts = (
         reads.all("sessions_page", policy=name, state=state, before=before, limit=limit)
         for name, state in product(policies, states)
     )
     merged = heapq.merge(*parts, key=lambda row: str(row[0]), reverse=True)
-    return [rows.session(row) for row in islice(merged, limit)]
+    return list(islice(merged, limit))
 
 
 def _matches(session: Session, page: Page) -> bool:

@@ -1,5 +1,7 @@
 """What is due: the transactions that a sweep carries out, in slices that other writers can wait for."""
 
+from contextlib import suppress
+
 import msgspec
 
 from tidegate.domain import policy
@@ -79,18 +81,22 @@ def trim(tx: Tx, session_id: SessionId, through: int) -> bool:
 
 def redate(tx: Tx, name: PolicyName, after: SessionId | None) -> SessionId | None:
     """Give the next slice of sessions of a policy the dates and caps of the policy as it is now."""
-    found: list[Session] = []
+    found: list[rows.Row] = []
     for state in State:
         query = {"policy": name.value, "state": state.value, "after": after or "", "limit": SLICE_ROWS}
-        found += [rows.session(row) for row in tx.all("of_policy", **query)]
-    page = sorted(found, key=lambda session: session.id)[:SLICE_ROWS]
+        found += tx.all("of_policy", **query)
+    slice_ = sorted(found, key=lambda row: str(row[0]))[:SLICE_ROWS]
+    page: list[Session] = []
+    for row in slice_:
+        with suppress(KeyError, ValueError, TypeError):  # the sweep names what cannot be read
+            page.append(rows.session(row))
     for session in page:
         step = policy.next_step(session, sessions.rules_of(tx, session))
         if step != (session.due_at, session.due_to):
             sessions.date(tx, session, step.due_at, step.due_to)
     for session in {session.cap_group: session for session in page if not session.is_live}.values():
         sessions.enforce_cap(tx, session)
-    return page[-1].id if page else None
+    return SessionId(slice_[-1][0]) if slice_ else None
 
 
 def tidy(tx: Tx, rules: FactRules) -> int:

@@ -26,7 +26,7 @@ from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
-from tidegate.errors import StorageFailed, StoreBroken
+from tidegate.errors import Corrupt, StorageFailed, StoreBroken
 from tidegate.faults import Area, Faults, words
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.redaction import Redaction
@@ -552,7 +552,11 @@ class SqliteStore:
 
     async def sessions(self, page: Page) -> list[Session]:
         """Return one page of sessions."""
-        return await self._read(partial(lists.sessions, page=page))
+        damaged: list[str] = []
+        found = await self._read(partial(lists.sessions, page=page, damaged=damaged.append))
+        for name in damaged:
+            self._faults.count(Area.STORE, Corrupt("the session cannot be read"), name)
+        return found
 
     async def entries(self, session: SessionId, after: int, limit: int) -> list[Entry]:
         """Return entries after a seq."""
