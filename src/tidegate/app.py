@@ -220,6 +220,7 @@ async def gateway(
             bodies=bounds.bodies,
             count_refusal=metrics.count_refusal,
             redaction=store.redaction,
+            faults=inside.faults,
         )
         try:
             yield Gateway(

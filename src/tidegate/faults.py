@@ -56,11 +56,8 @@ class Area(StrEnum):
     PROMPT = "prompt"
     #: who is told of commits
     STORE = "store"
-    #: connections, before and around requests
-    SERVER = "server"
     #: requests that failed inside
     REQUEST = "request"
-    LOG = "log"
 
 
 class Fault(NamedTuple):

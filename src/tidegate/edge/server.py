@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from tidegate import log
 from tidegate.edge import openai_errors, openapi, wire
 from tidegate.edge.acceptor import Acceptor
 from tidegate.edge.bodies import Bodies
@@ -25,14 +24,13 @@ from tidegate.edge.peers import Door
 from tidegate.edge.protocol import Bounds, Protocol
 from tidegate.edge.wire import Json
 from tidegate.errors import BadRequest, ConfigError, MemoryShort, NotFound, TidegateError
-from tidegate.faults import Faults
+from tidegate.faults import Area, Faults
 from tidegate.redaction import Redaction
 
 BACKLOG = 1_024
 KEEP_ALIVE_S = 75
 CLOSE_S = 1  # for answers that are still being sent when all runs have had their time
 
-_log = log.get("edge")
 
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -110,6 +108,7 @@ def application(  # noqa: PLR0913 - what a door needs
     bodies: Bodies,
     count_refusal: Callable[[str], None],
     redaction: Redaction,
+    faults: Faults,
 ) -> Guard:
     """Build the application from its endpoints."""
 
@@ -121,7 +120,10 @@ def application(  # noqa: PLR0913 - what a door needs
     description = openapi.document(everything)
 
     async def refuse(request: Request, error: Exception) -> Response:
-        return _answered(request, _without_secrets(error, redaction), count_refusal)
+        answer = _answered(request, _without_secrets(error, redaction), count_refusal)
+        if answer.status_code >= 500 and not isinstance(error, TidegateError | HTTPException | MemoryError):
+            faults.count(Area.REQUEST, error, request.url.path)
+        return answer
 
     routes = [Route(item.path, item.handler, methods=[item.method]) for item in everything]
     handlers = {TidegateError: refuse, HTTPException: refuse, Exception: refuse}
@@ -146,8 +148,6 @@ def _answered(request: Request, error: Exception, count_refusal: Callable[[str],
             failure = MemoryShort()
         case _:
             failure = TidegateError(f"internal error: {type(error).__name__}")
-    if failure.status >= 500 and failure.code == TidegateError.code:
-        _log.error("request_crashed", path=request.url.path, exc_info=error)
     count_refusal(failure.code)
     is_openai = request.url.path.startswith("/v1/")
     answer = openai_errors.failed(failure) if is_openai else wire.failed(failure)
