@@ -17,7 +17,7 @@ from starlette.routing import Match, Route
 from tidegate.edge import openai_errors, openapi, wire
 from tidegate.edge.acceptor import Acceptor
 from tidegate.edge.bodies import Bodies
-from tidegate.edge.endpoint import Endpoint
+from tidegate.edge.endpoint import Endpoint, Handler
 from tidegate.edge.guard import Guard
 from tidegate.edge.lean import uvicorn
 from tidegate.edge.peers import Door
@@ -125,8 +125,19 @@ def application(  # noqa: PLR0913 - what a door needs
             faults.count(Area.REQUEST, error, request.url.path)
         return answer
 
-    routes = [Route(item.path, item.handler, methods=[item.method]) for item in everything]
-    handlers = {TidegateError: refuse, HTTPException: refuse, Exception: refuse}
+    def answered(handler: Handler) -> Handler:
+        """Return a handler that always answers: uvicorn closes a connection on which an error comes through."""
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except Exception as error:  # noqa: BLE001 - counted and answered
+                return await refuse(request, error)
+
+        return handle
+
+    routes = [Route(item.path, answered(item.handler), methods=[item.method]) for item in everything]
+    handlers = {HTTPException: refuse, Exception: refuse}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return Guard(app, door=door, hosts=hosts, bodies=bodies, count_refusal=count_refusal)
