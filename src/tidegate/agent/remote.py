@@ -6,8 +6,9 @@ What the library wants and what it says is the business of ``endpoint`` and what
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import gc
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -69,9 +70,22 @@ class RemoteModel:
 
     def _import(self) -> "Endpoint":
         try:
-            from tidegate.agent.endpoint import Endpoint  # noqa: PLC0415 - see the head of this file
+            with _no_collection():
+                from tidegate.agent.endpoint import Endpoint  # noqa: PLC0415 - see the head of this file
 
-            return Endpoint(self._target)
+                return Endpoint(self._target)
         except ImportError as error:
             message = "the library that speaks to models is not installed"
             raise ModelFailed(message, hint=how_to_install("models")) from error
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Look for no garbage meanwhile: an import leaves little, and a quarter of its time would go into looking."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
