@@ -257,21 +257,23 @@ async def _answer(agent: Agent, journal: Journal, bodies: list[Body]) -> _Heard:
 
     What is still too long then, by the provider's count and not by ours, is told it in part.
     """
-    if _prompt_bytes(agent, bodies) > agent.prompt_bytes:
+    max_bytes, size = agent.prompt_bytes, _prompt_bytes(agent, bodies)
+    if size > max_bytes:
         bodies = [*(await journal.compact(Reason.THRESHOLD) or bodies)]
-    asked_bytes = min(_prompt_bytes(agent, bodies), agent.prompt_bytes)
+        size = _prompt_bytes(agent, bodies)
     try:
-        return await _ask(agent, journal, bodies, agent.prompt_bytes)
+        return await _ask(agent, journal, bodies, max_bytes, size)
     except ContextOverflow:
-        bodies = [*(await journal.compact(Reason.OVERFLOW) or bodies)]
-    max_bytes = agent.prompt_bytes
+        asked_bytes = min(size, max_bytes)
+    bodies = [*(await journal.compact(Reason.OVERFLOW) or bodies)]
+    max_bytes, size = agent.prompt_bytes, _prompt_bytes(agent, bodies)
     for _ in range(NARROWINGS):
-        if min(_prompt_bytes(agent, bodies), max_bytes) >= asked_bytes:
+        if min(size, max_bytes) >= asked_bytes:
             max_bytes = asked_bytes // 2
-        asked_bytes = min(_prompt_bytes(agent, bodies), max_bytes)
+        asked_bytes = min(size, max_bytes)
         with suppress(ContextOverflow):
-            return await _ask(agent, journal, bodies, max_bytes)
-    return await _ask(agent, journal, bodies, max_bytes // 2)
+            return await _ask(agent, journal, bodies, max_bytes, size)
+    return await _ask(agent, journal, bodies, max_bytes // 2, size)
 
 
 def _prompt_bytes(agent: Agent, bodies: Sequence[Body]) -> int:
@@ -281,8 +283,9 @@ def _prompt_bytes(agent: Agent, bodies: Sequence[Body]) -> int:
     return measure.BYTES_PER_TOKEN * measure.tokens(beside + measure.tools_size(agent.tools.specs), read)
 
 
-async def _ask(agent: Agent, journal: Journal, bodies: list[Body], max_bytes: int) -> _Heard:
-    is_whole = _prompt_bytes(agent, bodies) <= max_bytes
+async def _ask(agent: Agent, journal: Journal, bodies: list[Body], max_bytes: int, size: int) -> _Heard:
+    """Ask once; *size* is how long the whole prompt is, of which *max_bytes* are told."""
+    is_whole = size <= max_bytes
     read = shortened(bodies, agent.whole_results)
     room = None if is_whole else max_bytes - measure.text_size(agent.reminder)
     prompt = build(agent.instructions, read, agent.tools.specs, room, in_part=agent.tells_in_part)
