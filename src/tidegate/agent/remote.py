@@ -15,7 +15,8 @@ import anyio.to_thread
 
 from tidegate.agent.model import Answer, Delta, Prompt
 from tidegate.agent.target import Target
-from tidegate.errors import ModelFailed
+from tidegate.agent.window import Windows
+from tidegate.errors import ContextOverflow, ModelFailed
 from tidegate.extras import how_to_install
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class RemoteModel:
-    """The model at a target.
+    """The model at a target; what its provider says of its window is learnt.
 
     Resource handling: it holds one HTTP client from the first prompt on, until `aclose`.
 
@@ -31,9 +32,10 @@ class RemoteModel:
         ConfigError: The target has no usable address.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, windows: Windows | None = None) -> None:
         target.check()
         self._target = target
+        self._windows = windows
         self._endpoint: Endpoint | None = None
         self._opening = asyncio.Lock()
 
@@ -52,9 +54,14 @@ class RemoteModel:
         Cancellation: closes the connection at once, as closing this iterator does.
         """
         endpoint = await self._open()
-        async with aclosing(endpoint.stream(prompt)) as pieces:
-            async for piece in pieces:
-                yield piece
+        try:
+            async with aclosing(endpoint.stream(prompt)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except ContextOverflow as error:
+            if error.window is not None and self._windows is not None:
+                await self._windows.learn(self._target.where, error.window)
+            raise
 
     async def aclose(self) -> None:
         """Close the HTTP client. Idempotent."""

@@ -372,7 +372,7 @@ class Runner:
             journal = RunJournal(self._store, self._bus, self.compactor, watched, run)
             journal.has_to_wait = partial(self._has_to_wait, claimed)
             self._journals[run.id] = journal
-            read = await history(self._store, run, agent.max_prompt_bytes)
+            read = await history(self._store, run, agent.prompt_bytes)
             match command_of(claimed.session, run, read.bodies):
                 case Command.COMPACT:
                     return await self._compact(watched, run, read.bodies)
