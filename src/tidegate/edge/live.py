@@ -9,16 +9,17 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from tidegate.domain.entry import Entry
 from tidegate.domain.run import Run, RunState
 from tidegate.domain.session import Session
 from tidegate.edge import query, wire
 from tidegate.edge.endpoint import Endpoint
+from tidegate.edge.stream import Stream
 from tidegate.errors import SessionNotFound
 from tidegate.ids import SessionId, session_key
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged, Piece, Subscription
@@ -50,9 +51,9 @@ class Live:
         after = _resumed(request, session)
         # a client that asks for the head alone must not wait for the end of the stream
         stream = self._stream(session, after) if request.method == "GET" else _nothing()
-        return StreamingResponse(stream, media_type="text/event-stream", headers=wire.STREAM_HEADERS)
+        return Stream(stream, "text/event-stream", wire.STREAM_HEADERS)
 
-    async def _stream(self, session: Session, seq: int) -> AsyncIterator[bytes]:
+    async def _stream(self, session: Session, seq: int) -> AsyncGenerator[bytes, None]:
         with self._bus.subscribe(session.id) as subscription:
             yield b"retry: 2000\n\n"
             is_behind, was_slow, limit = True, False, 1
@@ -148,7 +149,7 @@ def _resumed(request: Request, session: Session) -> int:
     return after
 
 
-async def _nothing() -> AsyncIterator[bytes]:
+async def _nothing() -> AsyncGenerator[bytes, None]:
     return
     yield b""
 
