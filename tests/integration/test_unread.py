@@ -1,4 +1,4 @@
-"""Nothing stays of a client that has gone: neither for a while, nor for the collector to find.
+"""Clients that read nothing hold little, delay nobody and leave nothing: not for a while, nor for the collector.
 
 Source: a thousand streams that nobody read left 20 MiB of objects that led back to themselves.
 """
@@ -18,8 +18,10 @@ import uvloop
 from tidegate.app import Gateway, gateway, listen
 from tidegate.clock import SystemClock
 from tidegate.config import Config
+from tidegate.domain.entry import Entry
 from tidegate.edge.protocol import Protocol
 from tidegate.edge.stream import Stream
+from tidegate.ids import SessionId
 from tidegate.runtime.bus import Subscription
 
 STREAMS = 20
@@ -82,6 +84,31 @@ def held_of(built: Gateway, name: str) -> int:
     return next(gauge.entries for gauge in built.inside.registry if gauge.name == name)
 
 
+@contextmanager
+def watched_turns(counts: list[int]) -> Iterator[None]:
+    """Begin a new count with each turn of the loop."""
+    loop, is_on = asyncio.get_running_loop(), True
+
+    def turn() -> None:
+        counts.append(0)
+        if is_on:
+            loop.call_soon(turn)
+
+    turn()
+    try:
+        yield
+    finally:
+        is_on = False
+
+
+def stream(built: Gateway, after: int) -> str:
+    """Return the request of a stream of the session that all look at."""
+    return (
+        f"GET /api/sessions/s/events?after={after} HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {built.token}\r\n\r\n"
+    )
+
+
 async def ask(built: Gateway, said: str, held: ExitStack) -> socket.socket:
     """Connect, say something and wait for the first word of the answer."""
     loop = asyncio.get_running_loop()
@@ -103,10 +130,7 @@ def test_a_stream_is_one_task_and_ends_with_its_client(tmp_path: Path) -> None:
                 "s", "/echo hi", "main", is_named=False, receipt=None
             )
             await built.inside.intake.answer(admitted.run)
-            said = (
-                "GET /api/sessions/s/events?after=2 HTTP/1.1\r\nHost: localhost\r\n"
-                f"Authorization: Bearer {built.token}\r\n\r\n"
-            )
+            said = stream(built, 2)
             with ExitStack() as held:
                 await ask(built, said, held)
                 await until(lambda: held_of(built, "subscribers") == 1)
@@ -119,6 +143,35 @@ def test_a_stream_is_one_task_and_ends_with_its_client(tmp_path: Path) -> None:
                 assert count(CoroutineType) - coroutines <= STREAMS * MOST_COROUTINES
             await until(lambda: held_of(built, "connections") + held_of(built, "subscribers") == 0)
             await until(lambda: not count(Stream, Subscription, Protocol))
+
+    run(main)
+
+
+def test_streams_read_one_in_each_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many streams begin at once, whatever else the loop has to do waits for one page at most."""
+
+    async def main() -> None:
+        async with served(tmp_path / "state") as built:
+            store, reads = built.inside.store, [0]
+            for number in range(5):
+                admitted = await built.inside.intake.message(
+                    "s", f"/echo {number}", "main", is_named=False, receipt=None
+                )
+                await built.inside.intake.answer(admitted.run)
+            read = store.entries
+
+            async def counted(session: SessionId, after: int, limit: int) -> list[Entry]:
+                reads[-1] += 1
+                return await read(session, after, limit)
+
+            monkeypatch.setattr(store, "entries", counted)
+            with ExitStack() as held, watched_turns(reads):
+                for _ in range(STREAMS):
+                    await ask(built, stream(built, 0), held)
+                await until(lambda: sum(reads) >= 3 * STREAMS)
+            await until(lambda: held_of(built, "subscribers") == 0)
+
+            assert 1 == max(reads)
 
     run(main)
 
