@@ -21,8 +21,10 @@ from tidegate.config import Config
 from tidegate.domain.entry import Entry
 from tidegate.edge.protocol import Protocol
 from tidegate.edge.stream import Stream
+from tidegate.errors import BadMessage
 from tidegate.ids import SessionId
 from tidegate.runtime.bus import Subscription
+from tidegate.strict_json import NotStrict
 
 STREAMS = 20
 WAIT_S = 10.0
@@ -172,6 +174,22 @@ def test_streams_read_one_in_each_turn(tmp_path: Path, monkeypatch: pytest.Monke
             await until(lambda: held_of(built, "subscribers") == 0)
 
             assert 1 == max(reads)
+
+    run(main)
+
+
+def test_a_refused_body_leaves_nothing(tmp_path: Path) -> None:
+    """What a long body was found to be is let go with the answer; its error led back to itself through a thread."""
+
+    async def main() -> None:
+        async with served(tmp_path / "state") as built:
+            body = "{" + ",".join(f'"{number}":0' for number in range(10_000)) + ',"0":1}'
+            head = f"Host: localhost\r\nAuthorization: Bearer {built.token}\r\nContent-Length: {len(body)}"
+            with ExitStack() as held:
+                for _ in range(3):
+                    await ask(built, f"POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n\r\n{body}", held)
+            await until(lambda: held_of(built, "connections") == 0)
+            await until(lambda: not count(BadMessage, NotStrict, Protocol))
 
     run(main)
 
