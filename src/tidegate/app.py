@@ -6,6 +6,7 @@ recovery.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -121,6 +122,7 @@ async def serve(
             built.health.is_ready = True
             await built.inside.store.remember("started_in_ms", str(SystemClock().monotonic() - started))
             folder.leave_card(state, _card(built, config_path))
+            gc.freeze()  # what is here stays to the end; the collector would hold everybody up to look at it again
             announce(built)
             supervisor = Supervisor()
             supervisor.tell(READY)

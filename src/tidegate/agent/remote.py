@@ -80,10 +80,12 @@ class RemoteModel:
             with _no_collection():
                 from tidegate.agent.endpoint import Endpoint  # noqa: PLC0415 - see the head of this file
 
-                return Endpoint(self._target)
+                endpoint = Endpoint(self._target)
         except ImportError as error:
             message = "the library that speaks to models is not installed"
             raise ModelFailed(message, hint=how_to_install("models")) from error
+        gc.freeze()  # the library stays; its objects, twice as many as the gateway's own, are not looked at again
+        return endpoint
 
 
 @contextmanager

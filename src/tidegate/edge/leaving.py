@@ -10,8 +10,9 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
+
+from tidegate.edge.stream import Stream
 
 T = TypeVar("T")
 
@@ -41,20 +42,20 @@ async def _watch(request: Request, abandon: Abandon) -> None:
     await abandon()
 
 
-class LeavingStream(StreamingResponse):
+class LeavingStream(Stream):
     """A stream that calls *abandon* when it ends before its last event, because nobody is there to hear it."""
 
     def __init__(
         self, events: AsyncGenerator[bytes, None], headers: dict[str, str], abandon: Abandon
     ) -> None:
-        super().__init__(self._whole(events), media_type="text/event-stream", headers=headers)
+        super().__init__(self._whole(events), "text/event-stream", headers)
         self._abandon = abandon
         self._is_whole = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+    async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, as far as its client hears it."""
         try:
-            await super().__call__(scope, receive, send)
+            await super().send(scope, receive, send)
         finally:
             if not self._is_whole:
                 await self._abandon()
