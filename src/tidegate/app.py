@@ -186,6 +186,7 @@ async def gateway(
         weeks = Weeks(growth, store, clock)
         status.alerts = metrics.alerts = alerts = _alerts(inside, status, weeks)
         await store.recover()
+        await store.cancel_unattended()
         health, shutdown = Health(inside.faults), Shutdown()
         token = folder.token(state)
         store.redaction.add(token)

@@ -5,7 +5,7 @@ from tidegate.domain.run import RunState
 from tidegate.domain.session import Outcome, PolicyName, State
 from tidegate.errors import FenceLost, RunNotFound, SessionNotFound
 from tidegate.ids import RunId, SessionId
-from work import claim, delete, fresh, head, offer, say, start, texts, work
+from work import claim, delete, fresh, head, offer, order, receipt, say, start, texts, work
 
 pytestmark = pytest.mark.anyio
 
@@ -135,3 +135,20 @@ async def test_no_such_session(house: House) -> None:
         await house.store.pin(session.id, pinned=True)
     with pytest.raises(SessionNotFound):
         await house.store.restore(SessionId("nobody"))
+
+
+async def test_nobody_comes_back(house: House) -> None:
+    """After a crash an unnamed request has no client, unless it has a receipt; it ends with all below it."""
+    alone = await start(house.store, offer(PolicyName.API))
+    child = await house.store.admit(order(alone.run.lease, "c"))
+    promised = await start(house.store, offer(PolicyName.API, receipt=receipt("k")))
+    named = await start(house.store, offer(PolicyName.API_NAMED, key="app"))
+    queued = await house.store.admit(offer(PolicyName.API))
+    firing = await start(house.store, offer(PolicyName.CRON))
+    await house.crash()
+    await house.store.recover()
+    assert await house.store.cancel_unattended() == 2
+    assert [fresh(house.store, one.run).outcome for one in (alone, child, queued)] == [Outcome.CANCELLED] * 3
+    assert head(house.store, child).state is State.COMPLETED
+    assert [fresh(house.store, one.run).state for one in (promised, named, firing)] == [RunState.QUEUED] * 3
+    assert await house.store.cancel_unattended() == 0

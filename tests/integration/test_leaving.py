@@ -98,3 +98,24 @@ def test_a_request_that_waits_its_turn(gateway: GatewayProcess, server: LlmServe
         until(lambda: sorted(runs(gateway)) == ["cancelled", "running"])
     until(lambda: runs(gateway) == ["cancelled"] * 2)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [((), "cancelled"), (("Idempotency-Key: k",), "running"), (("X-Tidegate-Session: app",), "running")],
+    ids=["unnamed", "promised", "named"],
+)
+def test_a_killed_gateway_goes_on_for_somebody(
+    gateway: GatewayProcess, server: LlmServer, headers: tuple[str, ...], expected: str
+) -> None:
+    """After a crash the client of an unnamed request is gone, and so is its run; what is promised goes on."""
+    server.script *= 2
+    with asking(gateway, *headers, stream=True) as client:
+        while b"half" not in client.recv(4096):
+            pass
+        gateway.kill()
+    gateway.start()
+    until(lambda: runs(gateway) == [expected])
+    if expected == "running":
+        until(lambda: len(server.requests) == 2)
+    assert len(server.requests) == (2 if expected == "running" else 1)

@@ -8,7 +8,7 @@ from house import SqliteHouse, sqlite
 from tidegate.clock import DAY_MS
 from tidegate.domain.outbox import Attempt, Reply
 from tidegate.domain.run import Step, Usage
-from tidegate.domain.session import PolicyName
+from tidegate.domain.session import Outcome, PolicyName
 from tidegate.errors import Corrupt
 from tidegate.ids import SessionId
 from tidegate.store import orphans
@@ -187,3 +187,22 @@ async def test_a_damaged_session_holds_up_no_list(house: SqliteHouse) -> None:
     assert [head.key for head in found] == ["c", "a"]
     assert [head.key for head in await house.store.sessions(Page(limit=1, before=sessions[2].id))] == ["a"]
     assert await house.store.redate(sessions[0].policy, None) == sessions[2].id
+
+
+async def test_a_damaged_session_holds_up_no_start(house: SqliteHouse) -> None:
+    """What ran in a session that cannot be read is queued again as all else, and who is alone is cancelled."""
+    for key in ("a", "b", "c"):
+        await start(house.store, offer(PolicyName.API, key=key))
+    await tamper(
+        house,
+        "PRAGMA ignore_check_constraints = ON",
+        "UPDATE sessions SET state = 'active', outcome = 'odd' WHERE key = 'b'",
+        "PRAGMA ignore_check_constraints = OFF",
+    )
+    await house.reopen()
+    assert await house.store.recover() == 3
+    assert await house.store.cancel_unattended() == 3
+    states = {
+        key: None if (found := house.store.session(key)) is None else found.outcome for key in ("a", "c")
+    }
+    assert states == {"a": Outcome.CANCELLED, "c": Outcome.CANCELLED}

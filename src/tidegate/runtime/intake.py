@@ -307,14 +307,14 @@ class Intake:
         with self._bus.subscribe(run.session) as subscription:
             while (found := self._store.run(run.id)) and self._goes_on(found):
                 if self._is_closed and found.state is RunState.QUEUED:
-                    raise Stopping("the gateway stops; the message is kept and answered after the next start")
+                    raise Stopping("the gateway stops; a session's message is answered after the next start")
                 is_worth_a_look = False
                 while not is_worth_a_look:
                     event = await _next(subscription, quiet_s)
                     is_worth_a_look = isinstance(event, Lagged | Ended | Run)
                     yield event
                     if isinstance(event, Ended) and self._is_closed:
-                        raise Stopping("the gateway stops; the run goes on after the next start")
+                        raise Stopping("the gateway stops; a session's run goes on after the next start")
 
     def _goes_on(self, run: Run) -> bool:
         """Whether a run gets on without a person; one that is queued may stand behind another that does not."""

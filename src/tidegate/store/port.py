@@ -217,6 +217,12 @@ class Store(Protocol):
     async def recover(self) -> int:
         """Queue every running run and every parked one again, after a crash, and say how many there were."""
 
+    async def cancel_unattended(self) -> int:
+        """Cancel, after a crash, what began with a request whose client cannot come back, and all below it.
+
+        That is an unnamed api session without a receipt; say how many there were.
+        """
+
     async def set_aside(self, run: RunId, error: str) -> int:
         """Queue a run again that could not be closed, not to be claimed for a while; say how often it has failed."""
 

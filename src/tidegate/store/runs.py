@@ -37,7 +37,7 @@ from tidegate.store import (
 )
 from tidegate.store.admission import Admission, Admitted, Claimed, Ending
 from tidegate.store.lease import held
-from tidegate.store.tx import Tx
+from tidegate.store.tx import Reads, Tx
 
 RECEIPT_MS = DAY_MS
 MAX_RECEIPTS = 1_000_000
@@ -154,11 +154,15 @@ def cancel_session(tx: Tx, session_id: SessionId) -> Session:
     return turns.complete(tx, session, Outcome.CANCELLED, "cancelled") if session.is_live else session
 
 
+def unattended(reads: Reads) -> list[SessionId]:
+    """Return the live sessions that end with a request, and whose client has no promise to come back to."""
+    return [SessionId(row[0]) for row in reads.all("sessions_unattended", kept_ms=RECEIPT_MS)]
+
+
 def recover(tx: Tx) -> int:
     """Queue every running run again, and every parked one."""
     for row in tx.all("sessions_recovered"):
-        session = rows.session(row)
-        tx.effects.heads[session.key] = session
+        sessions.tell(tx, row)
     count = tx.run("runs_recovered")
     while parked := waits.unpark(tx):
         count += parked

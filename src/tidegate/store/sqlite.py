@@ -346,6 +346,17 @@ class SqliteStore:
         """Queue every running run again."""
         return await self._relief(runs.recover)
 
+    async def cancel_unattended(self) -> int:
+        """Cancel what began with a request whose client cannot come back."""
+        found = await self._read(runs.unattended)
+        with self._faults.wall(Area.RUNNER):
+            await self.writer.write_each(
+                [partial(runs.cancel_session, session_id=session) for session in found],
+                is_background=False,
+                is_relief=True,
+            )
+        return len(found)
+
     # Jobs -----------------------------------------------------------------------------------------------------------
 
     async def put_job(self, definition: Definition, origin: JobOrigin, creator: str = "") -> Job:

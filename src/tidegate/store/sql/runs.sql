@@ -77,5 +77,12 @@ WHERE id IN (SELECT session FROM runs WHERE state = 'running') RETURNING *;
 -- name: runs_recovered
 UPDATE runs SET state = 'queued' WHERE state = 'running';
 
+-- A receipt is as old as its run, which is how an index finds it.
+-- name: sessions_unattended
+SELECT s.id FROM sessions s WHERE s.policy = 'api' AND s.state IN ('created', 'active') AND NOT EXISTS (
+    SELECT 1 FROM runs r JOIN receipts c ON c.expires_at = r.created_at + :kept_ms AND c.run = r.id
+    WHERE r.session = s.id
+);
+
 -- name: last_outcome
 SELECT outcome FROM runs WHERE session = :session AND state = 'done' ORDER BY number DESC LIMIT 1;
