@@ -10,8 +10,9 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
+
+from tidegate.edge.event_stream import EventStream
 
 T = TypeVar("T")
 
@@ -41,13 +42,13 @@ async def _watch(request: Request, abandon: Abandon) -> None:
     await abandon()
 
 
-class LeavingStream(StreamingResponse):
+class LeavingStream(EventStream):
     """A stream that calls *abandon* when it ends before its last event, because nobody is there to hear it."""
 
     def __init__(
         self, events: AsyncGenerator[bytes, None], headers: dict[str, str], abandon: Abandon
     ) -> None:
-        super().__init__(self._whole(events), media_type="text/event-stream", headers=headers)
+        super().__init__(self._whole(events), headers)
         self._abandon = abandon
         self._is_whole = False
 
