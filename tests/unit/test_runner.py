@@ -13,9 +13,9 @@ from tidegate.clock import HOUR_MS
 from tidegate.domain.approval import ApprovalState, Decision
 from tidegate.domain.budget import Budget
 from tidegate.domain.entry import Assistant, Call, Notice, Result
-from tidegate.domain.run import Lane, RunState, Usage
+from tidegate.domain.run import Lane, Run, RunState, Usage
 from tidegate.domain.session import Outcome, PolicyName
-from tidegate.errors import ModelCut, ModelFailed
+from tidegate.errors import Busy, ModelCut, ModelFailed
 
 CALL = ToolCall(call_id="c1", tool="note", arguments="{}")
 
@@ -249,6 +249,29 @@ def test_cancel_stops_the_model(tmp_path: Path) -> None:
             assert Outcome.CANCELLED is cancelled.outcome
             assert Outcome.OK is (await here.say("c", "and now")).outcome
             assert ["go", "and now", "next"] == await here.texts("c")
+
+    asyncio.run(main())
+
+
+def test_a_cancellation_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the store does not take a cancellation it is told so, and the run goes on a moment later."""
+
+    async def main() -> None:
+        async with inside(tmp_path, PlayedModel(never, Answer(text="after all"))) as here:
+            here.runner.poll_s = 0.01
+            run = await here.send("c", "go")
+            await here.until_piece(run)
+
+            async def refuse(*_: object) -> Run:
+                raise Busy(retry_after_s=5)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(here.store, "cancel_run", refuse)
+                with pytest.raises(Busy):
+                    await here.runner.cancel(run.id)
+            here.clock.advance(2_000)
+            assert Outcome.OK is (await here.intake.outcome(run)).outcome
+            assert ["go", "after all"] == await here.texts("c")
 
     asyncio.run(main())
 

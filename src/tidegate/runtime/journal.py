@@ -13,7 +13,7 @@ from tidegate.agent.tools import Caller
 from tidegate.domain.approval import Question, Verdict
 from tidegate.domain.compaction import Reason
 from tidegate.domain.entry import Assistant, Body, Call, opaque_of
-from tidegate.domain.run import Run, Step
+from tidegate.domain.run import Lease, Run, Step
 from tidegate.errors import CompactionFailed, LimitReached, Unavailable
 from tidegate.redaction import Flow
 from tidegate.runtime.bus import Bus, Piece
@@ -45,6 +45,11 @@ class RunJournal:
         self._pieces: list[str] = []
         self._flow = Flow(store.redaction)
         self._has_given_up = False
+
+    @property
+    def lease(self) -> Lease:
+        """The right to write to the run."""
+        return self._run.lease
 
     async def keep(self, step: Step) -> Sequence[Body]:
         """Append a step; on a full disk, wait until it can be."""

@@ -6,9 +6,11 @@ nothing here has to clean up.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from math import ceil
+from typing import TypeVar
 
 from structlog.contextvars import bound_contextvars
 
@@ -43,10 +45,12 @@ from tidegate.runtime.guard import Grip, Guard, Reason, Work, job_of
 from tidegate.runtime.journal import RunJournal, until_written
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.watch import Watch, unwatched
-from tidegate.store.admission import Claimed, Ending
+from tidegate.store.admission import Claimed, Ending, Said
 from tidegate.store.aside import MAX_ATTEMPTS
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects
+
+T = TypeVar("T")
 
 RETRY_AFTER_S = 5  # what a client is told where a provider does not say when it has room again
 CANCEL_S = 5.0  # for what a cancelled run has said to be kept; after that it is closed without
@@ -128,19 +132,33 @@ class Runner:
         Raises:
             RunNotFound: There is none.
         """
-        scope = self._scopes.get(run)
-        if scope is not None and run not in self._cancelled:
-            over = self._cancelled.setdefault(run, asyncio.Event())
-            scope.reschedule(asyncio.get_running_loop().time())
-            await ring_or(over, CANCEL_S)
-        return await self._store.cancel_run(run)
+        found = self._store.running_below(run=run)
+        return await self._close(found, lambda said: self._store.cancel_run(run, said))
 
     async def cancel_session(self, session: SessionId) -> Session:
-        """Close all that is open in a session; what it is just saying is kept."""
-        for run, journal in list(self._journals.items()):
-            if journal.caller.session == session:
-                await self.cancel(run)
-        return await self._store.cancel_session(session)
+        """Close all that is open in a session, and below it; what is just being said there is kept."""
+        found = self._store.running_below(session=session)
+        return await self._close(found, lambda said: self._store.cancel_session(session, said))
+
+    async def _close(self, runs: Sequence[RunId], close: Callable[[Said], Awaitable[T]]) -> T:
+        """Stop runs together, and close them in one transaction with what they have said so far."""
+        under_way = [run for run in runs if run in self._scopes]
+        ends = [self._cancelled.setdefault(run, asyncio.Event()) for run in under_way]
+        journals = [journal for run in under_way if (journal := self._journals.get(run))]
+        for run in under_way:
+            self._scopes[run].reschedule(asyncio.get_running_loop().time())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_S):
+                for end in ends:
+                    await end.wait()
+        said = [(one.lease, step) for one in journals if (step := one.half_said)]
+        try:
+            return await close(said)
+        except Exception as error:
+            for run, end in zip(under_way, ends, strict=True):
+                if end.is_set():  # nobody carries it out any more
+                    await self._set_aside(run, error)
+            raise
 
     def on_commit(self, effects: Effects) -> None:
         """Look for work when there may be some; stop the runs that somebody else has closed."""
@@ -288,7 +306,11 @@ class Runner:
                     return
                 ending = Ending(outcome=Outcome.OK, step=step)
         except TimeoutError:
-            ending = self._stopped(run.id)
+            if run.id in self._cancelled:
+                return  # whoever has stopped it closes it
+            journal = self._journals.get(run.id)
+            step = journal.half_said if journal is not None else None
+            ending = _failed(Outcome.TIMED_OUT, "the run took longer than it may", step=step)
         except (FenceLost, StoreBroken):
             raise
         except TidegateError as error:
@@ -319,14 +341,6 @@ class Runner:
                 failure=ending.failure,
             )
         )
-
-    def _stopped(self, run: RunId) -> Ending:
-        """Return the end of a run that was stopped in the middle; what was heard of it is kept."""
-        journal = self._journals.get(run)
-        step = journal.half_said if journal is not None else None
-        if run in self._cancelled:
-            return Ending(outcome=Outcome.CANCELLED, step=step)
-        return _failed(Outcome.TIMED_OUT, "the run took longer than it may", step=step)
 
     def _failure(self, run: Run, error: TidegateError) -> Failure:
         """Return what a client is told of a failure.

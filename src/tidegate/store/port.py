@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # what only a forecast needs
     from tidegate.domain.survey import Survey
 
 
-from tidegate.store.admission import Admission, Admitted, Attempt, Claimed, Excerpt, Shot
+from tidegate.store.admission import Admission, Admitted, Attempt, Claimed, Excerpt, Said, Shot
 from tidegate.store.context import Context, Renewed, Replacement
 from tidegate.store.move import Evictable, Move, Settled
 from tidegate.store.tally import StorageBytes, Tallies
@@ -164,10 +164,14 @@ class Store(Protocol):
             WrongState: The summary or the segments do not follow what is there; nothing was written.
         """
 
-    async def cancel_run(self, run: RunId) -> Run:
+    def running_below(self, *, session: SessionId | None = None, run: RunId | None = None) -> list[RunId]:
+        """Return the running runs that are closed with a session, or with a run."""
+
+    async def cancel_run(self, run: RunId, said: Said = ()) -> Run:
         """Close an open run as cancelled; a message that was not claimed yet still enters the transcript.
 
-        Idempotent: a run that is done comes back as it is.
+        What it, or one below it, *said* last is kept, in the same transaction, if it is still open. Idempotent: a run
+        that is done comes back as it is.
 
         Raises:
             RunNotFound: There is no such run.
@@ -327,8 +331,10 @@ class Store(Protocol):
 
     # A session's life -----------------------------------------------------------------------------------------------
 
-    async def cancel_session(self, session: SessionId) -> Session:
+    async def cancel_session(self, session: SessionId, said: Said = ()) -> Session:
         """Close all open runs; an ephemeral session and everything open below it completes as cancelled.
+
+        What is *said* last is kept, in the same transaction.
 
         Raises:
             SessionNotFound: There is no such session.

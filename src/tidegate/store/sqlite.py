@@ -58,7 +58,7 @@ from tidegate.store import (
     vectors,
     waits,
 )
-from tidegate.store.admission import Admission, Admitted, Attempt, Claimed, Ending, Excerpt, Shot
+from tidegate.store.admission import Admission, Admitted, Attempt, Claimed, Ending, Excerpt, Said, Shot
 from tidegate.store.connection import (
     ReaderSlots,
     SqliteReads,
@@ -212,6 +212,12 @@ class SqliteStore:
             return await anyio.to_thread.run_sync(clean, self.redaction, bodies)
         return clean(self.redaction, bodies)
 
+    async def _clean_said(self, said: Said) -> Said:
+        return [
+            (lease, msgspec.structs.replace(step, bodies=await self._clean(step.bodies)))
+            for lease, step in said
+        ]
+
     def _asked(self, question: Question) -> Question:
         return msgspec.structs.replace(question, arguments=self.redaction(question.arguments))
 
@@ -267,9 +273,14 @@ class SqliteStore:
         operation = partial(compactions.compact, lease=lease, replacement=replacement)
         return await self.writer.write(operation, size=size)
 
-    async def cancel_run(self, run: RunId) -> Run:
+    def running_below(self, *, session: SessionId | None = None, run: RunId | None = None) -> list[RunId]:
+        """Return the running runs that are closed with a session, or with a run."""
+        return [RunId(row[0]) for row in self._inline.all("running_below", session=session, run=run)]
+
+    async def cancel_run(self, run: RunId, said: Said = ()) -> Run:
         """Close an open run as cancelled."""
-        return await self._relief(partial(runs.cancel_run, run_id=run))
+        said = await self._clean_said(said)
+        return await self._relief(partial(runs.cancel_run, run_id=run, said=said))
 
     async def wait(self, lease: Lease, questions: Sequence[Question]) -> Run:
         """Let a run wait for a person's word on some calls."""
@@ -401,9 +412,10 @@ class SqliteStore:
 
     # A session's life -----------------------------------------------------------------------------------------------
 
-    async def cancel_session(self, session: SessionId) -> Session:
+    async def cancel_session(self, session: SessionId, said: Said = ()) -> Session:
         """Close all that is open in a session."""
-        return await self._relief(partial(runs.cancel_session, session_id=session))
+        said = await self._clean_said(said)
+        return await self._relief(partial(runs.cancel_session, session_id=session, said=said))
 
     async def pin(self, session: SessionId, *, pinned: bool) -> Session:
         """Pin or unpin a session."""

@@ -26,6 +26,15 @@ SELECT count FROM tallies WHERE family = 'receipt';
 -- name: open_runs
 SELECT * FROM runs WHERE session = :session AND state <> 'done' ORDER BY number;
 
+-- What runs of all that is cancelled with a session, or with a run: that itself, and the children that it waits for.
+-- name: running_below
+WITH RECURSIVE below (id) AS (
+    SELECT :session WHERE :session IS NOT NULL
+    UNION SELECT child FROM spawns WHERE run = :run AND waits
+    UNION SELECT s.id FROM below b JOIN sessions s ON s.parent = b.id
+)
+SELECT id FROM runs WHERE state = 'running' AND (id = :run OR session IN (SELECT id FROM below));
+
 -- name: run_born
 INSERT INTO runs (id, session, lane, origin, state, created_at, prompt)
 VALUES (:id, :session, :lane, :origin, 'queued', :created_at, :prompt) RETURNING *;
