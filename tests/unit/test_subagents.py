@@ -253,6 +253,19 @@ def test_a_result_comes_as_a_message(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_an_unnamed_request_has_no_later(tmp_path: Path) -> None:
+    """A session that ends with its answer waits for each sub-agent, so that none works for nobody."""
+
+    async def main() -> None:
+        async with inside(tmp_path, Free()) as here:
+            run, reply = await here.intake.answer(await here.ask(PolicyName.API, "start", "a"))
+            assert (Outcome.OK, "heard: work") == (run.outcome, reply)
+            assert 0 == await live_children(here)
+            assert State.COMPLETED is here.head("a").state
+
+    asyncio.run(main())
+
+
 def test_a_restart_in_the_middle(tmp_path: Path) -> None:
     """A tree that was at work when the gateway died goes on after it, and each result comes once."""
 
