@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from tidegate import folder, log
+from tidegate import certificate, folder, log
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
@@ -367,7 +367,9 @@ def _tls(config: Config) -> tuple[str, str] | None:
 
 
 def _card(built: Gateway, config_path: Path | None) -> Card:
+    tls = _tls(built.inside.config)
     return Card(
+        certificate=certificate.own(Path(tls[0])) if tls else None,
         url=built.instance.url,
         instance=built.instance.id,
         config=str(config_path) if config_path else None,

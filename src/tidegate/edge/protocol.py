@@ -99,7 +99,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a request."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # whatever waits to be read is known
+        _limit(transport)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -305,3 +305,13 @@ class Protocol(HttpToolsProtocol):
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head.encode() + body)
         self.transport.close()
+
+
+def _limit(transport: asyncio.Transport) -> None:
+    """Have it told as soon as anything waits to be read."""
+    transport.set_write_buffer_limits(
+        high=1, low=0
+    )  # at 0 TLS would wait for ever, since nothing is as much as 0
+    beneath = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    if beneath is not None:  # TLS hands on what it has encrypted, and asyncio has no other way to bound that
+        beneath.set_write_buffer_limits(high=0)
