@@ -15,7 +15,7 @@ from tidegate.domain.budget import Budget
 from tidegate.domain.entry import Assistant, Call, Notice, Result
 from tidegate.domain.run import Lane, Run, RunState, Usage
 from tidegate.domain.session import Outcome, PolicyName
-from tidegate.errors import Busy, ModelCut, ModelFailed
+from tidegate.errors import Busy, ModelCut, ModelFailed, StorageFailed
 
 CALL = ToolCall(call_id="c1", tool="note", arguments="{}")
 
@@ -272,6 +272,53 @@ def test_a_cancellation_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             here.clock.advance(2_000)
             assert Outcome.OK is (await here.intake.outcome(run)).outcome
             assert ["go", "after all"] == await here.texts("c")
+
+    asyncio.run(main())
+
+
+def test_what_nobody_carries_out_is_queued_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was claimed while nobody could be told of it does not stay as it is: a chat has no deadline."""
+
+    async def main() -> None:
+        async with inside(tmp_path) as here:
+            here.runner.poll_s = 0.01
+            await here.say("first", "/echo hi")
+            with monkeypatch.context() as patched:
+
+                def fail(*_: object) -> None:
+                    raise MemoryError
+
+                patched.setattr(here.runner, "_start", fail)
+                run = await here.send("c", "/echo hi")
+                assert RunState.RUNNING is run.state
+                changed = asyncio.Event()
+                here.store.listen(lambda _: changed.set())
+                await changed.wait()
+            found = here.store.run(run.id)
+            assert found is not None
+            assert RunState.QUEUED is found.state
+            here.clock.advance(2_000)
+            assert Outcome.OK is (await here.intake.outcome(run)).outcome
+            assert ["/echo hi", "hi"] == await here.texts("c")
+
+    asyncio.run(main())
+
+
+def test_a_head_that_cannot_be_read_at_the_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told of a run that was claimed at the door reads nothing for that."""
+
+    async def main() -> None:
+        async with inside(tmp_path) as here:
+            await here.say("first", "/echo hi")
+            with monkeypatch.context() as patched:
+
+                def fail(*_: object) -> None:
+                    raise StorageFailed("the disk failed")
+
+                patched.setattr(here.store, "session_by_id", fail)
+                run = await here.send("c", "/echo hi")
+            assert RunState.RUNNING is run.state
+            assert Outcome.OK is (await here.intake.outcome(run)).outcome
 
     asyncio.run(main())
 

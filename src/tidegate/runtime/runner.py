@@ -25,6 +25,7 @@ from tidegate.domain.run import Failure, Run, Step, Usage
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.session import Outcome, Session
 from tidegate.errors import (
+    Broken,
     FenceLost,
     ModelBusy,
     ModelCut,
@@ -97,6 +98,10 @@ class Runner:
         #: what the runs under way have said, and those that are being cancelled; bounded by the slots, too
         self._journals: dict[RunId, RunJournal] = {}
         self._cancelled: dict[RunId, asyncio.Event] = {}
+        #: what is carried out, or waits for a slot to be; of what is neither, once seen
+        self._in_hand: set[RunId] = set()
+        self._strays: set[RunId] = set()
+        self._looks_at = 0.0
         self._tasks: asyncio.TaskGroup | None = None
         #: claimed at the door for callers who then went, so that others have their slots; as many as those at most
         self._late: list[Claimed] = []
@@ -117,6 +122,7 @@ class Runner:
 
     async def _look(self) -> None:
         await self._free()
+        await self._take_back()
         while found := await self._claim():
             for claimed in found:
                 self._start(claimed)
@@ -162,12 +168,9 @@ class Runner:
 
     def on_commit(self, effects: Effects) -> None:
         """Look for work when there may be some; stop the runs that somebody else has closed."""
-        for run in effects.claimed:
-            session = self._store.session_by_id(run.session)
-            if session is not None:
-                # One turn of the loop later: whoever asked for it wakes first, and hears it from its first word on.
-                claimed = Claimed(run=run, session=session)
-                asyncio.get_running_loop().call_soon(self._start, claimed)
+        for claimed in effects.claimed:
+            # One turn of the loop later: whoever asked for it wakes first, and hears it from its first word on.
+            asyncio.get_running_loop().call_soon(self._start, claimed)
         if effects.queued or effects.closed:
             self._bell.set()
         for run in effects.closed:
@@ -195,6 +198,22 @@ class Runner:
             self._frees = True
             _log.warning("unpark_failed", error=str(error))
 
+    async def _take_back(self) -> None:
+        """Queue again what is running in the store and that nobody carries out: who claimed it could not be told of it.
+
+        It is seen twice before that, since what was claimed a moment ago is told a moment later.
+        """
+        now = asyncio.get_running_loop().time()
+        if now < self._looks_at:
+            return
+        self._looks_at = now + self.poll_s
+        strays = {run for run in self._store.running() if run not in self._in_hand}
+        for run in strays & self._strays:
+            error = Broken("it was running, and nobody carried it out")
+            self._faults.count(Area.RUNNER, error, run)
+            await self._set_aside(run, error)
+        self._strays = strays - self._strays
+
     @property
     def running(self) -> int:
         """How many runs are being carried out."""
@@ -209,6 +228,7 @@ class Runner:
     def _start(self, claimed: Claimed) -> None:
         """Carry out a run, with the next slot; once nothing is carried out any more, it is left to the next start."""
         lane = self.lanes[claimed.run.lane]
+        self._in_hand.add(claimed.run.id)
         if lane.taken >= lane.slots:
             self._late.append(claimed)
         elif self._tasks is not None:
@@ -287,6 +307,7 @@ class Runner:
             if wall.error is not None:
                 await self._set_aside(run.id, wall.error)
         finally:
+            self._in_hand.discard(run.id)
             self._scopes.pop(run.id, None)
             self._journals.pop(run.id, None)
             if (over := self._cancelled.pop(run.id, None)) is not None:

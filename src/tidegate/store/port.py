@@ -164,6 +164,9 @@ class Store(Protocol):
             WrongState: The summary or the segments do not follow what is there; nothing was written.
         """
 
+    def running(self) -> list[RunId]:
+        """Return every run that is running."""
+
     def running_below(self, *, session: SessionId | None = None, run: RunId | None = None) -> list[RunId]:
         """Return the running runs that are closed with a session, or with a run."""
 

@@ -63,7 +63,7 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
         spawns.record(tx, admission.order, session, run, tokens)
     _keep_receipt(tx, admission, run)
     if admission.claims and (claimed := claim(tx, admission.lane, with_api=True, only=run.id)):
-        tx.effects.claimed.append(claimed.run)
+        tx.effects.claimed.append(claimed)
         return Admitted(run=claimed.run, session=claimed.session)
     return Admitted(run=run, session=session)
 

@@ -273,6 +273,10 @@ class SqliteStore:
         operation = partial(compactions.compact, lease=lease, replacement=replacement)
         return await self.writer.write(operation, size=size)
 
+    def running(self) -> list[RunId]:
+        """Return every run that is running."""
+        return [RunId(row[0]) for row in self._inline.all("running")]
+
     def running_below(self, *, session: SessionId | None = None, run: RunId | None = None) -> list[RunId]:
         """Return the running runs that are closed with a session, or with a run."""
         return [RunId(row[0]) for row in self._inline.all("running_below", session=session, run=run)]

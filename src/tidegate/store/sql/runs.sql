@@ -35,6 +35,9 @@ WITH RECURSIVE below (id) AS (
 )
 SELECT id FROM runs WHERE state = 'running' AND (id = :run OR session IN (SELECT id FROM below));
 
+-- name: running
+SELECT id FROM runs WHERE state = 'running';
+
 -- name: run_born
 INSERT INTO runs (id, session, lane, origin, state, created_at, prompt)
 VALUES (:id, :session, :lane, :origin, 'queued', :created_at, :prompt) RETURNING *;
