@@ -99,7 +99,8 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a request."""
         super().connection_made(transport)
-        _limit(transport)
+        # whatever waits to be read is known; at 0 TLS would wait for ever, since nothing is as much as that
+        transport.set_write_buffer_limits(high=1, low=0)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -305,13 +306,3 @@ class Protocol(HttpToolsProtocol):
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head.encode() + body)
         self.transport.close()
-
-
-def _limit(transport: asyncio.Transport) -> None:
-    """Have it told as soon as anything waits to be read."""
-    transport.set_write_buffer_limits(
-        high=1, low=0
-    )  # at 0 TLS would wait for ever, since nothing is as much as 0
-    beneath = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
-    if beneath is not None:  # TLS hands on what it has encrypted, and asyncio has no other way to bound that
-        beneath.set_write_buffer_limits(high=0)
