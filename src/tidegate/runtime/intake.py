@@ -16,6 +16,7 @@ from tidegate.domain.job import Job, Plan
 from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import PolicyName
 from tidegate.errors import (
+    Corrupt,
     JobNotFound,
     Refused,
     RunNotFound,
@@ -24,6 +25,7 @@ from tidegate.errors import (
     TooManySessions,
     Unavailable,
 )
+from tidegate.faults import words
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged, Subscription
@@ -385,9 +387,10 @@ class Intake:
         if idle is None:
             return False
         try:
-            await mover.archive(self._store, idle)
-        except SessionRunning:
-            return True
+            with suppress(SessionRunning):
+                await mover.archive(self._store, idle)
+        except Corrupt as error:  # the next one makes room
+            await self._store.set_aside_session(idle.id, words(error))
         return True
 
 

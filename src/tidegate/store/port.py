@@ -428,6 +428,9 @@ class Store(Protocol):
     def newest_key(self) -> str | None:
         """Return the key of the newest session, if there is any."""
 
+    def key_of(self, session: SessionId | None) -> str | None:
+        """Return the key of a session that is there, whether or not the rest of its head can be read."""
+
     def session_by_id(self, session: SessionId) -> Session | None:
         """Return the head of a session by its id; the same object while it does not change."""
 

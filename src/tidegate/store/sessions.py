@@ -7,7 +7,7 @@ import msgspec
 from tidegate.domain import policy
 from tidegate.domain.policy import Policy
 from tidegate.domain.session import DueTo, PolicyName, Session, State
-from tidegate.errors import SessionExists, SessionNotFound, TooManySessions, WrongState
+from tidegate.errors import Corrupt, SessionExists, SessionNotFound, TooManySessions, WrongState
 from tidegate.ids import SessionId, ulid
 from tidegate.store import events, rows
 from tidegate.store.admission import Birth
@@ -31,7 +31,7 @@ def by_id(reads: Reads, session: SessionId) -> Session:
 
 def tell(tx: Tx, row: rows.Row | None) -> None:
     """Say how a session is now, if it can be said: it may be the very row that cannot be read."""
-    with suppress(KeyError, ValueError, TypeError):
+    with suppress(Corrupt):
         if row is not None:
             head = rows.session(row)
             tx.effects.heads[head.key] = head

@@ -497,6 +497,11 @@ class SqliteStore:
         row = self._inline.one("newest_key")
         return row[0] if row else None
 
+    def key_of(self, session: SessionId | None) -> str | None:
+        """Return the key of a session, whether or not the rest of its head can be read."""
+        row = self._inline.one("session_by_id", id=session) if session else None
+        return row[1] if row else None
+
     def session_by_id(self, session: SessionId) -> Session | None:
         """Return the head of a session by its id."""
         row = self._inline.one("session_by_id", id=session)
@@ -574,16 +579,15 @@ class SqliteStore:
 
     async def idle_longest(self) -> Session | None:
         """Return the named api session idle longest."""
-        found = await self._all("idle_longest")
-        return rows.session(found[0]) if found else None
+        while found := await self._all("idle_longest"):
+            readable = await self._readable(found, rows.session, Area.SWEEP, self.set_aside_session)
+            if readable:
+                return readable[0]
+        return None
 
     async def sessions(self, page: Page) -> list[Session]:
         """Return one page of sessions."""
-        damaged: list[str] = []
-        found = await self._read(partial(lists.sessions, page=page, damaged=damaged.append))
-        for name in damaged:
-            self._faults.count(Area.STORE, Corrupt("the session cannot be read"), name)
-        return found
+        return await self._page(partial(lists.sessions, page=page))
 
     async def entries(self, session: SessionId, after: int, limit: int) -> list[Entry]:
         """Return entries after a seq."""
@@ -612,18 +616,18 @@ class SqliteStore:
         self, *, state: RunState | None, session: SessionId | None, before: int, limit: int
     ) -> list[Run]:
         """Return one page of runs."""
-        return await self._read(partial(lists.runs, state=state, session=session, before=before, limit=limit))
+        return await self._page(partial(lists.runs, state=state, session=session, before=before, limit=limit))
 
     async def approvals(
         self, *, state: ApprovalState | None, session: SessionId | None, before: str | None, limit: int
     ) -> list[Approval]:
         """Return one page of approvals."""
         operation = partial(lists.approvals, state=state, session=session, before=before, limit=limit)
-        return await self._read(operation)
+        return await self._page(operation)
 
     async def jobs(self, after: str, limit: int) -> list[Job]:
         """Return one page of jobs."""
-        return [rows.job(row) for row in await self._all("jobs_page", after=after, limit=limit)]
+        return await self._page(partial(lists.jobs, after=after, limit=limit))
 
     async def jobs_due(self, until: int, limit: int, *, with_isolated: bool) -> list[Job]:
         """Return jobs that are to be looked at."""
@@ -635,9 +639,7 @@ class SqliteStore:
 
     async def firings(self, job: str, before: int, limit: int) -> list[Firing]:
         """Return one page of a job's history."""
-        return [
-            rows.firing(row) for row in await self._all("firings_page", job=job, before=before, limit=limit)
-        ]
+        return await self._page(partial(lists.firings, job=job, before=before, limit=limit))
 
     async def blob_part(self, name: BlobHash, first: int) -> bytes:
         """Return up to 1 MiB of a blob."""
@@ -745,6 +747,14 @@ class SqliteStore:
         for listener in self._listeners:
             with self._faults.wall(Area.STORE, type(getattr(listener, "__self__", listener)).__name__):
                 listener(effects)
+
+    async def _page(self, operation: Callable[..., list[T]]) -> list[T]:
+        """Read a page; what of it cannot be read is counted."""
+        damaged: list[Corrupt] = []
+        found = await self._read(partial(operation, damaged=damaged.append))
+        for error in damaged:
+            self._faults.count(Area.STORE, error)
+        return found
 
     async def _readable(
         self,
