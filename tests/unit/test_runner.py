@@ -16,6 +16,8 @@ from tidegate.domain.entry import Assistant, Call, Notice, Result
 from tidegate.domain.run import Lane, Run, RunState, Usage
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.errors import Busy, ModelCut, ModelFailed, StorageFailed
+from tidegate.runtime.bus import Piece
+from tidegate.runtime.journal import MAX_PIECE_CHARS
 
 CALL = ToolCall(call_id="c1", tool="note", arguments="{}")
 
@@ -249,6 +251,30 @@ def test_cancel_stops_the_model(tmp_path: Path) -> None:
             assert Outcome.CANCELLED is cancelled.outcome
             assert Outcome.OK is (await here.say("c", "and now")).outcome
             assert ["go", "and now", "next"] == await here.texts("c")
+
+    asyncio.run(main())
+
+
+def test_a_piece_that_is_none(tmp_path: Path) -> None:
+    """What comes as one huge piece is not gone through in the loop: from there on the answer comes with its entry."""
+    pieces = ["once ", "x" * (MAX_PIECE_CHARS + 1), " more"]
+
+    async def in_pieces(_: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+        for piece in pieces:
+            yield Delta(text=piece)
+        yield Answer(text="".join(pieces))
+
+    async def main() -> None:
+        async with inside(tmp_path, PlayedModel(in_pieces, Answer(text="next"))) as here:
+            run = await here.send("c", "go")
+            heard = []
+            with here.bus.subscribe(run.session) as subscription:
+                while not isinstance(event := await subscription.get(), Run):
+                    heard += [event.text] if isinstance(event, Piece) else []
+            assert ["once "] == heard
+            assert (await here.texts("c"))[-1].startswith("once x")
+            run = await here.send("c", "and now")
+            await here.until_piece(run)
 
     asyncio.run(main())
 
