@@ -53,6 +53,11 @@ class GatewayProcess:
         state.mkdir(exist_ok=True)
         (state / "tidegate.toml").write_text(config)
 
+    @property
+    def command(self) -> list[str]:
+        """The command line that starts it."""
+        return command()
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -78,7 +83,7 @@ class GatewayProcess:
         """Start it and wait until it says that it is up."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command(), "--state", str(self.state), "--port", str(self._at)],
+                [*self.command, "--state", str(self.state), "--port", str(self._at)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=environment(self._environment),

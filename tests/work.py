@@ -62,14 +62,14 @@ def offered(skills: Mapping[str, str], *, agent: str = "main", is_stocked: bool 
     return Offer(agent=agent, snapshot=snapshot, bodies=bodies if is_stocked else {})
 
 
-def order(lease: Lease, call_id: str) -> Admission:
-    """Return a piece of work that a call of a running run asks a child for, and waits for."""
+def order(lease: Lease, call_id: str, *, waits: bool = True) -> Admission:
+    """Return a piece of work that a call of a running run asks a child for."""
     asked = Order(
         lease=lease,
         call_id=call_id,
         tool="spawn_agent",
         label=call_id,
-        waits=True,
+        waits=waits,
         limits=SpawnLimits(depth=3, children=3, descendants=5),
         max_tokens=10_000_000,
         child_max_tokens=1_000_000,

@@ -11,14 +11,14 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from tidegate import folder, log
+from tidegate import certificate, folder, log
 from tidegate.clock import Clock, SystemClock
 from tidegate.config import Config
 from tidegate.config.tree import OFFLINE
@@ -52,7 +52,7 @@ from tidegate.edge.sweep import Sweep
 from tidegate.edge.week import WeekPage
 from tidegate.engine import Engine, engine
 from tidegate.errors import StoreBroken, Unavailable
-from tidegate.faults import Area, Service
+from tidegate.faults import Area, Service, is_of_the_store, words
 from tidegate.folder import Card
 from tidegate.ids import ulid
 from tidegate.runtime import allowance, descriptors
@@ -67,6 +67,7 @@ from tidegate.toolset import check_workspaces
 
 LAG_EVERY_S = 1.0
 PLACE_EVERY_S = 1.0
+BROKEN_S = 3.0  # for the last answers of a gateway whose store is broken
 # Served on every address, a gateway is found on this one from its own machine.
 NEARBY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, never bound to by default
 
@@ -111,13 +112,14 @@ async def serve(
         async with gateway(config, state, listener, SystemClock()) as built, asyncio.TaskGroup() as tasks:
             stop = built.shutdown.wanted
             _stop_on_signals(stop)
-            services = [
-                *(tasks.create_task(built.inside.faults.keep(service)) for service in built.services),
-                tasks.create_task(_watch_place(built.inside)),
-                tasks.create_task(_until_broken(built.inside.broken)),
-            ]
-            running = tasks.create_task(built.inside.runner.serve())
+            faults = built.inside.faults
             serving = tasks.create_task(built.server.serve(sockets=[listener]))
+            services = [
+                *(tasks.create_task(_at_work(built.inside, faults.keep(one))) for one in built.services),
+                tasks.create_task(_watch_place(built.inside)),
+                tasks.create_task(_until_broken(built, serving)),
+            ]
+            running = tasks.create_task(_at_work(built.inside, built.inside.runner.serve()))
             await built.server.until_started()
             built.health.is_ready = True
             await built.inside.store.remember("started_in_ms", str(SystemClock().monotonic() - started))
@@ -128,7 +130,7 @@ async def serve(
             supervisor.tell(READY)
             life = Service(Area.LIFE, partial(_show_life, supervisor))
             if supervisor.patience_s:
-                services.append(tasks.create_task(built.inside.faults.keep(life)))
+                services.append(tasks.create_task(faults.keep(life)))
             await stop.wait()
             supervisor.tell(STOPPING)
             await _drain(built, running)
@@ -189,6 +191,7 @@ async def gateway(
         weeks = Weeks(growth, store, clock)
         status.alerts = metrics.alerts = alerts = _alerts(inside, status, weeks)
         await store.recover()
+        await store.cancel_unattended()
         health, shutdown = Health(inside.faults), Shutdown()
         token = folder.token(state)
         store.redaction.add(token)
@@ -369,7 +372,9 @@ def _tls(config: Config) -> tuple[str, str] | None:
 
 
 def _card(built: Gateway, config_path: Path | None) -> Card:
+    tls = _tls(built.inside.config)
     return Card(
+        certificate=certificate.own(Path(tls[0])) if tls else None,
         url=built.instance.url,
         instance=built.instance.id,
         config=str(config_path) if config_path else None,
@@ -392,21 +397,40 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 async def _drain(built: Gateway, running: asyncio.Task[None]) -> None:
     """Close the door and give what runs its time to end; what does not goes on after the next start."""
     _log.info("stopping", running=built.inside.runner.running)
-    built.health.is_ready = False
-    built.inside.intake.close()
-    built.inside.runner.stop()
+    _close_door(built)
     await asyncio.wait([running], timeout=built.inside.config.gateway.drain_ms / 1_000)
     running.cancel()
     built.inside.bus.close()
 
 
-async def _until_broken(broken: "asyncio.Future[None]") -> None:
-    """Take the gateway down when the store can acknowledge nothing more."""
+async def _until_broken(built: Gateway, serving: asyncio.Task[None]) -> None:
+    """Take the gateway down when the store can acknowledge nothing more; whoever waits for an answer is told first."""
     try:
-        await broken
+        await built.inside.broken
     except StoreBroken as error:
         _log.critical("store_broken", error=str(error))
+        _close_door(built)
+        built.inside.bus.close()
+        built.server.should_exit = True
+        await asyncio.wait([serving], timeout=BROKEN_S)
         raise
+
+
+async def _at_work(inside: Engine, work: Awaitable[None]) -> None:
+    """Do a part's work; that the store is broken, which each of them meets, is for `_until_broken` alone."""
+    try:
+        await work
+    except Exception as error:
+        if not is_of_the_store(error):
+            raise
+        if not inside.broken.done():
+            inside.broken.set_exception(StoreBroken(words(error)))
+
+
+def _close_door(built: Gateway) -> None:
+    built.health.is_ready = False
+    built.inside.intake.close()
+    built.inside.runner.stop()
 
 
 async def _show_life(supervisor: Supervisor) -> None:
@@ -423,7 +447,8 @@ async def _watch_place(inside: Engine) -> None:
         try:
             inside.store.check_place()
         except StoreBroken as error:
-            inside.broken.set_exception(error)
+            if not inside.broken.done():
+                inside.broken.set_exception(error)
         except OSError as error:  # which passes, or is met by whoever writes
             _log.warning("store_not_seen", error=str(error))
 

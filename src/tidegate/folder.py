@@ -36,6 +36,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     instance: str
     config: str | None
     pid: int
+    #: the certificate that it shows, in PEM; None where it speaks no TLS
+    certificate: str | None = None
 
 
 def prepare(folder: Path) -> Sequence[str]:

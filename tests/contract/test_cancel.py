@@ -1,11 +1,12 @@
 import pytest
 
 from house import House
-from tidegate.domain.run import RunState
+from tidegate.domain.entry import Assistant
+from tidegate.domain.run import Lane, RunState, Step
 from tidegate.domain.session import Outcome, PolicyName, State
 from tidegate.errors import FenceLost, RunNotFound, SessionNotFound
 from tidegate.ids import RunId, SessionId
-from work import claim, delete, fresh, head, offer, say, start, texts, work
+from work import claim, delete, fresh, head, offer, order, receipt, say, start, texts, work
 
 pytestmark = pytest.mark.anyio
 
@@ -135,3 +136,50 @@ async def test_no_such_session(house: House) -> None:
         await house.store.pin(session.id, pinned=True)
     with pytest.raises(SessionNotFound):
         await house.store.restore(SessionId("nobody"))
+
+
+async def test_nobody_comes_back(house: House) -> None:
+    """After a crash an unnamed request has no client, unless it has a receipt; it ends with all below it."""
+    alone = await start(house.store, offer(PolicyName.API))
+    child = await house.store.admit(order(alone.run.lease, "c"))
+    promised = await start(house.store, offer(PolicyName.API, receipt=receipt("k")))
+    named = await start(house.store, offer(PolicyName.API_NAMED, key="app"))
+    queued = await house.store.admit(offer(PolicyName.API))
+    firing = await start(house.store, offer(PolicyName.CRON))
+    await house.crash()
+    await house.store.recover()
+    assert await house.store.cancel_unattended() == 2
+    assert [fresh(house.store, one.run).outcome for one in (alone, child, queued)] == [Outcome.CANCELLED] * 3
+    assert head(house.store, child).state is State.COMPLETED
+    assert [fresh(house.store, one.run).state for one in (promised, named, firing)] == [RunState.QUEUED] * 3
+    assert await house.store.cancel_unattended() == 0
+
+
+async def test_what_is_cancelled_with_a_run(house: House) -> None:
+    """With a run those children are closed that it waits for, with a session all below it; both with all below."""
+    parent = await start(house.store, offer(key="k"))
+    for name in ("waits", "free"):
+        await house.store.admit(order(parent.run.lease, name, waits=name == "waits"))
+    waits, free = [await claim(house.store, Lane.SUBAGENT) for _ in range(2)]
+    below = await start(house.store, order(waits.run.lease, "below"))
+    other = await start(house.store, offer(key="other"))
+    awaited = {one.run.id for one in (parent, waits, below)}
+    assert set(house.store.running_below(run=parent.run.id)) == awaited
+    assert set(house.store.running_below(session=parent.session.id)) == awaited | {free.run.id}
+    assert house.store.running_below(session=other.session.id) == [other.run.id]
+
+
+async def test_what_was_said_last_is_kept(house: House) -> None:
+    """It is kept with the cancellation, of a run and of those below it; of a run that somebody closed it is not."""
+    parent = await start(house.store, offer(key="k"))
+    child = await start(house.store, order(parent.run.lease, "c"))
+    gone = await start(house.store, order(parent.run.lease, "gone"))
+    await house.store.finish(gone.run.lease, Outcome.OK)
+    said = [(one.run.lease, Step(bodies=[Assistant(text="half")])) for one in (parent, child, gone)]
+    await house.store.cancel_session(parent.session.id, said)
+    assert await texts(house.store, child) == ["task c", "half"]
+    assert await texts(house.store, gone) == ["task gone"]
+    assert "half" in await texts(house.store, parent)
+    again = await start(house.store, offer(key="k"))
+    await house.store.cancel_run(again.run.id, [(again.run.lease, said[0][1])])
+    assert (await texts(house.store, again))[-1] == "half"

@@ -82,7 +82,7 @@ async def test_a_run_may_be_claimed_as_it_is_admitted(house: House) -> None:
     house.store.listen(effects.append)
     admitted = await house.store.admit(replace(offer(text="question"), claims=True))
     assert (RunState.RUNNING, State.ACTIVE) == (admitted.run.state, admitted.session.state)
-    assert [admitted.run.id] == [run.id for told in effects for run in told.claimed]
+    assert [admitted.run.id] == [one.run.id for told in effects for one in told.claimed]
     assert ["question"] == await texts(house.store, admitted)
     assert await house.store.claim(Lane.INTERACTIVE) is None
     await house.store.finish(admitted.run.lease, Outcome.OK)
@@ -174,3 +174,12 @@ async def test_instructions_are_kept_once(house: House) -> None:
     kept = [entry.body.text for entry in await house.store.entries(session.id, 0, 100)]
     said = ["hello", "done"]
     assert kept == ["be kind", *said, *said, "be brief", *said]
+
+
+async def test_what_is_running(house: House) -> None:
+    """What is running is known, whoever carries it out; what is queued or done is not among it."""
+    done = await start(house.store, offer(key="done"))
+    await house.store.finish(done.run.lease, Outcome.OK)
+    running = [await start(house.store, offer(key=key)) for key in "ab"]
+    await house.store.admit(offer(key="queued"))
+    assert sorted(house.store.running()) == sorted(one.run.id for one in running)

@@ -147,24 +147,3 @@ def _is_answered(running: GatewayProcess) -> bool:
         return running.send("bob", "hello").status_code == 202
     except httpx.TransportError:
         return False
-
-
-def test_a_request_that_meets_what_cannot_be_read(tmp_path: Path) -> None:
-    """It is answered with a 500 in the house's shape and counted with its path; others are served."""
-    with GatewayProcess(tmp_path / "state") as running:
-        running.say("ada", "hello")
-        running.say("bob", "hello")
-        assert running.stop() == 0
-        spoil(
-            running.state,
-            "PRAGMA ignore_check_constraints = ON; UPDATE sessions SET outcome = 'odd' WHERE key = 'ada'",
-        )
-        running.start()
-        answer = running.http.get("/api/sessions/ada")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
-        assert (faults(running, "request")["count"], faults(running, "request")["item"]) == (
-            1,
-            "/api/sessions/ada",
-        )
-        assert [head["key"] for head in running.get("/api/sessions")["sessions"]] == ["bob"]
-        assert running.say("bob", "/echo hi")["reply"] == "hi"

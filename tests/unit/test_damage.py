@@ -8,7 +8,7 @@ from house import SqliteHouse, sqlite
 from tidegate.clock import DAY_MS
 from tidegate.domain.outbox import Attempt, Reply
 from tidegate.domain.run import Step, Usage
-from tidegate.domain.session import PolicyName
+from tidegate.domain.session import Outcome, PolicyName
 from tidegate.errors import Corrupt
 from tidegate.ids import SessionId
 from tidegate.store import orphans
@@ -187,3 +187,70 @@ async def test_a_damaged_session_holds_up_no_list(house: SqliteHouse) -> None:
     assert [head.key for head in found] == ["c", "a"]
     assert [head.key for head in await house.store.sessions(Page(limit=1, before=sessions[2].id))] == ["a"]
     assert await house.store.redate(sessions[0].policy, None) == sessions[2].id
+
+
+async def test_a_damaged_session_holds_up_no_start(house: SqliteHouse) -> None:
+    """What ran in a session that cannot be read is queued again as all else, and who is alone is cancelled."""
+    for key in ("a", "b", "c"):
+        await start(house.store, offer(PolicyName.API, key=key))
+    await tamper(
+        house,
+        "PRAGMA ignore_check_constraints = ON",
+        "UPDATE sessions SET state = 'active', outcome = 'odd' WHERE key = 'b'",
+        "PRAGMA ignore_check_constraints = OFF",
+    )
+    await house.reopen()
+    assert await house.store.recover() == 3
+    assert await house.store.cancel_unattended() == 3
+    states = {
+        key: None if (found := house.store.session(key)) is None else found.outcome for key in ("a", "c")
+    }
+    assert states == {"a": Outcome.CANCELLED, "c": Outcome.CANCELLED}
+
+
+ODD = (
+    "PRAGMA ignore_check_constraints = ON",
+    "UPDATE {table} SET {column} = 'odd' WHERE {where}",
+    "PRAGMA ignore_check_constraints = OFF",
+)
+
+
+async def make_odd(house: SqliteHouse, table: str, column: str, where: str) -> None:
+    """Write what no row can mean."""
+    await tamper(house, *(line.format(table=table, column=column, where=where) for line in ODD))
+
+
+async def test_a_damaged_head_is_told(house: SqliteHouse) -> None:
+    """Whoever asks for a session that cannot be read is told which one, and its key is known all the same."""
+    session = await work(house.store, offer(key="b"))
+    await make_odd(house, "sessions", "outcome", "key = 'b'")
+    await house.reopen()
+    with pytest.raises(Corrupt, match="session 'b'"):
+        house.store.session("b")
+    with pytest.raises(Corrupt, match="session 'b'"):
+        await house.store.admit(offer(key="b"))
+    assert house.store.key_of(session.id) == "b"
+
+
+async def test_a_damaged_run_is_left_out(house: SqliteHouse) -> None:
+    """A page of runs is whole without those that cannot be read, and goes on behind them."""
+    for key in "abcde":
+        await work(house.store, offer(key=key))
+    await make_odd(house, "runs", "origin", "number IN (2, 4)")
+    first = await house.store.runs(state=None, session=None, before=99, limit=2)
+    rest = await house.store.runs(state=None, session=None, before=first[-1].number, limit=2)
+    assert [run.number for run in (*first, *rest)] == [5, 3, 1]
+
+
+async def test_a_damaged_session_keeps_nobody_out(house: SqliteHouse) -> None:
+    """What cannot be read makes no room for others, and the next one does."""
+    for key in "abc":
+        house.clock.advance(1_000)
+        await work(house.store, offer(PolicyName.API_NAMED, key=key))
+    await make_odd(house, "sessions", "outcome", "key = 'a'")
+    for key in "bc":
+        idle = await house.store.idle_longest()
+        assert idle is not None
+        assert idle.key == key
+        await house.store.set_aside_session(idle.id, "it cannot be packed")
+    assert await house.store.idle_longest() is None

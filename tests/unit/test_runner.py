@@ -13,9 +13,11 @@ from tidegate.clock import HOUR_MS
 from tidegate.domain.approval import ApprovalState, Decision
 from tidegate.domain.budget import Budget
 from tidegate.domain.entry import Assistant, Call, Notice, Result
-from tidegate.domain.run import Lane, RunState, Usage
+from tidegate.domain.run import Lane, Run, RunState, Usage
 from tidegate.domain.session import Outcome, PolicyName
-from tidegate.errors import ModelCut, ModelFailed
+from tidegate.errors import Busy, ModelCut, ModelFailed, StorageFailed
+from tidegate.runtime.bus import Piece
+from tidegate.runtime.journal import MAX_PIECE_CHARS
 
 CALL = ToolCall(call_id="c1", tool="note", arguments="{}")
 
@@ -249,6 +251,100 @@ def test_cancel_stops_the_model(tmp_path: Path) -> None:
             assert Outcome.CANCELLED is cancelled.outcome
             assert Outcome.OK is (await here.say("c", "and now")).outcome
             assert ["go", "and now", "next"] == await here.texts("c")
+
+    asyncio.run(main())
+
+
+def test_a_piece_that_is_none(tmp_path: Path) -> None:
+    """What comes as one huge piece is not gone through in the loop: from there on the answer comes with its entry."""
+    pieces = ["once ", "x" * (MAX_PIECE_CHARS + 1), " more"]
+
+    async def in_pieces(_: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+        for piece in pieces:
+            yield Delta(text=piece)
+        yield Answer(text="".join(pieces))
+
+    async def main() -> None:
+        async with inside(tmp_path, PlayedModel(in_pieces, Answer(text="next"))) as here:
+            run = await here.send("c", "go")
+            heard = []
+            with here.bus.subscribe(run.session) as subscription:
+                while not isinstance(event := await subscription.get(), Run):
+                    heard += [event.text] if isinstance(event, Piece) else []
+            assert ["once "] == heard
+            assert (await here.texts("c"))[-1].startswith("once x")
+            run = await here.send("c", "and now")
+            await here.until_piece(run)
+
+    asyncio.run(main())
+
+
+def test_a_cancellation_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the store does not take a cancellation it is told so, and the run goes on a moment later."""
+
+    async def main() -> None:
+        async with inside(tmp_path, PlayedModel(never, Answer(text="after all"))) as here:
+            here.runner.poll_s = 0.01
+            run = await here.send("c", "go")
+            await here.until_piece(run)
+
+            async def refuse(*_: object) -> Run:
+                raise Busy(retry_after_s=5)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(here.store, "cancel_run", refuse)
+                with pytest.raises(Busy):
+                    await here.runner.cancel(run.id)
+            here.clock.advance(2_000)
+            assert Outcome.OK is (await here.intake.outcome(run)).outcome
+            assert ["go", "after all"] == await here.texts("c")
+
+    asyncio.run(main())
+
+
+def test_what_nobody_carries_out_is_queued_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was claimed while nobody could be told of it does not stay as it is: a chat has no deadline."""
+
+    async def main() -> None:
+        async with inside(tmp_path) as here:
+            here.runner.poll_s = 0.01
+            await here.say("first", "/echo hi")
+            with monkeypatch.context() as patched:
+
+                def fail(*_: object) -> None:
+                    raise MemoryError
+
+                patched.setattr(here.runner, "_start", fail)
+                run = await here.send("c", "/echo hi")
+                assert RunState.RUNNING is run.state
+                changed = asyncio.Event()
+                here.store.listen(lambda _: changed.set())
+                await changed.wait()
+            found = here.store.run(run.id)
+            assert found is not None
+            assert RunState.QUEUED is found.state
+            here.clock.advance(2_000)
+            assert Outcome.OK is (await here.intake.outcome(run)).outcome
+            assert ["/echo hi", "hi"] == await here.texts("c")
+
+    asyncio.run(main())
+
+
+def test_a_head_that_cannot_be_read_at_the_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told of a run that was claimed at the door reads nothing for that."""
+
+    async def main() -> None:
+        async with inside(tmp_path) as here:
+            await here.say("first", "/echo hi")
+            with monkeypatch.context() as patched:
+
+                def fail(*_: object) -> None:
+                    raise StorageFailed("the disk failed")
+
+                patched.setattr(here.store, "session_by_id", fail)
+                run = await here.send("c", "/echo hi")
+            assert RunState.RUNNING is run.state
+            assert Outcome.OK is (await here.intake.outcome(run)).outcome
 
     asyncio.run(main())
 

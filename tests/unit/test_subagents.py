@@ -8,7 +8,7 @@ from inside import Inside, inside
 from tidegate.agent.model import Answer, Delta, Prompt, ToolCall
 from tidegate.clock import MINUTE_MS
 from tidegate.domain.budget import Budget
-from tidegate.domain.entry import Result, User
+from tidegate.domain.entry import Assistant, Result, User
 from tidegate.domain.run import Lane, Origin, RunState, Usage
 from tidegate.domain.session import Kind, Outcome, PolicyName, State
 from tidegate.domain.spawn import SpawnLimits
@@ -183,6 +183,55 @@ def test_cancelling_ends_the_tree(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+class Slow(ScriptedModel):
+    """A model that has five sub-agents at work, each of which says half of what it has to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompts: list[str] = []
+        self.speaking = 0
+        self.all_speak = asyncio.Event()
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Answer, None]:
+        """Spawn, or begin to speak."""
+        last = prompt.bodies[-1]
+        self.prompts.append(last.text)
+        if last.text == "go":
+            calls = [spawn(f"c{at}", f'{{"task": "work {at}"}}') for at in range(5)]
+            yield Answer(text="", calls=calls, usage=Usage())
+        else:
+            yield Delta(text=f"half of {last.text}")
+            self.speaking += 1
+            if self.speaking == 5:
+                self.all_speak.set()
+            await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("what", ["run", "session"])
+def test_what_a_tree_was_saying_is_kept(tmp_path: Path, what: str) -> None:
+    """A tree is cancelled at once: what each sub-agent has said is kept, and the parent does not hear of it first."""
+
+    async def main() -> None:
+        model = Slow()
+        async with inside(tmp_path, model, slots=5) as here:
+            run = await here.send("c", "go")
+            await model.all_speak.wait()
+            children = await here.store.sessions(Page(kinds=[Kind.SUBAGENT]))
+            if what == "run":
+                assert Outcome.CANCELLED is (await here.runner.cancel(run.id)).outcome
+            else:
+                assert (await here.runner.cancel_session(here.head("c").id)).turn_at is None
+            for child in children:
+                assert (head := here.store.session_by_id(child.id)) is not None
+                assert (head.state, head.outcome) == (State.COMPLETED, Outcome.CANCELLED)
+                asked, said = [entry.body for entry in await here.transcript(child.key)]
+                assert isinstance(said, Assistant)
+                assert (said.text, said.is_partial) == (f"half of {asked.text}", True)
+            assert 6 == len(model.prompts)  # nobody was asked what to make of five cancelled sub-agents
+
+    asyncio.run(main())
+
+
 def test_a_result_comes_as_a_message(tmp_path: Path) -> None:
     """A parent that does not wait gets the result as a run of its own, in a lane that no person waits in."""
 
@@ -200,6 +249,19 @@ def test_a_result_comes_as_a_message(tmp_path: Path) -> None:
             last = (await here.texts("c"))[-1]
             assert last.startswith("heard: [result of the sub-agent 'helper', session subagent:")
             assert last.endswith("heard: work")
+
+    asyncio.run(main())
+
+
+def test_an_unnamed_request_has_no_later(tmp_path: Path) -> None:
+    """A session that ends with its answer waits for each sub-agent, so that none works for nobody."""
+
+    async def main() -> None:
+        async with inside(tmp_path, Free()) as here:
+            run, reply = await here.intake.answer(await here.ask(PolicyName.API, "start", "a"))
+            assert (Outcome.OK, "heard: work") == (run.outcome, reply)
+            assert 0 == await live_children(here)
+            assert State.COMPLETED is here.head("a").state
 
     asyncio.run(main())
 

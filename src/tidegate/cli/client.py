@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn, cast
 from urllib.parse import quote, urlencode, urlsplit
 
+from tidegate.certificate import believing
 from tidegate.cli.answer import Entry, Json, Session
 from tidegate.config import state_folder
 from tidegate.errors import TidegateError, Unavailable
@@ -75,6 +76,7 @@ class Client:
         if found is None:
             raise _not_running(self.folder)
         self.url = found.url
+        self._certificate = found.certificate
         self._token = token(self.folder)
 
     def request(self, request: Request) -> object:
@@ -139,8 +141,14 @@ class Client:
     def open(self, request: Request) -> Iterator[http.client.HTTPResponse]:
         """Send a request; its answer, which is no error, is read in the block."""
         parts = urlsplit(self.url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=self._patience_s(request))
+        host, patience_s = parts.hostname or "", self._patience_s(request)
+        if parts.scheme == "https":
+            trust = believing(self._certificate) if self._certificate else None
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, parts.port, timeout=patience_s, context=trust
+            )
+        else:
+            connection = http.client.HTTPConnection(host, parts.port, timeout=patience_s)
         try:
             response = self._send(connection, request)
             if response.status >= http.client.BAD_REQUEST:

@@ -50,8 +50,7 @@ class Approvals:
         return Json(self._shown(await self._store.decide(name, Decision(wanted.decision))))
 
     def _shown(self, approval: Approval) -> dict[str, object]:
-        session = self._store.session_by_id(approval.session) if approval.session else None
-        return wire.approval_out(approval, session.key if session else None)
+        return wire.approval_out(approval, self._store.key_of(approval.session))
 
     def endpoints(self) -> list[Endpoint]:
         """Return the routes of this part."""

@@ -62,8 +62,7 @@ class ConversationPage:
         return query.head_of(self._store, request.path_params["key"])
 
     def _shown(self, session: Session) -> dict[str, object]:
-        parent = self._store.session_by_id(session.parent) if session.parent else None
-        return wire.session_out(session, parent.key if parent else None)
+        return wire.session_out(session, self._store.key_of(session.parent))
 
     def endpoints(self) -> list[Endpoint]:
         """Return the routes of this part."""

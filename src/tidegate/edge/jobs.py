@@ -112,10 +112,7 @@ class Jobs:
         found = await self._store.firings(
             self._job(request).name, query.integer(asked, "cursor", MANY), limit
         )
-        shown = []
-        for firing in found:
-            session = self._store.session_by_id(firing.session) if firing.session else None
-            shown.append(wire.firing_out(firing, session.key if session else None))
+        shown = [wire.firing_out(firing, self._store.key_of(firing.session)) for firing in found]
         following = str(found[-1].number) if len(found) == limit else None
         return Json({"firings": shown, "next": following})
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from tidegate.edge.stream import Stream
+from tidegate.edge.event_stream import EventStream
 
 T = TypeVar("T")
 
@@ -42,13 +42,13 @@ async def _watch(request: Request, abandon: Abandon) -> None:
     await abandon()
 
 
-class LeavingStream(Stream):
+class LeavingStream(EventStream):
     """A stream that calls *abandon* when it ends before its last event, because nobody is there to hear it."""
 
     def __init__(
         self, events: AsyncGenerator[bytes, None], headers: dict[str, str], abandon: Abandon
     ) -> None:
-        super().__init__(self._whole(events), "text/event-stream", headers)
+        super().__init__(self._whole(events), headers)
         self._abandon = abandon
         self._is_whole = False
 

@@ -19,7 +19,7 @@ from tidegate.domain.run import Run, RunState
 from tidegate.domain.session import Session
 from tidegate.edge import query, wire
 from tidegate.edge.endpoint import Endpoint
-from tidegate.edge.stream import Stream
+from tidegate.edge.event_stream import ALIVE, EventStream
 from tidegate.errors import SessionNotFound
 from tidegate.ids import SessionId, session_key
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged, Piece, Subscription
@@ -52,7 +52,7 @@ class Live:
         after = _resumed(request, session)
         # a client that asks for the head alone must not wait for the end of the stream
         stream = self._stream(session, after) if request.method == "GET" else _nothing()
-        return Stream(stream, "text/event-stream", wire.STREAM_HEADERS)
+        return EventStream(stream)
 
     async def _stream(self, session: Session, seq: int) -> AsyncGenerator[bytes, None]:
         with self._bus.subscribe(session.id) as subscription:
@@ -106,7 +106,7 @@ class Live:
     def _frame(self, event: Entry | Piece | Run | None, session: Session) -> bytes:
         """Return an event as it is sent; many who hear the same one share it."""
         if event is None:
-            return b": alive\n\n"
+            return ALIVE
         known = self._frames.get(id(event))
         if known is not None and known[0] is event:
             return known[1]

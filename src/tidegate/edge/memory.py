@@ -97,8 +97,7 @@ class MemoryPage:
         )
 
     def _shown(self, fact: Fact) -> dict[str, object]:
-        session = self._store.session_by_id(fact.source) if fact.source else None
-        return wire.fact_out(fact, session.key if session else None)
+        return wire.fact_out(fact, self._store.key_of(fact.source))
 
     def endpoints(self) -> list[Endpoint]:
         """Return the routes of this part."""

@@ -23,6 +23,7 @@ from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import Outcome, PolicyName
 from tidegate.edge import openai_errors, wire
 from tidegate.edge.endpoint import Endpoint
+from tidegate.edge.event_stream import ALIVE
 from tidegate.edge.leaving import LeavingStream, unless_left
 from tidegate.edge.openai_messages import INSTRUCTING, ChatMessageIn, bodies_of
 from tidegate.edge.query import agent_name, receipt_of
@@ -93,7 +94,7 @@ class OpenAI:
         if chat.stream:
             with_usage = chat.stream_options is not None and bool(chat.stream_options.include_usage)
             stream = await unless_left(request, _begun(_stream(reply, head, with_usage=with_usage)), abandon)
-            return LeavingStream(stream, headers | wire.STREAM_HEADERS, abandon)
+            return LeavingStream(stream, headers, abandon)
         text = await unless_left(request, reply.whole(), abandon)
         _check_end(reply.run)
         message = {"role": "assistant", "content": text}
@@ -168,7 +169,7 @@ async def _stream(reply: Reply, head: dict[str, object], *, with_usage: bool) ->
                 if not has_begun:
                     yield start
                     has_begun = True
-                yield _event(chunk, {"content": text}) if text else b": alive\n\n"
+                yield _event(chunk, {"content": text}) if text else ALIVE
         _check_end(reply.run)
     except TidegateError as error:
         if not has_begun:

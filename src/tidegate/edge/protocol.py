@@ -30,6 +30,7 @@ HEADER_BYTES = 256  # what a header takes beside its own bytes, as Python holds 
 HEAD_S = 10.0  # for the head of a request, from the first byte that is awaited
 BODY_S = 30.0  # for the next piece of a body; all of a guest's body
 WHOLE_BODY_S = 600.0
+PROBE_S = 0.5  # between two questions to a client whether it still listens
 UNREAD_S = 30.0  # in which a client has to read something of what waits for it
 
 
@@ -65,6 +66,9 @@ class Protocol(HttpToolsProtocol):
     #: called once the client has gone
     _on_loss: Callable[[], None] | None = None
     _is_lost = False
+    #: the client has said that it sends nothing more
+    _is_half_closed = False
+    _probe: asyncio.TimerHandle | None = None
 
     def __init__(
         self,
@@ -105,17 +109,18 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a request."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # whatever waits to be read is known
+        # whatever waits to be read is known; at 0 TLS would wait for ever, since nothing is as much as that
+        transport.set_write_buffer_limits(high=1, low=0)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give back what it held."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # which uvicorn leaves after a reset; it would hold all of this
-        for timer in (self._deadline, self._unread):
+        for timer in (self._deadline, self._unread, self._probe):
             if timer is not None:
                 timer.cancel()
-        self._deadline = self._unread = None
+        self._deadline = self._unread = self._probe = None
         self._count(0)
         self.app_state.clear()  # it leads back here, and nothing is to wait for the collector
         if self._has_cycle:
@@ -141,6 +146,17 @@ class Protocol(HttpToolsProtocol):
         elif self._due_at is None and (self._is_in_head or not self._is_answering):
             self._await_head()
         self._count_head()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn lets the transport close
+        """Keep the connection for an answer that is on its way, as long as the client listens."""
+        if not self._is_answering or self._is_in_body or not self.transport.can_write_eof():
+            return False
+        if self.scope["http_version"] != "1.1":  # such a client cannot be asked
+            return False
+        self._is_half_closed = True
+        if self._probe is None:
+            self._probe = self.loop.call_later(PROBE_S, self._ask)
+        return True
 
     def on_message_begin(self) -> None:
         """Begin with a head."""
@@ -186,6 +202,9 @@ class Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing() or self.pipeline or self._is_answering:
             return
+        if self._is_half_closed:
+            self.transport.close()
+            return
         self.cycle.body = bytearray()
         self._count_head()
         if not self._is_in_head and not self._is_in_body:
@@ -213,6 +232,17 @@ class Protocol(HttpToolsProtocol):
             self._unread.cancel()
             self._unread = None
         self._bounds.answers.release(self)
+
+    def _ask(self) -> None:
+        """Say what means nothing: who has gone, and not just closed its half, resets the connection at that."""
+        self._probe = self.loop.call_later(PROBE_S, self._ask)
+        if self.pipeline or self.transport.is_closing() or self.transport.get_write_buffer_size():
+            return
+        between: bytes = self.cycle.scope.get("state", {}).get("between", b"")
+        if not self.cycle.response_started:
+            self.transport.write(STATUS_LINE[HTTPStatus.CONTINUE] + b"\r\n")
+        elif between and self.cycle.chunked_encoding:
+            self.transport.write(b"%x\r\n%s\r\n" % (len(between), between))
 
     def _cut_unread(self) -> None:
         left = self.transport.get_write_buffer_size()

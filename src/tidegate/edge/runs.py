@@ -50,8 +50,7 @@ class Runs:
         return Json(self._shown(run))
 
     def _shown(self, run: Run) -> dict[str, object]:
-        session = self._store.session_by_id(run.session)
-        return wire.run_out(run, session.key if session else "")
+        return wire.run_out(run, self._store.key_of(run.session) or "")
 
     def endpoints(self) -> list[Endpoint]:
         """Return the routes of this part."""

@@ -14,6 +14,7 @@ from tidegate.clock import Clock
 from tidegate.domain.session import Kind, PolicyName, State
 from tidegate.edge.endpoint import Endpoint
 from tidegate.edge.wire import Json
+from tidegate.errors import Corrupt
 from tidegate.faults import Faults
 from tidegate.runtime import process
 from tidegate.runtime.alerts import Alerts
@@ -118,9 +119,12 @@ class Status:
         return {**self.disk.report(), **trend} if self.disk else None
 
     def _shares_reads(self) -> bool | None:
-        """Whether two reads of a session give the very same object; None where there is no session."""
+        """Whether two reads of a session give the very same object; None where there is none that can be read."""
         key = self._store.newest_key()
-        return None if key is None else self._store.session(key) is self._store.session(key)
+        try:
+            return None if key is None else self._store.session(key) is self._store.session(key)
+        except Corrupt:
+            return None
 
     async def show(self, _: Request) -> Response:
         """Answer the status."""

@@ -16,6 +16,7 @@ from tidegate.domain.job import Job, Plan
 from tidegate.domain.run import Lane, Origin, Run, RunState
 from tidegate.domain.session import PolicyName
 from tidegate.errors import (
+    Corrupt,
     JobNotFound,
     Refused,
     RunNotFound,
@@ -24,6 +25,7 @@ from tidegate.errors import (
     TooManySessions,
     Unavailable,
 )
+from tidegate.faults import words
 from tidegate.ids import RunId
 from tidegate.runtime import mover
 from tidegate.runtime.bus import Bus, Ended, Event, Lagged, Subscription
@@ -307,14 +309,14 @@ class Intake:
         with self._bus.subscribe(run.session, is_first=True) as subscription:
             while (found := self._store.run(run.id)) and self._goes_on(found):
                 if self._is_closed and found.state is RunState.QUEUED:
-                    raise Stopping("the gateway stops; the message is kept and answered after the next start")
+                    raise Stopping("the gateway stops; a session's message is answered after the next start")
                 is_worth_a_look = False
                 while not is_worth_a_look:
                     event = await _next(subscription, quiet_s)
                     is_worth_a_look = isinstance(event, Lagged | Ended | Run)
                     yield event
                     if isinstance(event, Ended) and self._is_closed:
-                        raise Stopping("the gateway stops; the run goes on after the next start")
+                        raise Stopping("the gateway stops; a session's run goes on after the next start")
 
     def _goes_on(self, run: Run) -> bool:
         """Whether a run gets on without a person; one that is queued may stand behind another that does not."""
@@ -385,9 +387,10 @@ class Intake:
         if idle is None:
             return False
         try:
-            await mover.archive(self._store, idle)
-        except SessionRunning:
-            return True
+            with suppress(SessionRunning):
+                await mover.archive(self._store, idle)
+        except Corrupt as error:  # the next one makes room
+            await self._store.set_aside_session(idle.id, words(error))
         return True
 
 

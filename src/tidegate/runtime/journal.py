@@ -13,7 +13,7 @@ from tidegate.agent.tools import Caller
 from tidegate.domain.approval import Question, Verdict
 from tidegate.domain.compaction import Reason
 from tidegate.domain.entry import Assistant, Body, Call, opaque_of
-from tidegate.domain.run import Run, Step
+from tidegate.domain.run import Lease, Run, Step
 from tidegate.errors import CompactionFailed, LimitReached, Unavailable
 from tidegate.redaction import Flow
 from tidegate.runtime.bus import Bus, Piece
@@ -23,6 +23,7 @@ from tidegate.store.port import Store
 
 T = TypeVar("T")
 
+MAX_PIECE_CHARS = 16 << 10  # are looked through for secrets in 2 ms, and in 20 ms where those are thousands
 RETRY_S = 1.0  # between two tries to write to a full or busy disk
 
 _log = log.get("journal")
@@ -44,7 +45,14 @@ class RunJournal:
         #: the pieces of the answer in the making; a model may say 4 million characters at most
         self._pieces: list[str] = []
         self._flow = Flow(store.redaction)
+        #: whether the answer in the making is shown
+        self._is_shown = True
         self._has_given_up = False
+
+    @property
+    def lease(self) -> Lease:
+        """The right to write to the run."""
+        return self._run.lease
 
     async def keep(self, step: Step) -> Sequence[Body]:
         """Append a step; on a full disk, wait until it can be."""
@@ -52,6 +60,7 @@ class RunJournal:
         self._heard = 0
         self._pieces = []
         self._flow = Flow(self._store.redaction)
+        self._is_shown = True
         return [_as_said(entry.body, body) for entry, body in zip(entries, step.bodies, strict=True)]
 
     async def compact(self, reason: Reason) -> Sequence[Body] | None:
@@ -79,8 +88,11 @@ class RunJournal:
         return await until_written(lambda: self._store.verdict(self._run.lease, question, is_new=is_new))
 
     def hear(self, delta: Delta) -> None:
-        """Show a piece of the answer to whoever is there."""
+        """Show a piece of the answer to whoever is there; behind one that is no piece all comes with the entry."""
         self._pieces.append(delta.text)
+        self._is_shown &= len(delta.text) <= MAX_PIECE_CHARS
+        if not self._is_shown:
+            return
         text = self._flow.through(delta.text)
         if text:
             self._bus.publish(self._run.session, Piece(run=self._run.id, at=self._heard, text=text))

@@ -49,6 +49,7 @@ async def archive(store: Store, session: Session) -> Session:
     Raises:
         SessionRunning, SessionPinned: It may not be archived now.
         SessionNotFound: It has gone meanwhile.
+        Corrupt: It cannot be read.
     """
     return await _now(store, session, DueTo.ARCHIVED)
 
@@ -59,7 +60,7 @@ async def retire(store: Store, session: SessionId) -> None:
     try:
         if head is not None and not head.is_running and not head.pinned:
             await archive(store, head)
-    except (Refused, Unavailable) as error:
+    except (Refused, Unavailable, Corrupt) as error:
         _log.info("not_archived", session=session, error=error.message)
 
 
@@ -111,7 +112,10 @@ async def _finished(store: Store, move: Move | None, settled: Settled) -> Carrie
 async def _now(store: Store, session: Session, to: DueTo) -> Session:
     """Carry out an asked move; one that lost a race is tried again on the session as it is then."""
     for _ in range(5):
-        (carried,) = await carry_out(store, [Move(session=session, to=to, is_asked=True)])
+        move = Move(session=session, to=to, is_asked=True)
+        if to is DueTo.ARCHIVED:
+            move = await _ready(store, move)  # a person is told what cannot be read
+        (carried,) = await carry_out(store, [move])
         if carried.settled is Settled.DONE:
             return session if to is DueTo.DELETED else _again(store, session)
         session = _again(store, session)
@@ -138,15 +142,25 @@ async def _side_by_side(works: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -
 async def _prepared(store: Store, move: Move) -> Move | None:
     """Compress what a move needs compressed; nothing comes back for a session that cannot be read."""
     try:
-        if move.to is DueTo.ARCHIVED and not move.session.is_running:
+        return await _ready(store, move)
+    except Corrupt as error:
+        _log.error("session_damaged", session=move.session.key, error=str(error))
+        return await _despite_damage(store, move)
+
+
+async def _ready(store: Store, move: Move) -> Move:
+    """Compress what a move needs compressed.
+
+    Raises:
+        Corrupt: The session cannot be read.
+    """
+    try:
+        if move.to is DueTo.ARCHIVED and not move.session.is_running and not move.segments:
             return await _packed(store, move)
         if move.to is DueTo.DELETED and move.session.hot_entries > TRIM_ROWS:
             return await _emptied(store, move)
     except SessionNotFound:
-        return move  # somebody was faster; the store will say that the move is lost
-    except Corrupt as error:
-        _log.error("session_damaged", session=move.session.key, error=str(error))
-        return await _despite_damage(store, move)
+        pass  # somebody was faster; the store will say that the move is lost
     return move
 
 

@@ -6,9 +6,11 @@ nothing here has to clean up.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from math import ceil
+from typing import TypeVar
 
 from structlog.contextvars import bound_contextvars
 
@@ -23,6 +25,7 @@ from tidegate.domain.run import Failure, Run, Step, Usage
 from tidegate.domain.run import Lane as LaneName
 from tidegate.domain.session import Outcome, Session
 from tidegate.errors import (
+    Broken,
     FenceLost,
     ModelBusy,
     ModelCut,
@@ -43,10 +46,12 @@ from tidegate.runtime.guard import Grip, Guard, Reason, Work, job_of
 from tidegate.runtime.journal import RunJournal, until_written
 from tidegate.runtime.lanes import Lane
 from tidegate.runtime.watch import Watch, unwatched
-from tidegate.store.admission import Claimed, Ending
+from tidegate.store.admission import Claimed, Ending, Said
 from tidegate.store.aside import MAX_ATTEMPTS
 from tidegate.store.port import Store
 from tidegate.store.tx import Effects
+
+T = TypeVar("T")
 
 RETRY_AFTER_S = 5  # what a client is told where a provider does not say when it has room again
 CANCEL_S = 5.0  # for what a cancelled run has said to be kept; after that it is closed without
@@ -95,6 +100,10 @@ class Runner:
         #: what the runs under way have said, and those that are being cancelled; bounded by the slots, too
         self._journals: dict[RunId, RunJournal] = {}
         self._cancelled: dict[RunId, asyncio.Event] = {}
+        #: what is carried out, or waits for a slot to be; of what is neither, once seen
+        self._in_hand: set[RunId] = set()
+        self._strays: set[RunId] = set()
+        self._looks_at = 0.0
         self._tasks: asyncio.TaskGroup | None = None
         #: claimed at the door for callers who then went, so that others have their slots; as many as those at most
         self._late: list[Claimed] = []
@@ -115,6 +124,7 @@ class Runner:
 
     async def _look(self) -> None:
         await self._free()
+        await self._take_back()
         while found := await self._claim():
             for claimed in found:
                 self._start(claimed)
@@ -130,28 +140,39 @@ class Runner:
         Raises:
             RunNotFound: There is none.
         """
-        scope = self._scopes.get(run)
-        if scope is not None and run not in self._cancelled:
-            over = self._cancelled.setdefault(run, asyncio.Event())
-            scope.reschedule(asyncio.get_running_loop().time())
-            await ring_or(over, CANCEL_S)
-        return await self._store.cancel_run(run)
+        found = self._store.running_below(run=run)
+        return await self._close(found, lambda said: self._store.cancel_run(run, said))
 
     async def cancel_session(self, session: SessionId) -> Session:
-        """Close all that is open in a session; what it is just saying is kept."""
-        for run, journal in list(self._journals.items()):
-            if journal.caller.session == session:
-                await self.cancel(run)
-        return await self._store.cancel_session(session)
+        """Close all that is open in a session, and below it; what is just being said there is kept."""
+        found = self._store.running_below(session=session)
+        return await self._close(found, lambda said: self._store.cancel_session(session, said))
+
+    async def _close(self, runs: Sequence[RunId], close: Callable[[Said], Awaitable[T]]) -> T:
+        """Stop runs together, and close them in one transaction with what they have said so far."""
+        under_way = [run for run in runs if run in self._scopes]
+        ends = [self._cancelled.setdefault(run, asyncio.Event()) for run in under_way]
+        journals = [journal for run in under_way if (journal := self._journals.get(run))]
+        for run in under_way:
+            self._scopes[run].reschedule(asyncio.get_running_loop().time())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_S):
+                for end in ends:
+                    await end.wait()
+        said = [(one.lease, step) for one in journals if (step := one.half_said)]
+        try:
+            return await close(said)
+        except Exception as error:
+            for run, end in zip(under_way, ends, strict=True):
+                if end.is_set():  # nobody carries it out any more
+                    await self._set_aside(run, error)
+            raise
 
     def on_commit(self, effects: Effects) -> None:
         """Look for work when there may be some; stop the runs that somebody else has closed."""
-        for run in effects.claimed:
-            session = self._store.session_by_id(run.session)
-            if session is not None:
-                # One turn of the loop later: whoever asked for it wakes first, and hears it from its first word on.
-                claimed = Claimed(run=run, session=session)
-                asyncio.get_running_loop().call_soon(self._start, claimed)
+        for claimed in effects.claimed:
+            # One turn of the loop later: whoever asked for it wakes first, and hears it from its first word on.
+            asyncio.get_running_loop().call_soon(self._start, claimed)
         if effects.queued or effects.closed:
             self._bell.set()
         for run in effects.closed:
@@ -184,6 +205,22 @@ class Runner:
             self._frees = True
             _log.warning("unpark_failed", error=str(error))
 
+    async def _take_back(self) -> None:
+        """Queue again what is running in the store and that nobody carries out: who claimed it could not be told of it.
+
+        It is seen twice before that, since what was claimed a moment ago is told a moment later.
+        """
+        now = asyncio.get_running_loop().time()
+        if now < self._looks_at:
+            return
+        self._looks_at = now + self.poll_s
+        strays = {run for run in self._store.running() if run not in self._in_hand}
+        for run in strays & self._strays:
+            error = Broken("it was running, and nobody carried it out")
+            self._faults.count(Area.RUNNER, error, run)
+            await self._set_aside(run, error)
+        self._strays = strays - self._strays
+
     @property
     def running(self) -> int:
         """How many runs are being carried out."""
@@ -198,6 +235,7 @@ class Runner:
     def _start(self, claimed: Claimed) -> None:
         """Carry out a run, with the next slot; once nothing is carried out any more, it is left to the next start."""
         lane = self.lanes[claimed.run.lane]
+        self._in_hand.add(claimed.run.id)
         if lane.taken >= lane.slots:
             self._late.append(claimed)
         elif self._tasks is not None:
@@ -276,6 +314,7 @@ class Runner:
             if wall.error is not None:
                 await self._set_aside(run.id, wall.error)
         finally:
+            self._in_hand.discard(run.id)
             self._scopes.pop(run.id, None)
             self._journals.pop(run.id, None)
             if (over := self._cancelled.pop(run.id, None)) is not None:
@@ -295,7 +334,11 @@ class Runner:
                     return
                 ending = Ending(outcome=Outcome.OK, step=step)
         except TimeoutError:
-            ending = self._stopped(run.id)
+            if run.id in self._cancelled:
+                return  # whoever has stopped it closes it
+            journal = self._journals.get(run.id)
+            step = journal.half_said if journal is not None else None
+            ending = _failed(Outcome.TIMED_OUT, "the run took longer than it may", step=step)
         except (FenceLost, StoreBroken):
             raise
         except TidegateError as error:
@@ -326,14 +369,6 @@ class Runner:
                 failure=ending.failure,
             )
         )
-
-    def _stopped(self, run: RunId) -> Ending:
-        """Return the end of a run that was stopped in the middle; what was heard of it is kept."""
-        journal = self._journals.get(run)
-        step = journal.half_said if journal is not None else None
-        if run in self._cancelled:
-            return Ending(outcome=Outcome.CANCELLED, step=step)
-        return _failed(Outcome.TIMED_OUT, "the run took longer than it may", step=step)
 
     def _failure(self, run: Run, error: TidegateError) -> Failure:
         """Return what a client is told of a failure.

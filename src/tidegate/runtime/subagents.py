@@ -54,6 +54,7 @@ class Subagents:
         parent, run = self._store.session_by_id(caller.session), self._store.run(caller.run)
         if parent is None or run is None:
             raise FenceLost
+        waits = waits or parent.policy is PolicyName.API  # it ends with its answer: there is no later
         left_ms = self._left_ms(caller.agent, parent, run)
         limit_ms = left_ms if timeout_s is None else min(left_ms, timeout_s * 1_000)
         admission = Admission(

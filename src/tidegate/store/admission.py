@@ -142,6 +142,10 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
 
 
+#: what runs were saying when they were stopped
+Said = Sequence[tuple[Lease, Step]]
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """An instant at the door: the job as it was when the plan was made, and its run."""
 

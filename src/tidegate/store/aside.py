@@ -5,14 +5,13 @@ be the very row that cannot be. What works again is forgotten at once, what has 
 """
 
 from collections.abc import Collection
-from contextlib import suppress
 
 from tidegate.clock import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
 from tidegate.faults import Area
 from tidegate.ids import RunId, SessionId
-from tidegate.store import rows, sessions, turns
+from tidegate.store import sessions, turns
 from tidegate.store.admission import Ending
 from tidegate.store.runs import names
 from tidegate.store.tx import Tx
@@ -56,7 +55,7 @@ def job(tx: Tx, name: str, error: str) -> None:
 def session(tx: Tx, session_id: SessionId, error: str) -> None:
     """Let a session that could not be moved come back later."""
     _, until = put(tx, Area.SWEEP, session_id, error)
-    _tell(tx, tx.one("session_put_aside", id=session_id, until=until))
+    sessions.tell(tx, tx.one("session_put_aside", id=session_id, until=until))
 
 
 def delivery(tx: Tx, number: int, error: str) -> None:
@@ -70,7 +69,7 @@ def run(tx: Tx, run_id: RunId, error: str) -> int:
     attempts, _ = put(tx, Area.RUNNER, run_id, error)
     row = tx.one("run_put_aside", id=run_id)
     if row is not None:
-        _tell(tx, tx.one("session_of_run_rests", id=row[0]))
+        sessions.tell(tx, tx.one("session_of_run_rests", id=row[0]))
     return attempts
 
 
@@ -98,17 +97,9 @@ def drop(tx: Tx, run_id: RunId, error: str) -> None:
     row = tx.one("run_dropped", id=run_id, error=error, now=tx.now)
     if row is None:
         return
-    _tell(tx, tx.one("session_of_run_dropped", id=row[0]))
+    sessions.tell(tx, tx.one("session_of_run_dropped", id=row[0]))
     tx.effects.queued.update(Lane)  # what stood behind it in its session
     tx.run("aside_over", part=Area.RUNNER, item=run_id)
-
-
-def _tell(tx: Tx, row: rows.Row | None) -> None:
-    """Say how a session is now, if it can be said: it may be the very row that cannot be read."""
-    with suppress(KeyError, ValueError, TypeError):
-        if row is not None:
-            head = rows.session(row)
-            tx.effects.heads[head.key] = head
 
 
 def tidy(tx: Tx) -> int:

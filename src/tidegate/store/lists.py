@@ -1,14 +1,19 @@
-"""Pages and counts: what reader threads answer, always from an index and always read to the end."""
+"""Pages and counts: what reader threads answer, always from an index and always read to the end.
+
+What cannot be read is left out of a page, and *damaged* is told of it.
+"""
 
 import heapq
 from collections.abc import Callable
 from itertools import islice, product
+from typing import TypeVar
 
 from tidegate.domain.approval import Approval, ApprovalState
-from tidegate.domain.job import FiringOutcome, JobOrigin
+from tidegate.domain.job import Firing, FiringOutcome, Job, JobOrigin
 from tidegate.domain.outbox import DeliveryState
 from tidegate.domain.run import Lane, Run, RunState
 from tidegate.domain.session import Kind, PolicyName, Session, State
+from tidegate.errors import Corrupt
 from tidegate.ids import SessionId
 from tidegate.store import rows
 from tidegate.store.port import Page
@@ -16,19 +21,24 @@ from tidegate.store.rows import Row
 from tidegate.store.tally import Tallies
 from tidegate.store.tx import Reads
 
+T = TypeVar("T")
+C = TypeVar("C", int, str)
+
+Damaged = Callable[[Corrupt], None]
+
 HIGHEST = "~"  # sorts after every id
 FIND_ROWS = 500  # rows looked at in one step of a search
 
 
-def sessions(reads: Reads, page: Page, damaged: Callable[[str], None]) -> list[Session]:
-    """Return one page of sessions, newest first, whichever filters it has; *damaged* is told of what cannot be read."""
+def sessions(reads: Reads, page: Page, damaged: Damaged) -> list[Session]:
+    """Return one page of sessions, newest first, whichever filters it has."""
     found: list[Session] = []
     before = page.before or HIGHEST
     is_search = page.text is not None or page.agent is not None
     step = FIND_ROWS if is_search else page.limit
     while len(found) < page.limit:
         slice_ = _slice(reads, page, before, step)
-        readable = (session for row in slice_ if (session := _read(row, damaged)))
+        readable = (session for row in slice_ if (session := _read(row, rows.session, damaged)))
         found += [session for session in readable if _matches(session, page)]
         if len(slice_) < step:
             break
@@ -36,11 +46,25 @@ def sessions(reads: Reads, page: Page, damaged: Callable[[str], None]) -> list[S
     return found[: page.limit]
 
 
-def _read(row: Row, damaged: Callable[[str], None]) -> Session | None:
+def _page(
+    fetch: Callable[[C, int], list[Row]], before: C, limit: int, read: Callable[[Row], T], damaged: Damaged
+) -> list[T]:
+    """Return a page of what can be read, whole as long as there is more; *fetch* goes on behind its first column."""
+    found: list[T] = []
+    while (wanted := limit - len(found)) > 0:
+        slice_ = fetch(before, wanted)
+        found += [item for row in slice_ if (item := _read(row, read, damaged)) is not None]
+        if len(slice_) < wanted:
+            break
+        before = slice_[-1][0]
+    return found
+
+
+def _read(row: Row, read: Callable[[Row], T], damaged: Damaged) -> T | None:
     try:
-        return rows.session(row)
-    except (KeyError, ValueError, TypeError):
-        damaged(str(row[0]))
+        return read(row)
+    except Corrupt as error:
+        damaged(error)
         return None
 
 
@@ -68,32 +92,63 @@ def _matches(session: Session, page: Page) -> bool:
     return page.text is None or page.text.casefold() in f"{session.key}\n{session.title}".casefold()
 
 
-def runs(
-    reads: Reads, state: RunState | None, session: SessionId | None, before: int, limit: int
+def runs(  # noqa: PLR0913, PLR0917 - the filters, and who is told
+    reads: Reads,
+    state: RunState | None,
+    session: SessionId | None,
+    before: int,
+    limit: int,
+    damaged: Damaged,
 ) -> list[Run]:
     """Return one page of runs, newest first."""
-    if session is not None:
-        query = {"session": session, "state": state, "before": before, "limit": limit}
-        return [rows.run(row) for row in reads.all("runs_page_of_session", **query)]
-    if state is not None:
-        return [
-            rows.run(row) for row in reads.all("runs_page_of_state", state=state, before=before, limit=limit)
-        ]
-    return [rows.run(row) for row in reads.all("runs_page", before=before, limit=limit)]
+
+    def fetch(before: int, limit: int) -> list[Row]:
+        if session is not None:
+            return reads.all("runs_page_of_session", session=session, state=state, before=before, limit=limit)
+        if state is not None:
+            return reads.all("runs_page_of_state", state=state, before=before, limit=limit)
+        return reads.all("runs_page", before=before, limit=limit)
+
+    return _page(fetch, before, limit, rows.run, damaged)
 
 
-def approvals(
-    reads: Reads, state: ApprovalState | None, session: SessionId | None, before: str | None, limit: int
+def approvals(  # noqa: PLR0913, PLR0917 - the same
+    reads: Reads,
+    state: ApprovalState | None,
+    session: SessionId | None,
+    before: str | None,
+    limit: int,
+    damaged: Damaged,
 ) -> list[Approval]:
     """Return one page of approvals, newest first."""
-    query: dict[str, rows.Value] = {"before": before or HIGHEST, "limit": limit}
-    if session is not None:
-        found = reads.all("approvals_page_of_session", session=session, state=state, **query)
-    elif state is not None:
-        found = reads.all("approvals_page_of_state", state=state, **query)
-    else:
-        found = reads.all("approvals_page", **query)
-    return [rows.approval(row) for row in found]
+
+    def fetch(before: str, limit: int) -> list[Row]:
+        query: dict[str, rows.Value] = {"before": before, "limit": limit}
+        if session is not None:
+            return reads.all("approvals_page_of_session", session=session, state=state, **query)
+        if state is not None:
+            return reads.all("approvals_page_of_state", state=state, **query)
+        return reads.all("approvals_page", **query)
+
+    return _page(fetch, before or HIGHEST, limit, rows.approval, damaged)
+
+
+def jobs(reads: Reads, after: str, limit: int, damaged: Damaged) -> list[Job]:
+    """Return one page of jobs, by name."""
+
+    def fetch(after: str, limit: int) -> list[Row]:
+        return reads.all("jobs_page", after=after, limit=limit)
+
+    return _page(fetch, after, limit, rows.job, damaged)
+
+
+def firings(reads: Reads, job: str, before: int, limit: int, damaged: Damaged) -> list[Firing]:
+    """Return one page of a job's history, newest first."""
+
+    def fetch(before: int, limit: int) -> list[Row]:
+        return reads.all("firings_page", job=job, before=before, limit=limit)
+
+    return _page(fetch, before, limit, rows.firing, damaged)
 
 
 def tallies(reads: Reads) -> Tallies:

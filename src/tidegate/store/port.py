@@ -38,7 +38,7 @@ if TYPE_CHECKING:  # what only a forecast needs
     from tidegate.domain.survey import Survey
 
 
-from tidegate.store.admission import Admission, Admitted, Attempt, Claimed, Excerpt, Shot
+from tidegate.store.admission import Admission, Admitted, Attempt, Claimed, Excerpt, Said, Shot
 from tidegate.store.context import Context, Renewed, Replacement
 from tidegate.store.move import Evictable, Move, Settled
 from tidegate.store.tally import StorageBytes, Tallies
@@ -164,10 +164,17 @@ class Store(Protocol):
             WrongState: The summary or the segments do not follow what is there; nothing was written.
         """
 
-    async def cancel_run(self, run: RunId) -> Run:
+    def running(self) -> list[RunId]:
+        """Return every run that is running."""
+
+    def running_below(self, *, session: SessionId | None = None, run: RunId | None = None) -> list[RunId]:
+        """Return the running runs that are closed with a session, or with a run."""
+
+    async def cancel_run(self, run: RunId, said: Said = ()) -> Run:
         """Close an open run as cancelled; a message that was not claimed yet still enters the transcript.
 
-        Idempotent: a run that is done comes back as it is.
+        What it, or one below it, *said* last is kept, in the same transaction, if it is still open. Idempotent: a run
+        that is done comes back as it is.
 
         Raises:
             RunNotFound: There is no such run.
@@ -216,6 +223,12 @@ class Store(Protocol):
 
     async def recover(self) -> int:
         """Queue every running run and every parked one again, after a crash, and say how many there were."""
+
+    async def cancel_unattended(self) -> int:
+        """Cancel, after a crash, what began with a request whose client cannot come back, and all below it.
+
+        That is an unnamed api session without a receipt; say how many there were.
+        """
 
     async def set_aside(self, run: RunId, error: str) -> int:
         """Queue a run again that could not be closed, not to be claimed for a while; say how often it has failed."""
@@ -321,8 +334,10 @@ class Store(Protocol):
 
     # A session's life -----------------------------------------------------------------------------------------------
 
-    async def cancel_session(self, session: SessionId) -> Session:
+    async def cancel_session(self, session: SessionId, said: Said = ()) -> Session:
         """Close all open runs; an ephemeral session and everything open below it completes as cancelled.
+
+        What is *said* last is kept, in the same transaction.
 
         Raises:
             SessionNotFound: There is no such session.
@@ -412,6 +427,9 @@ class Store(Protocol):
 
     def newest_key(self) -> str | None:
         """Return the key of the newest session, if there is any."""
+
+    def key_of(self, session: SessionId | None) -> str | None:
+        """Return the key of a session that is there, whether or not the rest of its head can be read."""
 
     def session_by_id(self, session: SessionId) -> Session | None:
         """Return the head of a session by its id; the same object while it does not change."""

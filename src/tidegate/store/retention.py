@@ -7,7 +7,7 @@ import msgspec
 from tidegate.domain import policy
 from tidegate.domain.policy import REFUSED_AGAIN_MS
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
-from tidegate.errors import SessionPinned, SessionRunning
+from tidegate.errors import Corrupt, SessionPinned, SessionRunning
 from tidegate.ids import SessionId
 from tidegate.store import approvals, aside, facts, jobs, outbox, rows, sessions, turns, usage
 from tidegate.store.facts import FactRules
@@ -88,7 +88,7 @@ def redate(tx: Tx, name: PolicyName, after: SessionId | None) -> SessionId | Non
     slice_ = sorted(found, key=lambda row: str(row[0]))[:SLICE_ROWS]
     page: list[Session] = []
     for row in slice_:
-        with suppress(KeyError, ValueError, TypeError):  # the sweep names what cannot be read
+        with suppress(Corrupt):  # the sweep names what cannot be read
             page.append(rows.session(row))
     for session in page:
         step = policy.next_step(session, sessions.rules_of(tx, session))

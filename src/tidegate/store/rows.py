@@ -3,8 +3,9 @@
 A newer release may have added columns at the end; they are passed over.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -20,6 +21,8 @@ from tidegate.domain.session import DueTo, Outcome, PolicyName, Session, State
 from tidegate.errors import Corrupt
 from tidegate.ids import ApprovalId, DeliveryId, FactId, RunId, SessionId
 
+T = TypeVar("T")
+
 Row = Sequence[Any]
 Value = int | float | str | bytes | None
 
@@ -31,6 +34,26 @@ _OUTCOMES = {None: None} | {item.value: item for item in Outcome}
 _DUE_TO = {None: None} | {item.value: item for item in DueTo}
 
 
+def _reads(what: str, name: int) -> Callable[[Callable[[Row], T]], Callable[[Row], T]]:
+    """Let what a row cannot mean be told as damage; a thing is known by its kind and by the column *name*."""
+
+    def decorate(read: Callable[[Row], T]) -> Callable[[Row], T]:
+        @wraps(read)
+        def reading(row: Row) -> T:
+            try:
+                return read(row)
+            except (LookupError, ValueError, TypeError, msgspec.MsgspecError) as error:
+                raise Corrupt(
+                    f"the row of the {what} {str(row[name])[:80]!r} cannot be read",
+                    hint="restore a backup; `tidegate doctor --scrub` names what is damaged",
+                ) from error
+
+        return reading
+
+    return decorate
+
+
+@_reads("session", 1)
 def session(row: Row) -> Session:
     """Read a row of ``sessions``."""
     return Session(
@@ -66,6 +89,7 @@ def session(row: Row) -> Session:
     )
 
 
+@_reads("run", 1)
 def run(row: Row) -> Run:
     """Read a row of ``runs``."""
     return Run(
@@ -99,6 +123,7 @@ def prompt_of(row: Row) -> bytes | None:
     return prompt
 
 
+@_reads("approval", 0)
 def approval(row: Row) -> Approval:
     """Read a row of ``approvals``."""
     return Approval(
@@ -115,6 +140,7 @@ def approval(row: Row) -> Approval:
     )
 
 
+@_reads("job", 0)
 def job(row: Row) -> Job:
     """Read a row of ``jobs``."""
     return Job(
@@ -131,6 +157,7 @@ def job(row: Row) -> Job:
     )
 
 
+@_reads("firing of the job", 1)
 def firing(row: Row) -> Firing:
     """Read a row of ``firings``."""
     return Firing(
@@ -155,6 +182,7 @@ def rights(row: Row) -> Rights:
     return Rights(_names.decode(row[13]), None if row[14] is None else _names.decode(row[14]))
 
 
+@_reads("delivery", 1)
 def delivery(row: Row) -> Delivery:
     """Read a row of ``outbox``, without what is sent."""
     return Delivery(
@@ -170,6 +198,7 @@ def delivery(row: Row) -> Delivery:
     )
 
 
+@_reads("fact", 1)
 def fact(row: Row) -> Fact:
     """Read a row of ``facts``."""
     return Fact(

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from itertools import takewhile
 
 import msgspec
@@ -13,6 +14,7 @@ from tidegate.domain.session import Outcome, PolicyName, Session, State
 from tidegate.errors import (
     AgentMismatch,
     AlreadyDone,
+    FenceLost,
     KeyReused,
     QueueFull,
     ReceiptsFull,
@@ -35,9 +37,9 @@ from tidegate.store import (
     usage,
     waits,
 )
-from tidegate.store.admission import Admission, Admitted, Claimed, Ending
+from tidegate.store.admission import Admission, Admitted, Claimed, Ending, Said
 from tidegate.store.lease import held
-from tidegate.store.tx import Tx
+from tidegate.store.tx import Reads, Tx
 
 RECEIPT_MS = DAY_MS
 MAX_RECEIPTS = 1_000_000
@@ -61,7 +63,7 @@ def admit(tx: Tx, admission: Admission) -> Admitted:
         spawns.record(tx, admission.order, session, run, tokens)
     _keep_receipt(tx, admission, run)
     if admission.claims and (claimed := claim(tx, admission.lane, with_api=True, only=run.id)):
-        tx.effects.claimed.append(claimed.run)
+        tx.effects.claimed.append(claimed)
         return Admitted(run=claimed.run, session=claimed.session)
     return Admitted(run=run, session=session)
 
@@ -131,8 +133,9 @@ def finish(tx: Tx, lease: Lease, ending: Ending) -> Run:
     return _run(tx, lease.run)
 
 
-def cancel_run(tx: Tx, run_id: RunId) -> Run:
+def cancel_run(tx: Tx, run_id: RunId, said: Said = ()) -> Run:
     """Close an open run as cancelled."""
+    _keep(tx, said)
     row = tx.one("run_by_id", id=run_id)
     if row is None:
         raise RunNotFound(f"there is no run {run_id!r}")
@@ -144,8 +147,9 @@ def cancel_run(tx: Tx, run_id: RunId) -> Run:
     return _run(tx, run.id)
 
 
-def cancel_session(tx: Tx, session_id: SessionId) -> Session:
+def cancel_session(tx: Tx, session_id: SessionId, said: Said = ()) -> Session:
     """Close all that is open in a session; an ephemeral one completes."""
+    _keep(tx, said)
     session = sessions.by_id(tx, session_id)
     if session.policy.is_conversation:
         turns.cancel_children(tx, session, "cancelled")
@@ -154,16 +158,27 @@ def cancel_session(tx: Tx, session_id: SessionId) -> Session:
     return turns.complete(tx, session, Outcome.CANCELLED, "cancelled") if session.is_live else session
 
 
+def unattended(reads: Reads) -> list[SessionId]:
+    """Return the live sessions that end with a request, and whose client has no promise to come back to."""
+    return [SessionId(row[0]) for row in reads.all("sessions_unattended", kept_ms=RECEIPT_MS)]
+
+
 def recover(tx: Tx) -> int:
     """Queue every running run again, and every parked one."""
     for row in tx.all("sessions_recovered"):
-        session = rows.session(row)
-        tx.effects.heads[session.key] = session
+        sessions.tell(tx, row)
     count = tx.run("runs_recovered")
     while parked := waits.unpark(tx):
         count += parked
     tx.effects.queued.update(Lane)
     return count
+
+
+def _keep(tx: Tx, said: Said) -> None:
+    """Append what runs were saying when they were stopped, unless somebody else has closed them."""
+    for lease, step in said:
+        with suppress(FenceLost):
+            append(tx, lease, step)
 
 
 def _append(tx: Tx, run: Run, lease: Lease, step: Step) -> list[Entry]:

@@ -1,11 +1,13 @@
 """The head of one session: born, changed, dated, deleted. Every transition of the house ends in `change`."""
 
+from contextlib import suppress
+
 import msgspec
 
 from tidegate.domain import policy
 from tidegate.domain.policy import Policy
 from tidegate.domain.session import DueTo, PolicyName, Session, State
-from tidegate.errors import SessionExists, SessionNotFound, TooManySessions, WrongState
+from tidegate.errors import Corrupt, SessionExists, SessionNotFound, TooManySessions, WrongState
 from tidegate.ids import SessionId, ulid
 from tidegate.store import events, rows
 from tidegate.store.admission import Birth
@@ -25,6 +27,14 @@ def by_id(reads: Reads, session: SessionId) -> Session:
     if row is None:
         raise SessionNotFound(f"there is no session {session!r}")
     return rows.session(row)
+
+
+def tell(tx: Tx, row: rows.Row | None) -> None:
+    """Say how a session is now, if it can be said: it may be the very row that cannot be read."""
+    with suppress(Corrupt):
+        if row is not None:
+            head = rows.session(row)
+            tx.effects.heads[head.key] = head
 
 
 def rules_of(tx: Tx, session: Session) -> Policy:

@@ -57,7 +57,7 @@ from tidegate.store import (
     vectors,
     waits,
 )
-from tidegate.store.admission import Admission, Admitted, Attempt, Claimed, Ending, Excerpt, Shot
+from tidegate.store.admission import Admission, Admitted, Attempt, Claimed, Ending, Excerpt, Said, Shot
 from tidegate.store.connection import (
     ReaderSlots,
     SqliteReads,
@@ -212,6 +212,12 @@ class SqliteStore:
             return await on_thread(partial(clean, self.redaction, bodies))
         return clean(self.redaction, bodies)
 
+    async def _clean_said(self, said: Said) -> Said:
+        return [
+            (lease, msgspec.structs.replace(step, bodies=await self._clean(step.bodies)))
+            for lease, step in said
+        ]
+
     def _asked(self, question: Question) -> Question:
         return msgspec.structs.replace(question, arguments=self.redaction(question.arguments))
 
@@ -267,9 +273,18 @@ class SqliteStore:
         operation = partial(compactions.compact, lease=lease, replacement=replacement)
         return await self.writer.write(operation, size=size)
 
-    async def cancel_run(self, run: RunId) -> Run:
+    def running(self) -> list[RunId]:
+        """Return every run that is running."""
+        return [RunId(row[0]) for row in self._inline.all("running")]
+
+    def running_below(self, *, session: SessionId | None = None, run: RunId | None = None) -> list[RunId]:
+        """Return the running runs that are closed with a session, or with a run."""
+        return [RunId(row[0]) for row in self._inline.all("running_below", session=session, run=run)]
+
+    async def cancel_run(self, run: RunId, said: Said = ()) -> Run:
         """Close an open run as cancelled."""
-        return await self._relief(partial(runs.cancel_run, run_id=run))
+        said = await self._clean_said(said)
+        return await self._relief(partial(runs.cancel_run, run_id=run, said=said))
 
     async def wait(self, lease: Lease, questions: Sequence[Question]) -> Run:
         """Let a run wait for a person's word on some calls."""
@@ -346,6 +361,17 @@ class SqliteStore:
         """Queue every running run again."""
         return await self._relief(runs.recover)
 
+    async def cancel_unattended(self) -> int:
+        """Cancel what began with a request whose client cannot come back."""
+        found = await self._read(runs.unattended)
+        with self._faults.wall(Area.RUNNER):
+            await self.writer.write_each(
+                [partial(runs.cancel_session, session_id=session) for session in found],
+                is_background=False,
+                is_relief=True,
+            )
+        return len(found)
+
     # Jobs -----------------------------------------------------------------------------------------------------------
 
     async def put_job(self, definition: Definition, origin: JobOrigin, creator: str = "") -> Job:
@@ -390,9 +416,10 @@ class SqliteStore:
 
     # A session's life -----------------------------------------------------------------------------------------------
 
-    async def cancel_session(self, session: SessionId) -> Session:
+    async def cancel_session(self, session: SessionId, said: Said = ()) -> Session:
         """Close all that is open in a session."""
-        return await self._relief(partial(runs.cancel_session, session_id=session))
+        said = await self._clean_said(said)
+        return await self._relief(partial(runs.cancel_session, session_id=session, said=said))
 
     async def pin(self, session: SessionId, *, pinned: bool) -> Session:
         """Pin or unpin a session."""
@@ -469,6 +496,11 @@ class SqliteStore:
         """Return the key of the newest session."""
         row = self._inline.one("newest_key")
         return row[0] if row else None
+
+    def key_of(self, session: SessionId | None) -> str | None:
+        """Return the key of a session, whether or not the rest of its head can be read."""
+        row = self._inline.one("session_by_id", id=session) if session else None
+        return row[1] if row else None
 
     def session_by_id(self, session: SessionId) -> Session | None:
         """Return the head of a session by its id."""
@@ -547,16 +579,15 @@ class SqliteStore:
 
     async def idle_longest(self) -> Session | None:
         """Return the named api session idle longest."""
-        found = await self._all("idle_longest")
-        return rows.session(found[0]) if found else None
+        while found := await self._all("idle_longest"):
+            readable = await self._readable(found, rows.session, Area.SWEEP, self.set_aside_session)
+            if readable:
+                return readable[0]
+        return None
 
     async def sessions(self, page: Page) -> list[Session]:
         """Return one page of sessions."""
-        damaged: list[str] = []
-        found = await self._read(partial(lists.sessions, page=page, damaged=damaged.append))
-        for name in damaged:
-            self._faults.count(Area.STORE, Corrupt("the session cannot be read"), name)
-        return found
+        return await self._page(partial(lists.sessions, page=page))
 
     async def entries(self, session: SessionId, after: int, limit: int) -> list[Entry]:
         """Return entries after a seq."""
@@ -585,18 +616,18 @@ class SqliteStore:
         self, *, state: RunState | None, session: SessionId | None, before: int, limit: int
     ) -> list[Run]:
         """Return one page of runs."""
-        return await self._read(partial(lists.runs, state=state, session=session, before=before, limit=limit))
+        return await self._page(partial(lists.runs, state=state, session=session, before=before, limit=limit))
 
     async def approvals(
         self, *, state: ApprovalState | None, session: SessionId | None, before: str | None, limit: int
     ) -> list[Approval]:
         """Return one page of approvals."""
         operation = partial(lists.approvals, state=state, session=session, before=before, limit=limit)
-        return await self._read(operation)
+        return await self._page(operation)
 
     async def jobs(self, after: str, limit: int) -> list[Job]:
         """Return one page of jobs."""
-        return [rows.job(row) for row in await self._all("jobs_page", after=after, limit=limit)]
+        return await self._page(partial(lists.jobs, after=after, limit=limit))
 
     async def jobs_due(self, until: int, limit: int, *, with_isolated: bool) -> list[Job]:
         """Return jobs that are to be looked at."""
@@ -608,9 +639,7 @@ class SqliteStore:
 
     async def firings(self, job: str, before: int, limit: int) -> list[Firing]:
         """Return one page of a job's history."""
-        return [
-            rows.firing(row) for row in await self._all("firings_page", job=job, before=before, limit=limit)
-        ]
+        return await self._page(partial(lists.firings, job=job, before=before, limit=limit))
 
     async def blob_part(self, name: BlobHash, first: int) -> bytes:
         """Return up to 1 MiB of a blob."""
@@ -718,6 +747,14 @@ class SqliteStore:
         for listener in self._listeners:
             with self._faults.wall(Area.STORE, type(getattr(listener, "__self__", listener)).__name__):
                 listener(effects)
+
+    async def _page(self, operation: Callable[..., list[T]]) -> list[T]:
+        """Read a page; what of it cannot be read is counted."""
+        damaged: list[Corrupt] = []
+        found = await self._read(partial(operation, damaged=damaged.append))
+        for error in damaged:
+            self._faults.count(Area.STORE, error)
+        return found
 
     async def _readable(
         self,

@@ -7,7 +7,7 @@ house only after the commit: durable first, visible second.
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from tidegate.domain.entry import Entry
 from tidegate.domain.event import Audience, Event
@@ -17,6 +17,9 @@ from tidegate.domain.run import Lane, Run
 from tidegate.domain.session import PolicyName, Session
 from tidegate.ids import SessionId
 from tidegate.store.rows import Row, Value
+
+if TYPE_CHECKING:  # which knows what a transaction is
+    from tidegate.store.admission import Claimed
 
 T = TypeVar("T")
 
@@ -73,7 +76,7 @@ class Effects:
         self.renamed: list[SessionId] = []
         self.entries: list[Entry] = []
         #: runs that were claimed as they were admitted; whoever asked for that carries them out
-        self.claimed: list[Run] = []
+        self.claimed: list[Claimed] = []
         self.closed: list[Run] = []
         #: runs that now wait for a person
         self.waiting: list[Run] = []

@@ -26,6 +26,18 @@ SELECT count FROM tallies WHERE family = 'receipt';
 -- name: open_runs
 SELECT * FROM runs WHERE session = :session AND state <> 'done' ORDER BY number;
 
+-- What runs of all that is cancelled with a session, or with a run: that itself, and the children that it waits for.
+-- name: running_below
+WITH RECURSIVE below (id) AS (
+    SELECT :session WHERE :session IS NOT NULL
+    UNION SELECT child FROM spawns WHERE run = :run AND waits
+    UNION SELECT s.id FROM below b JOIN sessions s ON s.parent = b.id
+)
+SELECT id FROM runs WHERE state = 'running' AND (id = :run OR session IN (SELECT id FROM below));
+
+-- name: running
+SELECT id FROM runs WHERE state = 'running';
+
 -- name: run_born
 INSERT INTO runs (id, session, lane, origin, state, created_at, prompt)
 VALUES (:id, :session, :lane, :origin, 'queued', :created_at, :prompt) RETURNING *;
@@ -76,6 +88,13 @@ WHERE id IN (SELECT session FROM runs WHERE state = 'running') RETURNING *;
 
 -- name: runs_recovered
 UPDATE runs SET state = 'queued' WHERE state = 'running';
+
+-- A receipt is as old as its run, which is how an index finds it.
+-- name: sessions_unattended
+SELECT s.id FROM sessions s WHERE s.policy = 'api' AND s.state IN ('created', 'active') AND NOT EXISTS (
+    SELECT 1 FROM runs r JOIN receipts c ON c.expires_at = r.created_at + :kept_ms AND c.run = r.id
+    WHERE r.session = s.id
+);
 
 -- name: last_outcome
 SELECT outcome FROM runs WHERE session = :session AND state = 'done' ORDER BY number DESC LIMIT 1;

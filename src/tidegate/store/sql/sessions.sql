@@ -55,6 +55,7 @@ SELECT sum(count) FROM tallies WHERE family = 'session' AND label = :policy AND 
 -- The named api session that has been idle longest: its date is its last activity plus a constant.
 -- name: idle_longest
 SELECT * FROM sessions WHERE policy = 'api_named' AND state = 'active' AND due_to = 'archived' AND NOT pinned
+  AND id NOT IN (SELECT item FROM aside WHERE part = 'sweep')
 ORDER BY due_at LIMIT 1;
 
 -- name: live_children
