@@ -197,3 +197,9 @@ def test_old_results_are_shortened() -> None:
     mark = "[an old result: 4,000 more characters are left out here]"
     assert bodies[2].text == "y" * OLD_BEGINNING_CHARS + "\n" + mark
     assert shortened(turn, 2) == turn
+
+
+def test_a_summary_alone_may_be_longer_than_the_window() -> None:
+    """Where a summary fills the window and nothing came after it, it is told as it is: there is nothing to cut."""
+    summary = Summary(text="x" * 100)
+    assert build("", [summary], (), 60).bodies == [summary]

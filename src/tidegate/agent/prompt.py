@@ -96,7 +96,7 @@ def _newest_turns(bodies: list[Body], max_bytes: int) -> list[Body]:
 def _in_part(bodies: list[Body], max_bytes: int) -> list[Body]:
     """Cut the longest texts down to one length, with which all fit; the shorter ones stay whole."""
     over = _size(bodies) - max_bytes
-    if over <= 0:
+    if over <= 0 or not bodies:
         return bodies
     sizes = sorted((measure.text_size(body.text) for body in bodies), reverse=True)
     most = sizes[0]
