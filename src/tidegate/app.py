@@ -167,6 +167,7 @@ async def gateway(
         status = Status(store, sweeper, registry, instance, clock)
         nightly = Nightly(store, clock, config.backup, inside.faults)
         status.faults = inside.faults
+        status.windows = inside.windows
         status.nightly = nightly
         growth = Growth(store, registry, clock, instance.boots, inside.faults)
         status.growth = growth

@@ -2,29 +2,12 @@
 
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway_process import TOKEN, GatewayProcess, until
-from llm_server import LlmServer, Reply
-
-
-@pytest.fixture
-def server() -> Iterator[LlmServer]:
-    """Run a model that says half an answer and then nothing more."""
-    with LlmServer() as running:
-        running.script = [Reply(text="half an answer", end="hang")]
-        yield running
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, server: LlmServer) -> Iterator[GatewayProcess]:
-    """Run a gateway that asks it."""
-    config = f'[model]\nprovider = "local"\nname = "m"\n[providers.local]\nbase_url = "{server.base_url}"\n'
-    with GatewayProcess(tmp_path / "state", config=config) as running:
-        yield running
+from llm_server import LlmServer
 
 
 def asking(gateway: GatewayProcess, *headers: str, stream: bool) -> socket.socket:
@@ -50,7 +33,7 @@ def connections(gateway: GatewayProcess) -> int:
 
 
 def runs(gateway: GatewayProcess) -> list[str]:
-    """Return how the runs stand."""
+    """Return how the runs stand, the latest first."""
     return [run["outcome"] or run["state"] for run in gateway.get("/api/runs")["runs"]]
 
 
@@ -58,43 +41,42 @@ def runs(gateway: GatewayProcess) -> list[str]:
     ("stream", "hears"), [(True, True), (True, False), (False, False)], ids=["middle", "start", "plain"]
 )
 def test_an_unnamed_request_ends_with_its_client(
-    gateway: GatewayProcess, server: LlmServer, *, stream: bool, hears: bool
+    half_gateway: GatewayProcess, half_model: LlmServer, *, stream: bool, hears: bool
 ) -> None:
     """The run is cancelled and the model's stream closed, before the first byte, in the middle, or without a stream."""
-    with asking(gateway, stream=stream) as client:
-        until(lambda: server.requests)
+    with asking(half_gateway, stream=stream) as client:
+        until(lambda: half_model.requests)
         while hears and b"half" not in client.recv(4096):
             pass
-        assert runs(gateway) == ["running"]
-    assert server.hung_up.wait(2)
-    until(lambda: runs(gateway) == ["cancelled"])
+        assert runs(half_gateway)[0] == "running"
+    assert half_model.hung_up.wait(2)
+    until(lambda: runs(half_gateway)[0] == "cancelled")
 
 
 @pytest.mark.parametrize("header", ["X-Tidegate-Session: app", "Idempotency-Key: k"])
 def test_what_somebody_may_come_back_to_goes_on(
-    gateway: GatewayProcess, server: LlmServer, header: str
+    half_gateway: GatewayProcess, half_model: LlmServer, header: str
 ) -> None:
     """A named session goes on without its client, and so does an answer that is promised to whoever asks again."""
-    before = connections(gateway)
-    with asking(gateway, header, stream=True) as client:
+    before = connections(half_gateway)
+    with asking(half_gateway, header, stream=True) as client:
         while b"half" not in client.recv(4096):
             pass
-    until(lambda: connections(gateway) == before)  # it has seen that the client went
-    assert runs(gateway) == ["running"]
-    assert not server.hung_up.is_set()
+    until(lambda: connections(half_gateway) == before)  # it has seen that the client went
+    assert runs(half_gateway)[0] == "running"
+    assert not half_model.hung_up.is_set()
 
 
-def test_a_request_that_waits_its_turn(gateway: GatewayProcess, server: LlmServer, tmp_path: Path) -> None:
+def test_a_request_that_waits_its_turn(
+    half_gateway: GatewayProcess, half_model: LlmServer, tmp_path: Path
+) -> None:
     """A run that is still queued when its client goes is never begun."""
-    config = (tmp_path / "state/tidegate.toml").read_text() + "[runs]\nslots = 1\n"
-    gateway.stop()
-    gateway.kill()
-    (tmp_path / "state/tidegate.toml").write_text(config)
-    gateway.start()
-    with asking(gateway, stream=True):
-        until(lambda: server.requests)
-        with asking(gateway, stream=False):
-            until(lambda: sorted(runs(gateway)) == ["queued", "running"])
-        until(lambda: sorted(runs(gateway)) == ["cancelled", "running"])
-    until(lambda: runs(gateway) == ["cancelled"] * 2)
-    assert len(server.requests) == 1
+    config = (half_gateway.state / "tidegate.toml").read_text() + "[runs]\nslots = 1\n"
+    with GatewayProcess(tmp_path / "state", config=config) as gateway:
+        with asking(gateway, stream=True):
+            until(lambda: half_model.requests)
+            with asking(gateway, stream=False):
+                until(lambda: sorted(runs(gateway)) == ["queued", "running"])
+            until(lambda: sorted(runs(gateway)) == ["cancelled", "running"])
+        until(lambda: runs(gateway) == ["cancelled"] * 2)
+    assert len(half_model.requests) == 1
