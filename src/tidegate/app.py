@@ -335,9 +335,11 @@ def _bounds(inside: Engine, pressure: Pressure, metrics: Metrics) -> Bounds:
     room = Room.of(descriptors.shares(descriptors.raise_limit()).connections)
     connections = Connections(room, inside.registry, metrics.count_refusal)
     connections.on_crowd_gone = pressure.crowd_gone
+    bodies = Bodies(pressure.limit_bytes, inside.guard, inside.registry)
+    bodies.on_long_gone = pressure.long_gone
     return Bounds(
         connections=connections,
-        bodies=Bodies(pressure.limit_bytes, inside.guard, inside.registry),
+        bodies=bodies,
         answers=Answers(pressure.limit_bytes, inside.registry, metrics.count_refusal),
         behind_proxy=inside.config.gateway.trusted_proxy,
     )

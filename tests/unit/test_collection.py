@@ -11,12 +11,15 @@ import weakref
 from pathlib import Path
 
 import pytest
+from starlette.types import Message, Receive
 
 from asking import ask
 from tidegate.bounded import Registry
 from tidegate.clock import ManualClock
+from tidegate.edge.bodies import LONG_BYTES, Bodies
 from tidegate.edge.connections import CROWD, Connections, Peer, Room
 from tidegate.errors import ModelFailed
+from tidegate.runtime.allocator import Allocator
 from tidegate.runtime.guard import Guard
 from tidegate.runtime.pressure import SETTLE_MS, Pressure, Relief
 
@@ -99,3 +102,35 @@ def test_what_a_crowd_leaves_is_collected_once_it_has_ended() -> None:
         asyncio.run(main())
     finally:
         gc.enable()
+
+
+def test_what_long_bodies_leave_goes_back_once_no_more_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Free pages go back to the system a while after the last long body, once, and for short ones never."""
+    trims: list[int] = []
+    monkeypatch.setattr(Allocator, "trim", lambda _: trims.append(1))
+
+    async def main() -> None:
+        clock, guard = ManualClock(), Guard()
+        pressure = Pressure(guard, 1 << 40, Relief(), clock)
+        bodies = Bodies(0, guard, Registry())
+        bodies.on_long_gone = pressure.long_gone
+        seen = []
+        for size, ms in ((LONG_BYTES - 1, SETTLE_MS), (LONG_BYTES, SETTLE_MS - 1), (0, 1), (0, SETTLE_MS)):
+            with bodies.counted(bringing(size)) as receive:
+                await receive()
+            clock.advance(ms)
+            await pressure.turn()
+            seen.append(len(trims))
+
+        assert [0, 0, 1, 1] == seen
+
+    asyncio.run(main())
+
+
+def bringing(size: int) -> Receive:
+    """Return a request with a body of so many bytes."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"x" * size, "more_body": False}
+
+    return receive

@@ -3,7 +3,7 @@
 Large ones may have half of the room, so that a person's message always finds some.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from starlette.types import Message, Receive
@@ -14,6 +14,7 @@ from tidegate.runtime.guard import Guard
 from tidegate.units import print_size
 
 SMALL_BYTES = 64 << 10
+LONG_BYTES = 256 << 10
 LEAST_BYTES = 16 << 20
 MOST_BYTES = 64 << 20
 SHARE = 8  # of the memory
@@ -23,6 +24,8 @@ class Bodies:
     """The bytes of all of them."""
 
     def __init__(self, memory_bytes: int, guard: Guard, registry: Registry) -> None:
+        #: called when a long one has gone: what was made of it can go back to the system
+        self.on_long_gone: Callable[[], None] = lambda: None
         self.bytes = 0
         self.max_bytes = min(MOST_BYTES, max(LEAST_BYTES, memory_bytes // SHARE))
         self._guard = guard
@@ -54,6 +57,8 @@ class Bodies:
             yield count
         finally:
             self.give(own)
+            if own >= LONG_BYTES:
+                self.on_long_gone()
 
     def take(self, more: int, own: int = 0) -> None:
         """Count bytes of a request that has *own* already, until they are given back.

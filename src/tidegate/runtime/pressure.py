@@ -32,7 +32,7 @@ SLACK = 0.05
 LOOK_S = 0.5
 LOOK_AGAIN_MS = 10  # at the door: this often at most
 RELIEF_MS = 5 * SECOND_MS  # between two attempts to give memory back
-SETTLE_MS = 2 * SECOND_MS  # after a crowd has gone; what served it takes its turns to end
+SETTLE_MS = 2 * SECOND_MS  # after a crowd or a long body has gone; what served it takes its turns to end
 LARGE_SWEEP = 1_000  # moves, after which free pages go back to the system
 
 _log = log.get("pressure")
@@ -94,6 +94,8 @@ class Pressure:
         self._wants_trim = False
         self._wants_collection = False
         self._crowd_gone_ms = 0
+        #: when the last long body went; None once it was helped
+        self._long_gone_ms: int | None = None
         self._bell = asyncio.Event()
         self._allocator = Allocator()
         self._limiter = anyio.CapacityLimiter(1)
@@ -167,6 +169,10 @@ class Pressure:
             self._crowd_gone_ms = self._clock.monotonic()
             self._wants_collection = True
 
+    def long_gone(self) -> None:
+        """Note that a long body has gone; once no more come, what was made of them goes back to the system."""
+        self._long_gone_ms = self._clock.monotonic()
+
     def _holds(self) -> Sequence[Hold]:
         if not self._step.grip:
             return ()
@@ -183,6 +189,8 @@ class Pressure:
         wants_collection = self._wants_collection and now - self._crowd_gone_ms >= SETTLE_MS
         if now - self._relieved_ms < RELIEF_MS:
             return
+        if self._long_gone_ms is not None and now - self._long_gone_ms >= SETTLE_MS:
+            self._wants_trim, self._long_gone_ms = True, None
         if not (self._step >= Step.SHED or self._wants_trim or wants_collection):
             return
         self._relieved_ms, self._wants_trim = now, False
