@@ -30,8 +30,9 @@ run: .venv/run.stamp
 	$(BIN)/tidegate up $(ARGS)
 
 # What looks at memory, at how much CPU something takes, or kills processes has the machine to itself.
-ALONE := $(BIN)/pytest -m serial
-BESIDE := $(BIN)/pytest --numprocesses 2 --dist loadfile -m "not serial"
+ALONE := $(BIN)/pytest -m serial tests/crash tests/integration
+# Files go to the two workers in order, so those that take longest come first, and neither is alone at the end.
+BESIDE := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not serial"
 
 test: .venv/dev.stamp
 ifneq ($(strip $(ARGS)),)
@@ -39,7 +40,7 @@ ifneq ($(strip $(ARGS)),)
 else
 	@failed=; \
 	$(BESIDE) tests/unit tests/fuzz tests/contract || failed="$$failed unit+contract"; \
-	$(BESIDE) tests/integration tests/property || failed="$$failed integration+property"; \
+	$(BESIDE) tests/property tests/integration || failed="$$failed integration+property"; \
 	$(ALONE) || failed="$$failed serial"; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 endif

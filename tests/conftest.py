@@ -1,5 +1,6 @@
 """What every test may count on."""
 
+import gc
 import signal
 from collections.abc import Iterator, Sequence
 
@@ -22,6 +23,12 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("serial") or "property" in item.path.parts:
             item.add_marker(pytest.mark.timeout(LONG_S))
+
+
+def pytest_collection_finish() -> None:
+    """Let no test pay for the thousands that were collected, whenever it looks for garbage or Python does."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

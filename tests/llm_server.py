@@ -11,7 +11,7 @@ bounded by `WAIT_S`.
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
@@ -54,6 +54,8 @@ class LlmServer:
     hung_up: threading.Event = field(default_factory=threading.Event)
     #: what was refused, and why
     refused: list[str] = field(default_factory=list)
+    #: how many tokens it takes, of 3 bytes each, all that is sent counted; it refuses more as llama.cpp does
+    window: int | None = None
 
     def __enter__(self) -> Self:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -81,7 +83,21 @@ class LlmServer:
             self.refused.append(reason)
             error = {"type": "invalid_request_error", "message": reason}
             return Reply(status=400, body=json.dumps({"type": "error", "error": error}))
-        return self.script.pop(0) if self.script else _by_rule(request.messages)
+        count = len(json.dumps(request.body, ensure_ascii=False).encode()) // 3
+        if self.window is not None and count > self.window:
+            self.refused.append(f"{count} tokens")
+            return _too_long(count, self.window)
+        reply = self.script.pop(0) if self.script else _by_rule(request.messages)
+        return reply if self.window is None else replace(reply, read_tokens=count)
+
+
+def _too_long(count: int, window: int) -> Reply:
+    """Refuse a prompt; source: tools/server/server.cpp of llama.cpp."""
+    words = (
+        f"request ({count} tokens) exceeds the available context size ({window} tokens), try increasing it"
+    )
+    error = {"code": 400, "message": words, "type": "exceed_context_size_error"}
+    return Reply(status=400, body=json.dumps({"error": {**error, "n_prompt_tokens": count, "n_ctx": window}}))
 
 
 def _by_rule(messages: list[Json]) -> Reply:
@@ -196,9 +212,10 @@ def _completion(reply: Reply) -> Json:
 
 
 def _usage(reply: Reply) -> Json:
+    usage: Json = USAGE | ({} if reply.read_tokens is None else {"prompt_tokens": reply.read_tokens})
     if not reply.cached_tokens:
-        return USAGE
-    return USAGE | {"prompt_tokens_details": {"cached_tokens": reply.cached_tokens}}
+        return usage
+    return usage | {"prompt_tokens_details": {"cached_tokens": reply.cached_tokens}}
 
 
 def _head(kind: str) -> Json:

@@ -30,6 +30,8 @@ class Reply:
     finish_reason: str | None = None
     #: of the tokens that were read, as OpenAI tells them
     cached_tokens: int = 0
+    #: how many were read, as OpenAI tells them; None is some small number
+    read_tokens: int | None = None
     #: an error that is sent inside the stream, instead of its end
     trouble: Json | None = None
     #: waited for before the last piece of the text

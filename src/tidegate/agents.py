@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,9 +17,11 @@ from tidegate.agent.remote import RemoteModel
 from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.target import Target
 from tidegate.agent.tools import Tool, ToolBox
+from tidegate.agent.window import Windows
 from tidegate.config import Config
 from tidegate.config.source import Source, sources
 from tidegate.config.tree import Agent as AgentConfig
+from tidegate.config.tree import default_reserve
 from tidegate.domain.budget import Budget
 from tidegate.errors import ConfigError
 from tidegate.extras import how_to_install
@@ -33,7 +37,13 @@ RECALL_TOOL = "recall"
 
 @asynccontextmanager
 async def built(  # noqa: PLR0913, PLR0917 - what agents are made of
-    config: Config, toolset: Toolset, library: Library, memory: Memory, tools: Sequence[Tool], faults: Faults
+    config: Config,
+    toolset: Toolset,
+    library: Library,
+    memory: Memory,
+    tools: Sequence[Tool],
+    faults: Faults,
+    windows: Windows,
 ) -> AsyncIterator[Mapping[str, Agent]]:
     """Build every agent by its name, with *tools* beside its own; the clients of their models are closed in the end.
 
@@ -42,9 +52,9 @@ async def built(  # noqa: PLR0913, PLR0917 - what agents are made of
             cannot be used.
     """
     async with AsyncExitStack() as stack:
-        models: dict[Target, RemoteModel] = {}
-        agents = {name: _agent(name, config, models, toolset, tools) for name in config.agents}
-        for model in models.values():
+        remotes = _Remotes({}, windows)
+        agents = {name: _agent(name, config, remotes, toolset, tools) for name in config.agents}
+        for model in remotes.models.values():
             stack.push_async_callback(model.aclose)
         yield {
             name: _reminded(_told(agent, library, faults), memory, faults) for name, agent in agents.items()
@@ -77,16 +87,17 @@ def _reminded(agent: Agent, memory: Memory, faults: Faults) -> Agent:
 def _agent(
     name: str,
     config: Config,
-    models: MutableMapping[Target, RemoteModel],
+    remotes: "_Remotes",
     toolset: Toolset,
     tools: Sequence[Tool],
 ) -> Agent:
     agent = config.agents[name]
     candidates = sources(config, agent)
+    asked = {source: _target(source, agent, config) for source in candidates if not source.is_offline}
     offline = offline_tools() if any(source.is_offline for source in candidates) else []
     return Agent(
         name=name,
-        model=_model(candidates, agent, config, models),
+        model=_model(candidates, asked, remotes),
         instructions=agent.instructions,
         tools=ToolBox(toolset.of(name, agent, [*tools, *offline])),
         budget=Budget(
@@ -95,14 +106,29 @@ def _agent(
         whole_results=config.compaction.whole_results,
         # what is asked of one has to fit into all
         max_prompt_bytes=min(source.window - source.reserve for source in candidates) * BYTES_PER_TOKEN,
+        tells_in_part=bool(asked),
+        learnt_prompt_bytes=partial(_learnt, list(asked.values()), remotes.windows),
     )
+
+
+class _Remotes(NamedTuple):
+    """The models that are asked over a network, each once, and what is known of their windows."""
+
+    models: MutableMapping[Target, RemoteModel]
+    windows: Windows
+
+
+def _learnt(targets: Sequence[Target], windows: Windows) -> int | None:
+    """Return what a prompt may have that all of them take, in bytes; None where none of them has said so."""
+    known = [(target, window) for target in targets if (window := windows.of(target.where)) is not None]
+    rooms = [window - min(target.max_tokens, default_reserve(window)) for target, window in known]
+    return min(rooms, default=0) * BYTES_PER_TOKEN or None
 
 
 def _model(
     candidates: Sequence[Source],
-    agent: AgentConfig,
-    config: Config,
-    models: MutableMapping[Target, RemoteModel],
+    asked: Mapping[Source, Target],
+    remotes: "_Remotes",
 ) -> Model:
     """Return what answers for an agent; agents that ask the same model in the same way share its client."""
     chain: list[Model] = []
@@ -110,8 +136,8 @@ def _model(
         if source.is_offline:
             chain.append(OfflineModel())
             continue
-        target = _target(source, agent, config)
-        chain.append(models.setdefault(target, RemoteModel(target)))
+        target = asked[source]
+        chain.append(remotes.models.setdefault(target, RemoteModel(target, remotes.windows)))
     return chain[0] if isinstance(chain[0], OfflineModel) else FallbackModel(chain)
 
 

@@ -6,6 +6,7 @@ recovery.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -123,6 +124,7 @@ async def serve(
             built.health.is_ready = True
             await built.inside.store.remember("started_in_ms", str(SystemClock().monotonic() - started))
             folder.leave_card(state, _card(built, config_path))
+            gc.freeze()  # what is here stays to the end; the collector would hold everybody up to look at it again
             announce(built)
             supervisor = Supervisor()
             supervisor.tell(READY)
@@ -167,6 +169,7 @@ async def gateway(
         status = Status(store, sweeper, registry, instance, clock)
         nightly = Nightly(store, clock, config.backup, inside.faults)
         status.faults = inside.faults
+        status.windows = inside.windows
         status.nightly = nightly
         growth = Growth(store, registry, clock, instance.boots, inside.faults)
         status.growth = growth

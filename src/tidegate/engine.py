@@ -15,6 +15,7 @@ from tidegate import folder, log, template
 from tidegate.agent.loop import Agent
 from tidegate.agent.skills.reach import reaches
 from tidegate.agent.skills.tool import skill_tool
+from tidegate.agent.window import Windows
 from tidegate.agents import built
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
@@ -68,6 +69,8 @@ from tidegate.store.lock import FolderLock
 from tidegate.store.sqlite import SqliteStore
 from tidegate.toolset import Toolset, who
 
+WINDOWS = "windows"  # what is remembered under this name
+
 _log = log.get("engine")
 
 
@@ -86,6 +89,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     skills: Skills
     library: Library
     agents: Mapping[str, Agent]
+    windows: Windows
     intake: Intake
     conversations: Conversations
     runner: Runner
@@ -147,7 +151,10 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             *memory_tools(memory, clock),
         ]
         toolset = Toolset(config, state, registry)
-        agents |= await stack.enter_async_context(built(config, toolset, library, memory, tools, faults))
+        windows = Windows(clock, registry, store.meta(WINDOWS), partial(store.remember, WINDOWS))
+        agents |= await stack.enter_async_context(
+            built(config, toolset, library, memory, tools, faults, windows)
+        )
         sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms, faults)
         disk = Disk(store, sweeper, guard, clock, state, faults)
         await disk.begin(config.limits.disk_bytes)
@@ -177,6 +184,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             skills=skills,
             library=library,
             agents=agents,
+            windows=windows,
             intake=intake,
             conversations=Conversations(store, intake, registry),
             runner=runner,

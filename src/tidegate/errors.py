@@ -510,6 +510,11 @@ class ContextOverflow(ModelFailed):
 
     code = "context_overflow"
 
+    def __init__(self, message: str | None = None, *, hint: str = "", window: int | None = None) -> None:
+        """Take what the provider says it takes, in tokens, beside the words."""
+        super().__init__(message, hint=hint)
+        self.window = window
+
 
 class HistoryRefused(ModelFailed):
     """The provider does not take the conversation as it is."""

@@ -1,7 +1,6 @@
 """What was said before somebody stopped it is kept: in the transcript, and for the model."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,35 +11,20 @@ from llm_server import LlmServer, Reply
 from terminal import terminal
 
 
-@pytest.fixture
-def server() -> Iterator[LlmServer]:
-    """Run a model that says half an answer and then nothing more."""
-    with LlmServer() as running:
-        running.script = [Reply(text="half an answer", end="hang")]
-        yield running
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, server: LlmServer) -> Iterator[GatewayProcess]:
-    """Run a gateway that asks it."""
-    config = f'[model]\nprovider = "local"\nname = "m"\n[providers.local]\nbase_url = "{server.base_url}"\n'
-    with GatewayProcess(tmp_path / "state", config=config) as running:
-        yield running
-
-
-def test_ctrl_c_in_a_conversation(gateway: GatewayProcess, server: LlmServer) -> None:
+def test_ctrl_c_in_a_conversation(half_gateway: GatewayProcess, half_model: LlmServer) -> None:
     """An answer that a person stops stands in the transcript, marked, and the model reads it with the next message."""
-    line = CommandLine(gateway.state, {"TIDEGATE_TOKEN": TOKEN})
+    line = CommandLine(half_gateway.state, {"TIDEGATE_TOKEN": TOKEN})
     with terminal(line, "chat", "--no-history") as shown:
         shown.until("> ")
         shown.type("begin\n")
         shown.until("half an answer")
         shown.process.send_signal(signal.SIGINT)
         shown.until("> ")
+        assert half_model.hung_up.wait(2)
         shown.type("go on\n")
         shown.until("ok")
         shown.type("/quit\n")
-    entries = gateway.get("/api/sessions/chat:cli/entries")["entries"]
+    entries = half_gateway.get("/api/sessions/chat:cli/entries")["entries"]
     assert [
         (entry["text"], entry.get("partial", False)) for entry in entries if entry["type"] == "message"
     ] == [
@@ -49,30 +33,35 @@ def test_ctrl_c_in_a_conversation(gateway: GatewayProcess, server: LlmServer) ->
         ("go on", False),
         ("ok", False),
     ]
-    told = [message["content"] for message in server.requests[-1].messages if message["role"] == "assistant"]
+    told = [
+        message["content"] for message in half_model.requests[-1].messages if message["role"] == "assistant"
+    ]
     assert len(told) == 1
     assert "half an answer" in str(told[0])
     assert str(told[0]) != "half an answer"  # it is told that it was broken off
 
 
 @pytest.mark.parametrize("place", ["runs", "sessions"])
-def test_cancelling_over_http(gateway: GatewayProcess, server: LlmServer, place: str) -> None:
+def test_cancelling_over_http(half_gateway: GatewayProcess, half_model: LlmServer, place: str) -> None:
     """To cancel a run or all of a session keeps what was said, once, and closes the model's stream."""
-    said = server.script[:]
-    server.script = [Reply(text="ready"), *said]
-    gateway.say("s", "hello")
-    with gateway.http.stream("GET", "/api/sessions/s/events?after=2") as events:
-        run = gateway.send("s", "begin").json()["run"]
+    key = f"cancel:{place}"
+    said = half_model.script[:]
+    half_model.script = [Reply(text="ready"), *said]
+    half_gateway.say(key, "hello")
+    with half_gateway.http.stream("GET", f"/api/sessions/{key}/events?after=2") as events:
+        run = half_gateway.send(key, "begin").json()["run"]
         next(line for line in events.iter_lines() if '"text":" an "' in line)
-    path = f"/api/runs/{run}/cancel" if place == "runs" else "/api/sessions/s/cancel"
+    path = f"/api/runs/{run}/cancel" if place == "runs" else f"/api/sessions/{key}/cancel"
     for _ in range(2):
-        assert gateway.post(path).status_code == 200
-    assert server.hung_up.wait(2)
-    assert gateway.get(f"/api/runs/{run}")["outcome"] == "cancelled"
-    (said,) = (entry for entry in gateway.get("/api/sessions/s/entries")["entries"] if entry.get("partial"))
+        assert half_gateway.post(path).status_code == 200
+    assert half_model.hung_up.wait(2)
+    assert half_gateway.get(f"/api/runs/{run}")["outcome"] == "cancelled"
+    (said,) = (
+        entry for entry in half_gateway.get(f"/api/sessions/{key}/entries")["entries"] if entry.get("partial")
+    )
     assert said["text"].startswith("half an ")  # as far as it was heard by then
     assert "half an answer".startswith(said["text"])
-    assert until(lambda: gateway.say("s", "go on")["reply"]) == "ok"
+    assert until(lambda: half_gateway.say(key, "go on")["reply"]) == "ok"
 
 
 def test_a_conversation_that_waits_says_so_at_once(tmp_path: Path) -> None:

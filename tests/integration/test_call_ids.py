@@ -1,7 +1,6 @@
 """Ids of calls that repeat: a strict provider takes the whole chat all the same, and each call is carried out."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +22,20 @@ base_url = "{base_url}"
 
 
 @pytest.fixture
-def server() -> Iterator[LlmServer]:
-    """Run a scripted provider, which is strict."""
-    with LlmServer() as running:
+def server(provider: LlmServer) -> LlmServer:
+    """Return the scripted provider, which is strict, without what it was asked before."""
+    provider.requests.clear()
+    provider.refused.clear()
+    return provider
+
+
+@pytest.fixture(scope="module", params=list(Dialect))
+def gateway(
+    request: pytest.FixtureRequest, provider: LlmServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """Run a gateway that asks it, in each dialect."""
+    text = CONFIG.format(dialect=request.param, base_url=provider.base_url)
+    with GatewayProcess(tmp_path_factory.mktemp("ids") / "state", config=text) as running:
         yield running
 
 
@@ -44,16 +54,19 @@ def ids(request: Request) -> tuple[list[str], list[str]]:
     return called, [message["tool_call_id"] for message in request.messages if message["role"] == "tool"]
 
 
-@pytest.mark.parametrize("dialect", list(Dialect))
+def told(request: Request) -> list[str]:
+    """Return the results in a prompt, in order."""
+    results = blocks(request, "tool_result") or [one for one in request.messages if one["role"] == "tool"]
+    return [str(one["content"]) for one in results]
+
+
 @pytest.mark.parametrize("call_id", ["call_0", "", "functions.list_files:0"])
-def test_a_chat_whose_ids_repeat(server: LlmServer, tmp_path: Path, dialect: Dialect, call_id: str) -> None:
+def test_a_chat_whose_ids_repeat(server: LlmServer, gateway: GatewayProcess, call_id: str) -> None:
     """In each answer, and twice in one: the chat goes on, and what was sent once is sent again as it was."""
     twice = [(call_id, "list_files", "{}"), (call_id, "session_status", "{}")]
-    text = CONFIG.format(dialect=dialect, base_url=server.base_url)
-    with GatewayProcess(tmp_path / "state", config=text) as gateway:
-        for _ in range(2):
-            server.script = [Reply(calls=twice), Reply(calls=twice[:1]), Reply(text="done")]
-            assert gateway.say("c", "look")["reply"] == "done"
+    for _ in range(2):
+        server.script = [Reply(calls=twice), Reply(calls=twice[:1]), Reply(text="done")]
+        assert gateway.say(f"repeat:{call_id}", "look")["reply"] == "done"
     assert server.refused == []
     called, answered = ids(server.requests[-1])
     assert (len(called), answered) == (6, called)
@@ -61,24 +74,21 @@ def test_a_chat_whose_ids_repeat(server: LlmServer, tmp_path: Path, dialect: Dia
         assert ids(after)[0][: len(ids(before)[0])] == ids(before)[0]
 
 
-def test_each_call_gets_its_own_sub_agent(server: LlmServer, tmp_path: Path) -> None:
+def test_each_call_gets_its_own_sub_agent(server: LlmServer, gateway: GatewayProcess) -> None:
     """A second spawn under the id of the first one is not answered with the first one's words."""
-    text = CONFIG.format(dialect="openai", base_url=server.base_url)
-    with GatewayProcess(tmp_path / "state", config=text) as gateway:
-        server.script = [
-            Reply(calls=[("call_0", "spawn_agent", '{"task": "/echo ebb"}')]),
-            Reply(text="ebb"),
-            Reply(calls=[("call_0", "spawn_agent", '{"task": "/echo flow"}')]),
-            Reply(text="flow"),
-            Reply(text="done"),
-        ]
-        assert gateway.say("c", "ask both")["reply"] == "done"
-    results = [message["content"] for message in server.requests[-1].messages if message["role"] == "tool"]
+    server.script = [
+        Reply(calls=[("call_0", "spawn_agent", '{"task": "/echo ebb"}')]),
+        Reply(text="ebb"),
+        Reply(calls=[("call_0", "spawn_agent", '{"task": "/echo flow"}')]),
+        Reply(text="flow"),
+        Reply(text="done"),
+    ]
+    assert gateway.say("spawning", "ask both")["reply"] == "done"
+    results = told(server.requests[-1])
     assert ["ebb" in results[0], "flow" in results[1]] == [True, True]
 
 
-@pytest.mark.parametrize("dialect", list(Dialect))
-def test_a_clients_history(server: LlmServer, tmp_path: Path, dialect: Dialect) -> None:
+def test_a_clients_history(server: LlmServer, gateway: GatewayProcess) -> None:
     """A client's own history with ids that repeat, a call without a result and results without a call is answered."""
 
     def calling(*call_ids: str) -> dict[str, Any]:
@@ -102,18 +112,14 @@ def test_a_clients_history(server: LlmServer, tmp_path: Path, dialect: Dialect) 
         answering("nobody", "5"),
         {"role": "user", "content": "and now?"},
     ]
-    text = CONFIG.format(dialect=dialect, base_url=server.base_url)
-    with GatewayProcess(tmp_path / "state", config=text) as gateway:
-        server.script = [Reply(text="now this")]
-        response = gateway.http.post("/v1/chat/completions", json={"model": "main", "messages": messages})
+    server.script = [Reply(text="now this")]
+    response = gateway.http.post("/v1/chat/completions", json={"model": "main", "messages": messages})
     assert response.json()["choices"][0]["message"]["content"] == "now this"
     assert server.refused == []
     (request,) = server.requests
     called, answered = ids(request)
     assert (len(set(called)), answered) == (4, called)
-    told = blocks(request, "tool_result") or [one for one in request.messages if one["role"] == "tool"]
-    texts = [str(one["content"]) for one in told]
-    assert all(word in text for word, text in zip(["1", "2", "interrupted", "4"], texts, strict=True))
+    assert all(word in text for word, text in zip(["1", "2", "interrupted", "4"], told(request), strict=True))
 
 
 @pytest.mark.parametrize("dialect", list(Dialect))

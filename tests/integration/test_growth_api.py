@@ -1,11 +1,13 @@
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from command_line import CommandLine, limited
+from command_line import CommandLine, Process, limited
 from gateway_process import TOKEN, GatewayProcess, error_of, until
 from tidegate.units import print_size
 
@@ -141,31 +143,39 @@ def test_watch(gateway: GatewayProcess) -> None:
         process.terminate()
 
 
-@pytest.mark.parametrize("form", [(), ("--json",)])
-def test_watching_goes_on_across_a_restart(tmp_path: Path, form: tuple[str, ...]) -> None:
+def test_watching_goes_on_across_a_restart(tmp_path: Path) -> None:
     """A gateway that is killed is waited for; once it is there again it is shown, as another start, at its new port."""
     gateway = GatewayProcess(tmp_path / "state")
-    with (
-        gateway,
-        command_line(gateway).start("growth", "--watch", *form) as process,
-        limited(process, RESTART_S),
-    ):
-        assert process.stdout is not None
-        assert process.stderr is not None
-        first = process.stdout.readline()
+    with gateway, ExitStack() as watching:
+        pages, lines = (watching.enter_context(watch(gateway, *form)) for form in ((), ("--json",)))
+        first = [said_by(process.stdout) for process in (pages, lines)]
         gateway.kill()
-        waiting = process.stderr.readline()
+        waiting = [said_by(process.stderr) for process in (pages, lines)]
         gateway.start()
-        told = process.stderr.readline() if form else process.stdout.readline()
-        again = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        rest = process.stdout.read() + process.stderr.read()
+        told = [said_by(pages.stdout), said_by(lines.stderr)]
+        again = [said_by(process.stdout) for process in (pages, lines)]
+        for process in (pages, lines):
+            process.send_signal(signal.SIGINT)
+        rest = [process.communicate() for process in (pages, lines)]
 
-    assert (0, b"") == (process.returncode, rest)
-    assert b"needs 6 h" in first
-    assert waiting.startswith(b"waiting: no gateway is running on ")
-    assert b"the gateway was started anew, start 2\n" == told
-    assert b"needs 6 h" in again
+    assert [(b"", b"")] * 2 == rest
+    assert [0, 0] == [process.returncode for process in (pages, lines)]
+    assert all(b"needs 6 h" in line for line in (*first, *again))
+    assert all(line.startswith(b"waiting: no gateway is running on ") for line in waiting)
+    assert [b"the gateway was started anew, start 2\n"] * 2 == told
+
+
+@contextmanager
+def watch(gateway: GatewayProcess, *form: str) -> Iterator[Process]:
+    """Watch how a gateway grows."""
+    with command_line(gateway).start("growth", "--watch", *form) as process, limited(process, RESTART_S):
+        yield process
+
+
+def said_by(stream: IO[bytes] | None) -> bytes:
+    """Return the next line of a stream."""
+    assert stream is not None
+    return stream.readline()
 
 
 def command_line(gateway: GatewayProcess) -> CommandLine:

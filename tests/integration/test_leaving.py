@@ -2,30 +2,12 @@
 
 import json
 import socket
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway_process import TOKEN, GatewayProcess, until
-from llm_server import LlmServer, Reply
-
-
-@pytest.fixture
-def server() -> Iterator[LlmServer]:
-    """Run a model that says half an answer and then nothing more."""
-    with LlmServer() as running:
-        running.script = [Reply(text="half an answer", end="hang")]
-        yield running
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, server: LlmServer) -> Iterator[GatewayProcess]:
-    """Run a gateway that asks it."""
-    config = f'[model]\nprovider = "local"\nname = "m"\n[providers.local]\nbase_url = "{server.base_url}"\n'
-    with GatewayProcess(tmp_path / "state", config=config) as running:
-        yield running
+from llm_server import LlmServer
 
 
 def asking(gateway: GatewayProcess, *headers: str, stream: bool) -> socket.socket:
@@ -51,7 +33,7 @@ def connections(gateway: GatewayProcess) -> int:
 
 
 def runs(gateway: GatewayProcess) -> list[str]:
-    """Return how the runs stand."""
+    """Return how the runs stand, the latest first."""
     return [run["outcome"] or run["state"] for run in gateway.get("/api/runs")["runs"]]
 
 
@@ -59,99 +41,42 @@ def runs(gateway: GatewayProcess) -> list[str]:
     ("stream", "hears"), [(True, True), (True, False), (False, False)], ids=["middle", "start", "plain"]
 )
 def test_an_unnamed_request_ends_with_its_client(
-    gateway: GatewayProcess, server: LlmServer, *, stream: bool, hears: bool
+    half_gateway: GatewayProcess, half_model: LlmServer, *, stream: bool, hears: bool
 ) -> None:
     """The run is cancelled and the model's stream closed, before the first byte, in the middle, or without a stream."""
-    with asking(gateway, stream=stream) as client:
-        until(lambda: server.requests)
+    with asking(half_gateway, stream=stream) as client:
+        until(lambda: half_model.requests)
         while hears and b"half" not in client.recv(4096):
             pass
-        assert runs(gateway) == ["running"]
-    assert server.hung_up.wait(2)
-    until(lambda: runs(gateway) == ["cancelled"])
+        assert runs(half_gateway)[0] == "running"
+    assert half_model.hung_up.wait(2)
+    until(lambda: runs(half_gateway)[0] == "cancelled")
 
 
 @pytest.mark.parametrize("header", ["X-Tidegate-Session: app", "Idempotency-Key: k"])
 def test_what_somebody_may_come_back_to_goes_on(
-    gateway: GatewayProcess, server: LlmServer, header: str
+    half_gateway: GatewayProcess, half_model: LlmServer, header: str
 ) -> None:
     """A named session goes on without its client, and so does an answer that is promised to whoever asks again."""
-    before = connections(gateway)
-    with asking(gateway, header, stream=True) as client:
+    before = connections(half_gateway)
+    with asking(half_gateway, header, stream=True) as client:
         while b"half" not in client.recv(4096):
             pass
-    until(lambda: connections(gateway) == before)  # it has seen that the client went
-    assert runs(gateway) == ["running"]
-    assert not server.hung_up.is_set()
+    until(lambda: connections(half_gateway) == before)  # it has seen that the client went
+    assert runs(half_gateway)[0] == "running"
+    assert not half_model.hung_up.is_set()
 
 
-def test_a_request_that_waits_its_turn(gateway: GatewayProcess, server: LlmServer, tmp_path: Path) -> None:
+def test_a_request_that_waits_its_turn(
+    half_gateway: GatewayProcess, half_model: LlmServer, tmp_path: Path
+) -> None:
     """A run that is still queued when its client goes is never begun."""
-    config = (tmp_path / "state/tidegate.toml").read_text() + "[runs]\nslots = 1\n"
-    gateway.stop()
-    gateway.kill()
-    (tmp_path / "state/tidegate.toml").write_text(config)
-    gateway.start()
-    with asking(gateway, stream=True):
-        until(lambda: server.requests)
-        with asking(gateway, stream=False):
-            until(lambda: sorted(runs(gateway)) == ["queued", "running"])
-        until(lambda: sorted(runs(gateway)) == ["cancelled", "running"])
-    until(lambda: runs(gateway) == ["cancelled"] * 2)
-    assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [((), "cancelled"), (("Idempotency-Key: k",), "running"), (("X-Tidegate-Session: app",), "running")],
-    ids=["unnamed", "promised", "named"],
-)
-def test_a_killed_gateway_goes_on_for_somebody(
-    gateway: GatewayProcess, server: LlmServer, headers: tuple[str, ...], expected: str
-) -> None:
-    """After a crash the client of an unnamed request is gone, and so is its run; what is promised goes on."""
-    server.script *= 2
-    with asking(gateway, *headers, stream=True) as client:
-        while b"half" not in client.recv(4096):
-            pass
-        gateway.kill()
-    gateway.start()
-    until(lambda: runs(gateway) == [expected])
-    if expected == "running":
-        until(lambda: len(server.requests) == 2)
-    assert len(server.requests) == (2 if expected == "running" else 1)
-
-
-@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
-@pytest.mark.parametrize("header", ["X-Tidegate-Session: app", "Accept: */*"], ids=["named", "unnamed"])
-def test_who_says_nothing_more_may_still_listen(
-    gateway: GatewayProcess, server: LlmServer, header: str, *, stream: bool
-) -> None:
-    """A client that closes its half of the connection after the request gets its whole answer, and the end of it."""
-    gate = threading.Event()
-    server.script = [Reply(text="one two three four", gate=gate)]
-    with asking(gateway, header, stream=stream) as client:
-        client.shutdown(socket.SHUT_WR)
-        heard = b""
-        while (b": alive" if stream else b"HTTP/1.1 100 Continue") not in heard:
-            heard += client.recv(4096)
-        assert runs(gateway) == ["running"]
-        gate.set()
-        for part in iter(lambda: client.recv(4096), b""):
-            heard += part
-    answer = heard.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")
-    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert (b"data: [DONE]\n\n" if stream else b"one two three four") in answer
-    assert answer.endswith(b"0\r\n\r\n") == stream
-    assert runs(gateway) == ["ok"]
-
-
-def test_requests_in_a_row_are_all_answered(gateway: GatewayProcess) -> None:
-    """What came before the client closed its half is answered, in order; a request that breaks off is not."""
-    request = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as client:
-        client.sendall(request % b"healthz" + request % b"readyz" + request[:20])
-        client.shutdown(socket.SHUT_WR)
-        heard = b"".join(iter(lambda: client.recv(4096), b""))
-    assert heard.count(b"HTTP/1.1") == 2
-    assert heard.endswith(b'{"ready":true}')
+    config = (half_gateway.state / "tidegate.toml").read_text() + "[runs]\nslots = 1\n"
+    with GatewayProcess(tmp_path / "state", config=config) as gateway:
+        with asking(gateway, stream=True):
+            until(lambda: half_model.requests)
+            with asking(gateway, stream=False):
+                until(lambda: sorted(runs(gateway)) == ["queued", "running"])
+            until(lambda: sorted(runs(gateway)) == ["cancelled", "running"])
+        until(lambda: runs(gateway) == ["cancelled"] * 2)
+    assert len(half_model.requests) == 1

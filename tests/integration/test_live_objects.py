@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from extent import share
 from tidegate.app import Gateway, gateway, listen
 from tidegate.bounded import Gauge
 from tidegate.clock import MINUTE_MS, SystemClock
@@ -21,7 +22,7 @@ from walker import Sizes, grown, sizes
 
 pytestmark = pytest.mark.serial
 
-SESSIONS = 2_000
+SESSIONS = share(2_800)  # with fewer, some series are still filling at half-way
 SAMPLE_S = 600.0  # of virtual time
 
 # What may grow by more than this from the first half of a soak to its end is a container, with a name and a bound.

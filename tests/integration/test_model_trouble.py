@@ -228,7 +228,8 @@ def test_a_flood_is_stopped(server: LlmServer, dialect: Dialect, monkeypatch: py
     assert fail(server, dialect).message.endswith(" answered more than 1 million characters")
     server.script = [Reply(body="data: " + "x" * (5 << 20), content_type=SSE)]
     assert fail(server, dialect).message.endswith(" sends more than anybody reads")
-    server.script = [Reply(body=": ping\n\n" * (2 << 20), content_type=SSE)]
+    monkeypatch.setattr(limit, "MAX_RESPONSE_BYTES", 1 << 20)
+    server.script = [Reply(body=": ping\n\n" * (2 << 17), content_type=SSE)]
     assert fail(server, dialect).message.endswith(" sends more than anybody reads")
     server.script = [Reply(status=500, body="x" * (2 << 20), content_type="text/html")]
     assert fail(server, dialect).message.endswith(" sends more than anybody reads")

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -338,15 +339,19 @@ def test_a_repeat_joins_the_answer(tmp_path_factory: pytest.TempPathFactory) -> 
     with LlmServer(script=[Reply(text="the tide is high", gate=gate)]) as provider:
         config = f'[model]\nprovider = "openai"\nname = "tiny"\nbase_url = "{provider.base_url}"\n'
         state = tmp_path_factory.mktemp("joining") / "state"
-        with GatewayProcess(state, config=config) as gateway, opened(gateway) as client:
+        with (
+            GatewayProcess(state, config=config) as gateway,
+            opened(gateway) as client,
+            ThreadPoolExecutor() as threads,
+        ):
             asked: Any = {"model": "main", "messages": [user("hi")], "stream": True}
             asked["extra_headers"] = {"Idempotency-Key": "once"}
             first = client.chat.completions.create(**asked)
             begun = [next(first), next(first)]
-            second = client.chat.completions.create(**asked)
+            second = threads.submit(lambda: list(client.chat.completions.create(**asked)))
             until(lambda: gateway.get("/api/status")["containers"]["subscribers"]["entries"] == 2)
             gate.set()
             said = [chunk.choices[0].delta.content or "" for chunk in [*begun, *first]]
-            again = [chunk.choices[0].delta.content or "" for chunk in second]
+            again = [chunk.choices[0].delta.content or "" for chunk in second.result()]
             assert ("".join(said), "".join(again)) == ("the tide is high", "the tide is high")
             assert len(provider.requests) == 1

@@ -1,10 +1,14 @@
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from asking import KEY, ask, opened, prompt, target
+from gateway_process import environment
 from llm_server import WAIT_S, LlmServer, Reply
 from tidegate.agent.model import Answer, Delta, ToolCall, ToolSpec
 from tidegate.domain.entry import Assistant, BlobRef, Body, Call, Notice, Result, Summary, System, User
@@ -16,6 +20,16 @@ TOOL = ToolSpec(
     description="look something up",
     parameters={"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]},
 )
+
+#: asks once, and prints whether Python looked for garbage as the library was imported, and does afterwards
+ASKED = """
+import gc, sys
+looks = []
+sys.addaudithook(lambda name, told: name == "import" and told[0] == "pydantic_ai" and looks.append(gc.isenabled()))
+from asking import ask
+ask(sys.argv[1])
+print(looks[0], gc.isenabled())
+"""
 
 
 @pytest.fixture
@@ -198,3 +212,15 @@ def test_a_key_is_optional(server: LlmServer, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     ask(target(server.base_url, api_key=""))
     assert server.requests[0].headers["authorization"] == "Bearer none"
+
+
+def test_the_import_looks_for_no_garbage(server: LlmServer) -> None:
+    """Python collects nothing while the library is imported, which would take a quarter longer, and does after it."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED, server.base_url],
+        capture_output=True,
+        check=True,
+        timeout=WAIT_S,
+        env=environment({"PYTHONPATH": os.pathsep.join(sys.path)}),
+    )
+    assert done.stdout.split() == [b"False", b"True"]

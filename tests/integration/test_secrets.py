@@ -1,5 +1,6 @@
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -83,17 +84,23 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
             assert [text[:80] for text in shown if form in text] == [], form
 
 
+@pytest.fixture(scope="module")
+def streaming(tmp_path_factory: pytest.TempPathFactory, provider: LlmServer) -> Iterator[GatewayProcess]:
+    """Run a gateway that has secrets."""
+    config = CONFIG.format(url=provider.base_url)
+    environment = {"OWN_KEY": KEY_OF_MODEL, "SIGNING": SIGNING}
+    state = tmp_path_factory.mktemp("streaming") / "state"
+    with GatewayProcess(state, config=config, environment=environment) as running:
+        yield running
+
+
 @pytest.mark.parametrize("before", ["before ", "b", "a rather long text, so that it is cut elsewhere: "])
-def test_a_stream_shows_no_secret(tmp_path: Path, before: str) -> None:
+def test_a_stream_shows_no_secret(streaming: GatewayProcess, provider: LlmServer, before: str) -> None:
     """A secret that comes in pieces is in none of them, for any client; all else arrives."""
-    with LlmServer() as model:
-        model.script += [Reply(text=f"{before}{KEY_OF_MODEL} after")]
-        config = CONFIG.format(url=model.base_url)
-        environment = {"OWN_KEY": KEY_OF_MODEL, "SIGNING": SIGNING}
-        with GatewayProcess(tmp_path / "state", config=config, environment=environment) as gateway:
-            body = {"model": "main", "stream": True, "messages": [{"role": "user", "content": "hello"}]}
-            with gateway.http.stream("POST", "/v1/chat/completions", json=body) as response:
-                lines = [line[6:] for line in response.iter_lines() if line.startswith("data: {")]
+    provider.script = [Reply(text=f"{before}{KEY_OF_MODEL} after")]
+    body = {"model": "main", "stream": True, "messages": [{"role": "user", "content": "hello"}]}
+    with streaming.http.stream("POST", "/v1/chat/completions", json=body) as response:
+        lines = [line[6:] for line in response.iter_lines() if line.startswith("data: {")]
     deltas = [
         choice["delta"].get("content") or "" for line in lines for choice in json.loads(line)["choices"]
     ]

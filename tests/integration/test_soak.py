@@ -96,12 +96,14 @@ def test_an_own_configuration_is_carried_out(tmp_path: Path) -> None:
     files.mkdir()
     path = tmp_path / "own.toml"
     path.write_text(CONFIG.format(files=files))
-    line = CommandLine(tmp_path / "state")
-    result = line.run("soak", "--config", path, "--sessions", "60", "--json")
-    told = json.loads(result.out)
-    conditions = told["conditions"]
+    with (
+        soak(tmp_path, "--config", str(path), "--sessions", "60", "--json") as process,
+        limited(process, LIMIT_S),
+    ):
+        out, _ = process.communicate()
+    conditions = json.loads(out)["conditions"]
 
-    assert (2, str(path)) == (result.code, conditions["scenario"])
+    assert (2, str(path)) == (process.returncode, conditions["scenario"])
     assert conditions["by_kind"]["cron"] > 0
     assert "webhooks: not sent; answers of report go nowhere" in conditions["replaced"]
     assert [] == list(files.iterdir())
@@ -109,13 +111,17 @@ def test_an_own_configuration_is_carried_out(tmp_path: Path) -> None:
 
 def test_a_plot_is_drawn(tmp_path: Path) -> None:
     """PNG and SVG lie beside each other, and are told on standard error."""
-    line = CommandLine(tmp_path / "state")
-    result = line.run("soak", "--kind", "api", "--sessions", "20", "--plot", tmp_path / "run.png")
+    picture = str(tmp_path / "run.png")
+    with (
+        soak(tmp_path, "--kind", "api", "--sessions", "20", "--plot", picture) as process,
+        limited(process, LIMIT_S),
+    ):
+        _, err = process.communicate()
 
-    assert 2 == result.code
+    assert 2 == process.returncode
     assert b"\x89PNG" == (tmp_path / "run.png").read_bytes()[:4]
     assert "</svg>" in (tmp_path / "run.svg").read_text()
-    assert f"drawn: {tmp_path / 'run.svg'}" in result.err
+    assert f"drawn: {tmp_path / 'run.svg'}" in err.decode()
 
 
 def test_without_the_extra_a_plot_is_refused_at_once(

@@ -104,7 +104,7 @@ def test_a_second_signal_ends_at_once(state: Path) -> None:
         until(lambda: gateway.http.get("/readyz").status_code == 503)
         gateway.signal()
         assert gateway.process.wait(10) == 128 + signal.SIGTERM
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5  # half of what it would wait
         gateway.kill()
         gateway.start()
         for number in range(20):

@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asking import opened, target
+from extent import share
 from llm_server import LlmServer, Reply, Request
 from tidegate.agent import prompt
 from tidegate.config.preset import Dialect
 from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, System, User
 
+EXAMPLES = share(12)
 TEXTS = st.sampled_from(["", " ", "\n\n", "ebb", "/echo flow"])
 IDS = st.sampled_from(["", "call_0", "call_1", "functions.eval:301", "x" * 41, "call 0"])
 TOOLS = st.sampled_from(["lookup", "", "no such/tool", "t" * 128])
@@ -41,7 +43,7 @@ class Agreeing(LlmServer):
 
 
 @pytest.mark.parametrize("dialect", list(Dialect))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(histories=st.lists(st.lists(BODIES, max_size=14), min_size=10, max_size=10), is_short=st.booleans())
 def test_every_history_is_taken(
     dialect: Dialect, histories: Sequence[Sequence[Body]], *, is_short: bool

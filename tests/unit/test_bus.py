@@ -98,6 +98,65 @@ def test_a_crowd_is_woken_a_few_at_a_time() -> None:
     asyncio.run(main())
 
 
+def test_who_waits_for_an_answer_is_woken_first() -> None:
+    """However many look on at a conversation, and have done so for longer."""
+
+    async def main() -> None:
+        bus = Bus(Registry())
+        woken: list[str] = []
+
+        async def hear(name: str, subscription: Subscription) -> None:
+            await subscription.get()
+            woken.append(name)
+
+        with ExitStack() as held:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(100):
+                    tasks.create_task(hear("looks on", held.enter_context(bus.subscribe(SESSION))))
+                tasks.create_task(hear("waits", held.enter_context(bus.subscribe(SESSION, is_first=True))))
+                await asyncio.sleep(0)
+                bus.publish(SESSION, piece("a"))
+
+        assert "waits" == woken[0]
+
+    asyncio.run(main())
+
+
+def test_a_crowd_hears_together_what_comes_in_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has not been woken yet hears two events at once: a crowd is not gone through for each of them."""
+    monkeypatch.setattr(bus_module, "REST_S", 0.05)
+
+    async def main() -> None:
+        bus, count = Bus(Registry()), 4 * bus_module.WAKES
+        heard: list[int] = []
+
+        async def hear(subscription: Subscription) -> None:
+            left = 2
+            while left:
+                await subscription.get()
+                left -= 1
+                heard.append(1)
+                while not subscription.is_empty:
+                    await subscription.get()
+                    left -= 1
+                    heard[-1] += 1
+
+        with ExitStack() as held:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(count):
+                    tasks.create_task(hear(held.enter_context(bus.subscribe(SESSION))))
+                await asyncio.sleep(0)
+                bus.publish(SESSION, piece("a"))
+                for _ in range(8):
+                    await asyncio.sleep(0)
+                bus.publish(SESSION, piece("b"))
+
+        assert 2 * count == sum(heard)
+        assert len(heard) < 2 * count - bus_module.WAKES
+
+    asyncio.run(main())
+
+
 def test_nothing_stays_of_a_subscriber() -> None:
     """When the last subscriber of a session has gone, the bus has forgotten the session."""
     registry = Registry()

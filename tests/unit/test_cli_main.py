@@ -49,6 +49,18 @@ def test_help_lists_every_command(capfd: pytest.CaptureFixture[str]) -> None:
     ] == list(main.COMMANDS)
 
 
+def test_the_end_looks_for_no_garbage() -> None:
+    """A command's process ends at once, however much was imported: all there is is left to the system."""
+    code = (
+        "import atexit, gc, sys; from tidegate.cli.main import main; sys.argv = ['tidegate', '--version'];"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1_000, file=sys.stderr)); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=True
+    )
+    assert done.stderr == "True\n"
+
+
 def test_help_imports_nothing_heavy() -> None:
     """The help pays for no command: neither for its module nor for a library that only commands need."""
     code = (

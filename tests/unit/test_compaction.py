@@ -60,11 +60,13 @@ def run(
     folder: Path,
     model: Listening,
     rules: Rules = Rules(),  # noqa: B008 - it never changes
+    *,
+    window: int = WINDOW,
 ) -> None:
     """Do something inside a gateway with a small window."""
 
     async def main() -> None:
-        async with inside(folder, model, max_prompt_bytes=WINDOW, rules=rules) as here:
+        async with inside(folder, model, max_prompt_bytes=window, rules=rules) as here:
             await work(here)
 
     asyncio.run(main())
@@ -558,7 +560,7 @@ def test_a_chat_branches_off(tmp_path: Path) -> None:
         await talk(here, 12, forked.session.key)
         assert len(await summaries(here, forked.session.key)) > 2
 
-    run(work, tmp_path, model)
+    run(work, tmp_path, model, window=6_000)
 
 
 def test_only_conversations(tmp_path: Path) -> None:

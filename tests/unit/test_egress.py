@@ -244,7 +244,7 @@ def test_a_trickle_ends() -> None:
         async with server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
             with pytest.raises(Unreachable, match=r"within 0\.3 s"):
-                await egress(LOOPBACK).send(Request(url=url), Limits(seconds=0.3, silent_s=0.2))
+                await egress(LOOPBACK).send(Request(url=url), Limits(seconds=0.3, silent_s=5.0))
             await left.wait()
 
     asyncio.run(main())

@@ -40,7 +40,7 @@ def test_largest_message_is_kept_exactly(tmp_path: Path) -> None:
     """A message of exactly 1 MiB is answered, and its text comes back to the byte."""
 
     async def main() -> None:
-        async with inside(tmp_path) as here:
+        async with inside(tmp_path, max_prompt_bytes=2 * MAX_MESSAGE_BYTES) as here:
             text = "/echo " + "é" * ((MAX_MESSAGE_BYTES - 6) // 2)
             run = await here.say("c", text)
 

@@ -22,6 +22,15 @@ def test_a_slot_is_kept_for_the_door() -> None:
     assert found.has_room
 
 
+def test_a_kept_slot_that_is_free_again_is_told() -> None:
+    """Whoever came meanwhile found no room, so it is told once there is; what kept nothing tells nothing."""
+    found, rooms = lane(1), list[bool]()
+    found.on_room = lambda: rooms.append(found.has_room)
+    with found.kept(Kind.CHAT), found.kept(Kind.CHAT):
+        pass
+    assert [True] == rooms
+
+
 def test_a_claim_under_way_leaves_no_slot_at_the_door() -> None:
     """While runs are claimed for all free slots, nothing else is promised one; api sessions stay within their half."""
     found = lane(4)

@@ -329,14 +329,27 @@ def test_an_overflow_is_compacted_and_asked_once_more() -> None:
     asyncio.run(run(agent(model), paper, LONG, 0, Usage()))
     assert (paper.compacted, model.asked) == ([Reason.OVERFLOW], [LONG, SHORT])
 
-    stubborn = Script(ContextOverflow("too long"), ContextOverflow("still too long"))
-    with pytest.raises(ContextOverflow, match="still"):
-        asyncio.run(run(agent(stubborn), paper, LONG, 0, Usage()))
 
-
-def test_an_overflow_without_a_summary_fails() -> None:
-    """Where nothing can be compacted the provider's refusal is what went wrong."""
-    paper, model = Paper(), Script(ContextOverflow("too long"))
-    with pytest.raises(ContextOverflow, match="too long"):
-        asyncio.run(run(agent(model), paper, LONG, 0, Usage()))
+def test_what_a_provider_counts_longer_is_told_in_part() -> None:
+    """Where there is nothing to compact, or that was not enough, less and less is told, and then it fails."""
+    paper, model = Paper(), Script(ContextOverflow("no"), ContextOverflow("no"), Answer(text="hello"))
+    bodies: list[Body] = [User(text="x" * 40_000)]
+    asyncio.run(run(agent(model), paper, bodies, 0, Usage()))
     assert paper.compacted == [Reason.OVERFLOW]
+    whole, half, quarter = (len(asked[0].text) for asked in model.asked)
+    assert whole == 40_000
+    assert 19_900 < half < 20_000
+    assert 9_900 < quarter < 10_000
+
+    stubborn = Script(*[ContextOverflow("too long")] * 4, ContextOverflow("still too long"))
+    with pytest.raises(ContextOverflow, match="still"):
+        asyncio.run(run(agent(stubborn), paper, bodies, 0, Usage()))
+
+
+def test_a_learnt_window_counts_at_once() -> None:
+    """What a provider says in its refusal holds for the next question of the same run."""
+    paper, model = Paper(), Script(ContextOverflow("no"), Answer(text="hello"))
+    taught = msgspec.structs.replace(agent(model), learnt_prompt_bytes=lambda: 4_000 if model.asked else None)
+    asyncio.run(run(taught, paper, [User(text="x" * 40_000)], 0, Usage()))
+    assert (taught.prompt_bytes, len(model.asked)) == (4_000, 2)
+    assert 3_000 < len(model.asked[1][0].text) < 4_000

@@ -1,11 +1,13 @@
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.agent.measure import BYTES_PER_TOKEN, ENTRY_TOKENS
+from tidegate.agent.measure import BYTES_PER_TOKEN, ENTRY_TOKENS, size
 from tidegate.agent.model import ToolCall
 from tidegate.agent.prompt import OLD_BEGINNING_CHARS, build, open_calls, shortened
 from tidegate.agent.tools import interrupted
-from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, User
+from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, System, User
 
 EVERYTHING = 1 << 30
 BODIES = st.lists(
@@ -61,6 +63,51 @@ def test_whole_turns_are_dropped() -> None:
     assert read(*old, *new, max_bytes=whole) == [*old, *new]
     assert read(*old, *new, max_bytes=whole - 1) == new
     assert read(*old, *new, max_bytes=1) == new
+
+
+def test_a_turn_that_is_too_long_is_told_in_part() -> None:
+    """The longest texts of the last turn come down to one length; what is shorter stays whole, arguments stay JSON."""
+    long = Call(tool="t", call_id="a", text='{"a": "' + "b" * 9_000 + '"}')
+    turn: list[Body] = [
+        User(text="short"),
+        long,
+        result("a", "é" * 9_000),
+        call("b"),
+        result("b", "z" * 6_000),
+    ]
+    told = read(User(text="before"), *turn, max_bytes=6_000)
+    assert [type(body) for body in told] == [type(body) for body in turn]
+    assert told[0] == turn[0]
+    assert json.loads(told[1].text) == {"left_out": "9,009 bytes"}
+    for body, end in ((told[2], "é"), (told[4], "z")):
+        assert body.text.startswith(end)
+        assert body.text.endswith(end)
+        assert "bytes are left out here" in body.text
+    assert 3_500 < sum(map(size, told)) <= 6_000
+
+
+def test_what_cannot_be_shorter_is_told_all_the_same() -> None:
+    """A room for nothing leaves the beginning and the end of each text."""
+    told = read(User(text="a" * 5_000 + "the end"), max_bytes=1)
+    assert told[0].text.startswith("aaa")
+    assert told[0].text.endswith("the end")
+
+
+@given(st.lists(st.integers(0, 3_000), min_size=1, max_size=8), st.integers(2_500, 12_000))
+def test_what_is_told_in_part_fits(lengths: list[int], room: int) -> None:
+    """Whatever lengths there are, a turn fits, and not much less of it is told than would fit."""
+    turn: list[Body] = [User(text="q" * lengths[0]), *(Assistant(text="x" * size) for size in lengths[1:])]
+    told = read(*turn, max_bytes=room)
+    whole = sum(map(size, read(*turn)))
+    assert sum(map(size, told)) <= room
+    assert sum(map(size, told)) >= min(whole, room - len(turn))
+
+
+def test_instructions_of_a_client_are_part_of_no_turn() -> None:
+    """They stay where the turns around them go."""
+    rules = System(text="speak French")
+    bodies: list[Body] = [rules, User(text="x" * 900), Assistant(text="y"), User(text="now")]
+    assert read(*bodies, max_bytes=300) == [rules, User(text="now")]
 
 
 def test_results_follow_their_calls() -> None:

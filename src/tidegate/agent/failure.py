@@ -18,7 +18,7 @@ from pydantic_ai.exceptions import (
     UserError,
 )
 
-from tidegate.agent import dialect
+from tidegate.agent import dialect, window
 from tidegate.agent.limit import Flood
 from tidegate.agent.target import Target
 from tidegate.agent.unstreamed import Page
@@ -52,6 +52,8 @@ _OVERFLOW_WORDS = (
     "exceeds the available context size",
     "exceeds the maximum number of tokens",
     "maximum prompt length",
+    "maximum context length",
+    "context length of only",
 )
 _FILTER_CODES = frozenset({"content_filter", "content_policy_violation"})
 # Of what is said inside a stream without a status. Sources: the error lists of OpenAI, Anthropic, Google.
@@ -116,7 +118,7 @@ def _refused(error: ModelAPIError, target: Target) -> ModelFailed:
     if _is_overflow(error):
         hint = "start another session, or set a context_window that the model has"
         what = f"the conversation is too long for {target.where}{_quote(error, target)}"
-        return ContextOverflow(what, hint=hint)
+        return ContextOverflow(what, hint=hint, window=_window(error))
     status = _status(error)
     quote = "" if status in {401, 403} else _quote(error, target)
     is_said_inside = error.in_stream and isinstance(error, ModelHTTPError)
@@ -183,6 +185,12 @@ def _is_overflow(error: ModelAPIError) -> bool:
         return True
     said = _said(error).lower()
     return any(words in said for words in _OVERFLOW_WORDS)
+
+
+def _window(error: ModelAPIError) -> int | None:
+    """Return the window that a refusal names: llama.cpp has a field for it, the others a word."""
+    own = _inner(error).get("n_ctx")
+    return window.said(f"n_ctx: {own}") if isinstance(own, int) else window.said(_said(error))
 
 
 def _inner(error: ModelAPIError) -> dict[str, Any]:

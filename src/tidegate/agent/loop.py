@@ -8,7 +8,7 @@ know who keeps.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -35,6 +35,9 @@ from tidegate.errors import ContextOverflow, ModelFailed, Refused
 from tidegate.ids import SessionId
 
 NAME_CHARS = 128
+NARROWINGS = (
+    3  # how often a prompt is made shorter that is longer than its provider takes, after a compaction
+)
 DENIED = "denied: the owner does not allow this call; it was not carried out"
 EXPIRED = "expired: nobody has decided on this call in time; it was not carried out"
 REFUSED = (
@@ -65,6 +68,11 @@ async def no_memory(_session: SessionId, _question: str, _max_bytes: int) -> str
     return ""
 
 
+def nothing_learnt() -> int | None:
+    """Know of no window but the configured one."""
+    return None
+
+
 class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """Who answers: a model, its instructions, its tools and what one run of it may spend."""
 
@@ -73,8 +81,12 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     instructions: str
     tools: ToolBox
     budget: Budget
-    #: how much the model gets to read: instructions, summary and transcript
+    #: how much the model gets to read: instructions, tools, summary and transcript; as it is configured
     max_prompt_bytes: int
+    #: the same as the providers of its models have said, in refusing more; None where they have not
+    learnt_prompt_bytes: Callable[[], int | None] = nothing_learnt
+    #: a turn that is longer by itself is told in part; the offline model reads whatever there is
+    tells_in_part: bool = True
     #: of how many turns it reads the results of tools whole
     whole_results: int = WHOLE_RESULTS
     #: tells which skills a session has, in about so many bytes; nothing where it has none
@@ -83,6 +95,12 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     reminder: str = ""
     #: tells what it remembers that is of use for a message, within so many bytes; nothing where there is nothing
     memory: Callable[[SessionId, str, int], Awaitable[str]] = no_memory
+
+    @property
+    def prompt_bytes(self) -> int:
+        """How much the model gets to read now."""
+        learnt = self.learnt_prompt_bytes()
+        return self.max_prompt_bytes if learnt is None else min(learnt, self.max_prompt_bytes)
 
 
 class Paused(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,7 +177,7 @@ async def run(
 
 async def _equipped(agent: Agent, session: SessionId) -> Agent:
     """Return the agent as a session sees it: told of its skills, or without the tool that reads them."""
-    catalog = await agent.catalog(session, catalog_bytes(agent.max_prompt_bytes))
+    catalog = await agent.catalog(session, catalog_bytes(agent.prompt_bytes))
     if not catalog:
         return msgspec.structs.replace(agent, tools=agent.tools.without(SKILL_TOOL))
     return _told(agent, catalog)
@@ -168,7 +186,7 @@ async def _equipped(agent: Agent, session: SessionId) -> Agent:
 async def _reminded(agent: Agent, session: SessionId, history: Sequence[Body]) -> Agent:
     """Return the agent with what it remembers that is of use for the latest message, and is told beside that."""
     question = next((body.text for body in reversed(history) if isinstance(body, User)), "")
-    memory = await agent.memory(session, question, reminder.room(agent.max_prompt_bytes))
+    memory = await agent.memory(session, question, reminder.room(agent.prompt_bytes))
     return msgspec.structs.replace(agent, reminder=memory)
 
 
@@ -235,33 +253,42 @@ class _Heard(NamedTuple):
 
 
 async def _answer(agent: Agent, journal: Journal, bodies: list[Body]) -> _Heard:
-    """Ask the model; what is too long for it is compacted, before it is asked or once it says so."""
-    if not _fits(agent, bodies):
+    """Ask the model; what is too long for it is compacted, before it is asked or once it says so.
+
+    What is still too long then, by the provider's count and not by ours, is told it in part.
+    """
+    max_bytes, size = agent.prompt_bytes, _prompt_bytes(agent, bodies)
+    if size > max_bytes:
         bodies = [*(await journal.compact(Reason.THRESHOLD) or bodies)]
+        size = _prompt_bytes(agent, bodies)
     try:
-        return await _ask(agent, journal, bodies)
+        return await _ask(agent, journal, bodies, max_bytes, size)
     except ContextOverflow:
-        shorter = await journal.compact(Reason.OVERFLOW)
-        if shorter is None:
-            raise
-    return await _ask(agent, journal, [*shorter])
+        asked_bytes = min(size, max_bytes)
+    bodies = [*(await journal.compact(Reason.OVERFLOW) or bodies)]
+    max_bytes, size = agent.prompt_bytes, _prompt_bytes(agent, bodies)
+    for _ in range(NARROWINGS):
+        if min(size, max_bytes) >= asked_bytes:
+            max_bytes = asked_bytes // 2
+        asked_bytes = min(size, max_bytes)
+        with suppress(ContextOverflow):
+            return await _ask(agent, journal, bodies, max_bytes, size)
+    return await _ask(agent, journal, bodies, max_bytes // 2, size)
 
 
-def _fits(agent: Agent, bodies: Sequence[Body]) -> bool:
+def _prompt_bytes(agent: Agent, bodies: Sequence[Body]) -> int:
+    """Return how long a whole prompt is, as far as that is known."""
     read = shortened(bodies, agent.whole_results)
-    return (
-        measure.tokens(agent.instructions + agent.reminder, read) * measure.BYTES_PER_TOKEN
-        <= agent.max_prompt_bytes
-    )
+    beside = measure.text_size(agent.instructions) + measure.text_size(agent.reminder)
+    return measure.BYTES_PER_TOKEN * measure.tokens(beside + measure.tools_size(agent.tools.specs), read)
 
 
-async def _ask(agent: Agent, journal: Journal, bodies: list[Body]) -> _Heard:
-    is_whole = _fits(agent, bodies)
+async def _ask(agent: Agent, journal: Journal, bodies: list[Body], max_bytes: int, size: int) -> _Heard:
+    """Ask once; *size* is how long the whole prompt is, of which *max_bytes* are told."""
+    is_whole = size <= max_bytes
     read = shortened(bodies, agent.whole_results)
-    max_bytes = None if is_whole else agent.max_prompt_bytes
-    if max_bytes is not None:
-        max_bytes -= measure.text_size(agent.reminder)
-    prompt = build(agent.instructions, read, agent.tools.specs, max_bytes)
+    room = None if is_whole else max_bytes - measure.text_size(agent.reminder)
+    prompt = build(agent.instructions, read, agent.tools.specs, room, in_part=agent.tells_in_part)
     prompt = msgspec.structs.replace(prompt, reminder=agent.reminder)
     async with aclosing(agent.model.stream(prompt)) as parts:
         async for part in parts:

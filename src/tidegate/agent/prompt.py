@@ -9,28 +9,37 @@ from tidegate.agent.model import Prompt, ToolCall, ToolSpec
 from tidegate.agent.pairing import pairs
 from tidegate.agent.skills.catalog import TOOL as SKILL_TOOL
 from tidegate.agent.tools import interrupted
-from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, User
+from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, System, User
 
 CATALOG_SHARE = 20  # of a prompt, the part that skills are told in,
 MAX_CATALOG_BYTES = 16 << 10  # up to this
 WHOLE_RESULTS = 3  # the last turns whose results are read whole
 OLD_RESULT_CHARS = 2_000  # of an older result; above them it is shortened
 OLD_BEGINNING_CHARS = 1_000  # to so much
+LEAST_TEXT_BYTES = 200  # what stays of each text of a turn that is too long for the model
+BEGINNING_SHARE = 2 / 3  # of what stays of a text, beside its end
 
 
 def build(
-    instructions: str, bodies: Sequence[Body], tools: Sequence[ToolSpec], max_bytes: int | None
+    instructions: str,
+    bodies: Sequence[Body],
+    tools: Sequence[ToolSpec],
+    max_bytes: int | None,
+    *,
+    in_part: bool = True,
 ) -> Prompt:
     """Build a prompt: the summary and what is read beside it, then the newest turns that fit into *max_bytes*.
 
-    The last turn always stays. None is no limit.
+    Instructions of a client stay, and so does the last turn; where that is too long by itself its longest texts are
+    told *in_part*, with a mark. None is no limit.
     """
     told: list[Body] = [body for body in bodies if not isinstance(body, Notice) and not _is_empty(body)]
     start = max((at for at, body in enumerate(told, 1) if isinstance(body, Summary)), default=0)
     head = told[:start]
     if max_bytes is not None:
-        room = max_bytes - measure.text_size(instructions) - _size(head)
-        told = [*head, *_newest_turns(told[start:], room)]
+        room = max_bytes - measure.text_size(instructions) - measure.tools_size(tools) - _size(head)
+        newest = _newest_turns(told[start:], room)
+        told = [*head, *(_in_part(newest, room) if in_part else newest)]
     return Prompt(instructions=instructions, bodies=list(_paired(told)), tools=tools)
 
 
@@ -72,16 +81,51 @@ def _is_empty(body: Body) -> bool:
 
 
 def _newest_turns(bodies: list[Body], max_bytes: int) -> list[Body]:
-    """Drop whole turns from the front; a turn starts with a user's message."""
+    """Drop whole turns from the front; a turn starts with a user's message, and instructions are part of none."""
     start = 0
     size = _size(bodies)
     starts = [index for index, body in enumerate(bodies) if isinstance(body, User)]
     for index in starts:
         if size <= max_bytes:
             break
-        size -= _size(bodies[start:index])
+        size -= _size([body for body in bodies[start:index] if not isinstance(body, System)])
         start = index
-    return bodies[start:]
+    return [*(body for body in bodies[:start] if isinstance(body, System)), *bodies[start:]]
+
+
+def _in_part(bodies: list[Body], max_bytes: int) -> list[Body]:
+    """Cut the longest texts down to one length, with which all fit; the shorter ones stay whole."""
+    over = _size(bodies) - max_bytes
+    if over <= 0:
+        return bodies
+    sizes = sorted((measure.text_size(body.text) for body in bodies), reverse=True)
+    most = sizes[0]
+    for count, size in enumerate([*sizes[1:], 0], 1):  # the longest ones come down to the next, and so on
+        step = min(over, (most - size) * count)
+        over -= step
+        most -= -(-step // count)
+        if over <= 0 or most <= LEAST_TEXT_BYTES:
+            break
+    most = max(most, LEAST_TEXT_BYTES)
+    return [_beginning_and_end(body, most) for body in bodies]
+
+
+def _beginning_and_end(body: Body, max_bytes: int) -> Body:
+    """Return a body with what fits of its text, and a word on what is missing; arguments have to stay JSON."""
+    size = measure.text_size(body.text)
+    if size <= max_bytes:
+        return body
+    if isinstance(body, Call):
+        return msgspec.structs.replace(body, text=f'{{"left_out": "{size:,} bytes"}}')
+    mark = (
+        f"\n[{size - max_bytes:,} bytes are left out here: this is longer than the model can read at once]\n"
+    )
+    room = max_bytes - len(mark)
+    beginning = int(room * BEGINNING_SHARE)
+    raw = body.text.encode(errors="replace")
+    parts = (raw[:beginning], raw[len(raw) - (room - beginning) :])
+    first, last = (part.decode(errors="ignore") for part in parts)
+    return msgspec.structs.replace(body, text=f"{first}{mark}{last}")
 
 
 def _size(bodies: Sequence[Body]) -> int:

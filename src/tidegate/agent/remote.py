@@ -6,15 +6,17 @@ What the library wants and what it says is the business of ``endpoint`` and what
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import gc
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from tidegate.agent.model import Answer, Delta, Prompt
 from tidegate.agent.target import Target
-from tidegate.errors import ModelFailed
+from tidegate.agent.window import Windows
+from tidegate.errors import ContextOverflow, ModelFailed
 from tidegate.extras import how_to_install
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class RemoteModel:
-    """The model at a target.
+    """The model at a target; what its provider says of its window is learnt.
 
     Resource handling: it holds one HTTP client from the first prompt on, until `aclose`.
 
@@ -30,9 +32,10 @@ class RemoteModel:
         ConfigError: The target has no usable address.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, windows: Windows | None = None) -> None:
         target.check()
         self._target = target
+        self._windows = windows
         self._endpoint: Endpoint | None = None
         self._opening = asyncio.Lock()
 
@@ -51,9 +54,14 @@ class RemoteModel:
         Cancellation: closes the connection at once, as closing this iterator does.
         """
         endpoint = await self._open()
-        async with aclosing(endpoint.stream(prompt)) as pieces:
-            async for piece in pieces:
-                yield piece
+        try:
+            async with aclosing(endpoint.stream(prompt)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except ContextOverflow as error:
+            if error.window is not None and self._windows is not None:
+                await self._windows.learn(self._target.where, error.window)
+            raise
 
     async def aclose(self) -> None:
         """Close the HTTP client. Idempotent."""
@@ -69,9 +77,24 @@ class RemoteModel:
 
     def _import(self) -> "Endpoint":
         try:
-            from tidegate.agent.endpoint import Endpoint  # noqa: PLC0415 - see the head of this file
+            with _no_collection():
+                from tidegate.agent.endpoint import Endpoint  # noqa: PLC0415 - see the head of this file
 
-            return Endpoint(self._target)
+                endpoint = Endpoint(self._target)
         except ImportError as error:
             message = "the library that speaks to models is not installed"
             raise ModelFailed(message, hint=how_to_install("models")) from error
+        gc.freeze()  # the library stays; its objects, twice as many as the gateway's own, are not looked at again
+        return endpoint
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Look for no garbage meanwhile: an import leaves little, and a quarter of its time would go into looking."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -6,10 +6,12 @@ is material. Long texts are cut for it; the answer is bounded, whatever the mode
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
+from tidegate.agent.measure import text_size
 from tidegate.agent.model import Answer, Model, Prompt
 from tidegate.domain.entry import Assistant, Body, Call, Notice, Result, Summary, System, User
 from tidegate.domain.run import Usage
@@ -17,7 +19,8 @@ from tidegate.errors import ContextOverflow, ModelFailed
 
 TEXT_CHARS = 4_000  # of a message that is to be summarised
 RESULT_CHARS = 1_000  # of a result or the arguments of a call
-SPLITS = 4  # how often what is too long for the model is halved
+UNLIMITED = 1 << 40  # bytes
+SPLITS = 6  # how often what is too long for the model is halved
 
 INSTRUCTIONS = """\
 You write the summary of a conversation between a user, an assistant and its tools. It takes the place of what you read,
@@ -36,29 +39,38 @@ class Told(NamedTuple):
     model: str
 
 
-async def summarise(
-    model: Model, before: str, bodies: Sequence[Body], max_bytes: int, splits: int = SPLITS
+async def summarise(  # noqa: PLR0913 - what, for whom, and two bounds
+    model: Model,
+    before: str,
+    bodies: Sequence[Body],
+    max_bytes: int,
+    *,
+    prompt_bytes: int = UNLIMITED,
+    splits: int = SPLITS,
 ) -> Told:
     """Summarise *bodies*, and what came *before* them, in at most *max_bytes*.
 
-    What is too long for the model is summarised in halves, one after the other.
+    What is too long for the model, by *prompt_bytes* or by its own word, is summarised in halves, one after the other.
 
     Raises:
         ModelFailed: The model failed, or had nothing to say.
     """
-    try:
-        return await _asked(model, before, bodies, max_bytes)
-    except ContextOverflow:
-        if not splits or len(bodies) < 2:
-            raise
+    lines = _lines(bodies, prompt_bytes // 8)
+    can_split = splits and len(bodies) > 1
+    if not can_split or len(INSTRUCTIONS) + text_size(before) + text_size(lines) <= prompt_bytes:
+        try:
+            return await _asked(model, before, lines, max_bytes)
+        except ContextOverflow:
+            if not can_split:
+                raise
     half = len(bodies) // 2
-    first = await summarise(model, before, bodies[:half], max_bytes, splits - 1)
-    second = await summarise(model, first.text, bodies[half:], max_bytes, splits - 1)
+    parts = partial(summarise, model, max_bytes=max_bytes, prompt_bytes=prompt_bytes, splits=splits - 1)
+    first = await parts(before=before, bodies=bodies[:half])
+    second = await parts(before=first.text, bodies=bodies[half:])
     return Told(second.text, first.usage + second.usage, second.model)
 
 
-async def _asked(model: Model, before: str, bodies: Sequence[Body], max_bytes: int) -> Told:
-    lines = "\n".join(line for body in bodies if (line := _line(body)))
+async def _asked(model: Model, before: str, lines: str, max_bytes: int) -> Told:
     if not lines:
         return Told(before, Usage(), model.name)
     prompt = Prompt(
@@ -89,19 +101,24 @@ def _cut(text: str, max_bytes: int) -> str:
     return text.encode(errors="replace")[:max_bytes].decode(errors="ignore")
 
 
-def _line(body: Body) -> str:
+def _lines(bodies: Sequence[Body], most_chars: int) -> str:
+    return "\n".join(line for body in bodies if (line := _line(body, most_chars)))
+
+
+def _line(body: Body, most_chars: int) -> str:
     """Return who spoke and what, as one line of JSON; nothing for what no model reads."""
+    text, result = min(most_chars, TEXT_CHARS), min(most_chars, RESULT_CHARS)
     match body:
         case System():
-            said = {"system": _beginning(body.text, TEXT_CHARS)}
+            said = {"system": _beginning(body.text, text)}
         case User():
-            said = {"user": _beginning(body.text, TEXT_CHARS)}
+            said = {"user": _beginning(body.text, text)}
         case Assistant():
-            said = {"assistant": _beginning(body.text, TEXT_CHARS)}
+            said = {"assistant": _beginning(body.text, text)}
         case Call():
-            said = {"call": body.tool, "arguments": _beginning(body.text, RESULT_CHARS)}
+            said = {"call": body.tool, "arguments": _beginning(body.text, result)}
         case Result():
-            said = {"result": body.tool, "text": _beginning(body.text, RESULT_CHARS)}
+            said = {"result": body.tool, "text": _beginning(body.text, result)}
         case Summary() | Notice():
             return ""
     return msgspec.json.encode(said).decode()

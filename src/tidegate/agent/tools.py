@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
-import anyio.to_thread
 import msgspec
 
 from tidegate import strict_json
@@ -20,6 +20,7 @@ from tidegate.domain.run import Lease
 from tidegate.errors import Refused
 from tidegate.ids import RunId, SessionId
 from tidegate.strict_json import MAX_LOOP_BYTES, NotStrict
+from tidegate.threads import on_thread
 
 Args = TypeVar("Args", bound=msgspec.Struct)
 
@@ -106,7 +107,7 @@ def decoded(
 
     async def checked(text: str, caller: Caller) -> str | Later:
         is_long = len(text) > MAX_LOOP_BYTES
-        return await run(await anyio.to_thread.run_sync(read, text) if is_long else read(text), caller)
+        return await run(await on_thread(partial(read, text)) if is_long else read(text), caller)
 
     return checked
 

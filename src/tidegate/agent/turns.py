@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import anyio
-import anyio.to_thread
 
 from tidegate.agent.tools import ToolFailed
+from tidegate.threads import on_thread
 
 T = TypeVar("T")
 
@@ -47,4 +47,4 @@ class Turns:
             ToolFailed: Too many wait.
         """
         async with self.turn():
-            return await anyio.to_thread.run_sync(work, limiter=self._threads)
+            return await on_thread(work, self._threads)

@@ -77,6 +77,14 @@ class Fault(TypedDict):
     stuck: bool
 
 
+class Window(TypedDict):
+    """How many tokens a model takes, as its provider has said."""
+
+    model: str
+    tokens: int
+    said_at: str
+
+
 class Status(TypedDict):
     """The status, as far as people see it."""
 
@@ -85,6 +93,7 @@ class Status(TypedDict):
     uptime_s: int
     boots: int
     model: str
+    learnt_windows: Sequence[Window]
     rss_bytes: int
     trend: str | None
     level: str | None
@@ -117,6 +126,11 @@ def _show(found: Status) -> None:
     click.echo(f"Tidegate {found['version']} is up for {print_span(found['uptime_s'] * SECOND_MS)}")
     _line("url", found["url"])
     _line("model", found["model"])
+    for window in found["learnt_windows"]:
+        _line(
+            "window",
+            f"{window['model']} takes {window['tokens']:,} tokens, as it said at {window['said_at']}",
+        )
     starts = "1 start" if found["boots"] == 1 else f"{found['boots']} starts"
     _line("memory", print_size(found["rss_bytes"]))
     _line("level", _level(found))

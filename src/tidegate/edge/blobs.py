@@ -1,11 +1,12 @@
 """Large texts over HTTP, a part at a time, so that memory does not follow their size."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from tidegate.edge.endpoint import Endpoint
+from tidegate.edge.stream import Stream
 from tidegate.ids import BlobHash
 from tidegate.store.blobs import CHUNK_BYTES
 from tidegate.store.port import Store
@@ -27,7 +28,7 @@ class Blobs:
             "X-Content-Type-Options": "nosniff",
         }
         parts = _parts(self._store, name, size)
-        return StreamingResponse(parts, media_type="text/plain; charset=utf-8", headers=headers)
+        return Stream(parts, "text/plain; charset=utf-8", headers)
 
     def endpoints(self) -> list[Endpoint]:
         """Return the route of this part."""
@@ -43,7 +44,7 @@ class Blobs:
         ]
 
 
-async def _parts(store: Store, name: BlobHash, size: int) -> AsyncIterator[bytes]:
+async def _parts(store: Store, name: BlobHash, size: int) -> AsyncGenerator[bytes, None]:
     """Yield the parts of a blob of *size* bytes; a blob that goes away meanwhile ends the stream early."""
     sent = 0
     while sent < size:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tidegate.edge import openai_errors, wire
 from tidegate.edge.bodies import Bodies
 from tidegate.edge.peers import Door
+from tidegate.edge.stream import AT_THE_DOOR, Stream
 from tidegate.errors import BadRequest, Forbidden, TidegateError, WrongHost
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz"})
@@ -57,8 +58,12 @@ class Guard:
             response = openai_errors.failed(error) if is_openai else wire.failed(error)
             await response(scope, receive, send)
         else:
+            scope[AT_THE_DOOR] = None
             with self._bodies.counted(receive) as counted:
                 await self._app(scope, counted, send)
+            stream: Stream | None = scope.pop(AT_THE_DOOR)
+            if stream is not None:
+                await stream.send(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

@@ -12,9 +12,9 @@ up a sender has to be able to tell a slip in one from a slip in the other.
 
 import asyncio
 import json
+from functools import partial
 from io import StringIO
 
-import anyio.to_thread
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,6 +32,7 @@ from tidegate.runtime import hops
 from tidegate.runtime.hooks import Call, Hook, Hooks
 from tidegate.signature import Signed
 from tidegate.strict_json import MAX_LOOP_BYTES
+from tidegate.threads import on_thread
 
 AT_ONCE = 64  # bodies that are being read
 MISDEEDS = 60  # a minute, for each peer
@@ -169,7 +170,7 @@ async def _read(message_id: str, body: bytes) -> Call:
     """Read a body that is signed, on a thread if it is long."""
     if len(body) <= MAX_LOOP_BYTES:
         return _call(message_id, body)
-    return await anyio.to_thread.run_sync(_call, message_id, body)
+    return await on_thread(partial(_call, message_id, body))
 
 
 def _call(message_id: str, body: bytes) -> Call:

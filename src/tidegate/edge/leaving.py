@@ -52,10 +52,10 @@ class LeavingStream(EventStream):
         self._abandon = abandon
         self._is_whole = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+    async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, as far as its client hears it."""
         try:
-            await super().__call__(scope, receive, send)
+            await super().send(scope, receive, send)
         finally:
             if not self._is_whole:
                 await self._abandon()

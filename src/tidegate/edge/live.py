@@ -9,7 +9,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,7 +29,7 @@ KEEP_ALIVE_S = 20.0
 PAGE = 16  # entries, held while the reader takes its time
 PAGE_BYTES = 64 << 10
 FRAMES = 16  # of the last events, up to some 64 KiB each
-READING = 4  # streams that read a page in one turn of the loop; a thousand of them keep nobody waiting
+MAX_REST_S = 0.01  # after a page that took as long to read
 LATEST = 1 << 62
 
 
@@ -39,7 +39,8 @@ class Live:
     def __init__(self, store: Store, bus: Bus) -> None:
         self._store = store
         self._bus = bus
-        self._turns = asyncio.Semaphore(READING)
+        self._turn = asyncio.Lock()  # to read
+        self._time = asyncio.get_running_loop().time
         self._frames: OrderedDict[int, tuple[Entry | Piece | Run, bytes]] = OrderedDict()
 
     async def events(self, request: Request) -> Response:
@@ -53,15 +54,13 @@ class Live:
         stream = self._stream(session, after) if request.method == "GET" else _nothing()
         return EventStream(stream)
 
-    async def _stream(self, session: Session, seq: int) -> AsyncIterator[bytes]:
+    async def _stream(self, session: Session, seq: int) -> AsyncGenerator[bytes, None]:
         with self._bus.subscribe(session.id) as subscription:
             yield b"retry: 2000\n\n"
             is_behind, was_slow, limit = True, False, 1
             while True:
                 while is_behind:
-                    async with self._turns:
-                        entries = await self._after(session.id, seq, limit)
-                        await asyncio.sleep(0)  # whoever else has something to do goes first
+                    entries = await self._after(session.id, seq, limit)
                     limit = _page(entries)
                     is_behind = bool(entries)
                     while entries:
@@ -118,11 +117,18 @@ class Live:
         return frame
 
     async def _after(self, session: SessionId, seq: int, limit: int) -> list[Entry]:
-        """Return entries that the reader does not know; a session that has just gone has none, and says so itself."""
-        try:
-            return await self._store.entries(session, seq, limit)
-        except SessionNotFound:
-            return []
+        """Return entries that the reader does not know; a session that has just gone has none, and says so itself.
+
+        Streams read one at a time, and never for more than half of the time: a thousand that begin keep nobody waiting.
+        """
+        async with self._turn:
+            started = self._time()
+            try:
+                return await self._store.entries(session, seq, limit)
+            except SessionNotFound:
+                return []
+            finally:
+                await asyncio.sleep(min(MAX_REST_S, self._time() - started))
 
     def endpoints(self) -> list[Endpoint]:
         """Return the routes of this part."""
@@ -149,7 +155,7 @@ def _resumed(request: Request, session: Session) -> int:
     return after
 
 
-async def _nothing() -> AsyncIterator[bytes]:
+async def _nothing() -> AsyncGenerator[bytes, None]:
     return
     yield b""
 

@@ -6,6 +6,7 @@ how long a head or a body takes, nor how long an answer waits to be read.
 
 import asyncio
 import json
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -65,6 +66,9 @@ class Protocol(HttpToolsProtocol):
     #: the client has said that it sends nothing more
     _is_half_closed = False
     _probe: asyncio.TimerHandle | None = None
+    #: called once the client has gone
+    _on_loss: Callable[[], None] | None = None
+    _is_lost = False
 
     def __init__(
         self,
@@ -75,7 +79,7 @@ class Protocol(HttpToolsProtocol):
         bounds: Bounds,
     ) -> None:
         # each request gets a copy of the state, and all of a connection what it says of that
-        state = {"connection": {}, "prove": self.prove}
+        state = {"connection": {}, "prove": self.prove, "watch": self.watch}
         super().__init__(config, server_state, state)
         name = peer_of({"client": (address, 0)}, behind_proxy=False)
         is_here = address == "::1" or name.startswith("127.")
@@ -87,6 +91,12 @@ class Protocol(HttpToolsProtocol):
         """Say that the token has come."""
         self._is_guest = False
         self._bounds.connections.prove(self)
+
+    def watch(self, on_loss: Callable[[], None] | None) -> None:
+        """Say what is to be called once the client has gone, or that nothing is any more."""
+        self._on_loss = on_loss
+        if self._is_lost and on_loss is not None:
+            on_loss()
 
     def drop(self) -> None:
         """Close the connection now, whatever is on its way."""
@@ -106,6 +116,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give back what it held."""
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # which uvicorn leaves after a reset; it would hold all of this
         for timer in (self._deadline, self._unread, self._probe):
             if timer is not None:
                 timer.cancel()
@@ -116,6 +127,10 @@ class Protocol(HttpToolsProtocol):
             self.cycle.scope.get("state", {}).clear()
         self._bounds.answers.release(self)
         self._bounds.connections.leave(self)
+        self._is_lost = True
+        if self._on_loss is not None:
+            self._on_loss()
+            self._on_loss = None
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; close the connection when it has to keep too much."""

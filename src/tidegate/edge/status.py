@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidegate import __version__
+from tidegate.agent.window import Windows
 from tidegate.bounded import Registry
 from tidegate.clock import Clock
 from tidegate.domain.session import Kind, PolicyName, State
@@ -52,6 +53,7 @@ class Status:
         #: where there is one
         self.nightly: Nightly | None = None
         self.growth: Growth | None = None
+        self.windows: Windows | None = None
         self.spend: Spend | None = None
         self.alerts: Alerts | None = None
         self.disk: Disk | None = None
@@ -88,6 +90,7 @@ class Status:
             "uptime_s": self.uptime_s,
             "boots": self.instance.boots,
             "model": self.instance.model,
+            "learnt_windows": self.windows.report() if self.windows else [],
             "rss_bytes": self.rss_bytes,
             "sessions": sessions_by_kind(self._store.tallies()),
             "session_bytes": bytes_by_kind(self._store.tallies()),

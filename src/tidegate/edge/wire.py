@@ -3,9 +3,9 @@
 Decoding happens once, here.
 """
 
+from functools import partial
 from typing import Literal, TypeVar
 
-import anyio.to_thread
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -21,6 +21,7 @@ from tidegate.domain.run import Run
 from tidegate.domain.session import Session
 from tidegate.errors import BadMessage, BadRequest, BadText, TidegateError, TooLarge, Unavailable
 from tidegate.strict_json import MAX_LOOP_BYTES, HalfPair, NotStrict
+from tidegate.threads import on_thread
 from tidegate.units import exact_size
 
 T = TypeVar("T")
@@ -91,7 +92,7 @@ async def decode(body: bytes, shape: type[T]) -> T:
     """
     if len(body) <= MAX_LOOP_BYTES:
         return decoded(body, shape)
-    return await anyio.to_thread.run_sync(decoded, body, shape)
+    return await on_thread(partial(decoded, body, shape))
 
 
 def decoded(body: bytes, shape: type[T]) -> T:

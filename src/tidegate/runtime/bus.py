@@ -4,8 +4,8 @@ Durable events (entries, runs that wait or have ended) come from the store's eff
 answer in the making come from the runner. A subscriber that does not keep up is told once that it lagged and then reads
 on from the store: nothing waits for it and nothing is kept for it.
 
-Subscribers are woken a few in each turn of the loop: a thousand of one conversation do not keep its next message
-waiting.
+Subscribers are woken a few at a time, with rests between, and first whoever waits for an answer: a thousand that look
+on at one conversation do not keep its next message waiting.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ SLOW_EVENTS = 32  # waiting for a subscriber: it does not keep up
 SLOW_BYTES = 64 << 10
 EVENT_BYTES = 512  # what one takes beside its text
 WAKES = 16  # in one turn of the loop
+REST_S = 0.002  # between two such turns; what comes meanwhile is heard together
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +58,9 @@ Event = Entry | Run | Piece | Lagged | Ended
 class Subscription:
     """The events of one session from now on."""
 
-    def __init__(self, ring: Callable[["Subscription"], None]) -> None:
+    def __init__(self, ring: Callable[["Subscription"], None], *, is_first: bool = False) -> None:
+        #: whether it is woken before those that only look on
+        self.is_first = is_first
         self.bytes = 0
         self._events: deque[Event] = deque()
         self._ring = ring
@@ -134,15 +137,15 @@ class Bus:
         )
 
     @contextmanager
-    def subscribe(self, session: SessionId) -> Iterator[Subscription]:
-        """Hear a session's events from now on.
+    def subscribe(self, session: SessionId, *, is_first: bool = False) -> Iterator[Subscription]:
+        """Hear a session's events from now on; *is_first* is for whoever waits for an answer.
 
         Raises:
             LimitReached: There are 20,000 subscribers.
         """
         if self._count >= MAX_SUBSCRIBERS:
             raise LimitReached(f"{self._count} streams are open", retry_after_s=10)
-        subscription = Subscription(self._ring)
+        subscription = Subscription(self._ring, is_first=is_first)
         if self._is_closed:
             subscription.put(Ended(reason="stopping"))
         self._subscribers.setdefault(session, []).append(subscription)
@@ -219,13 +222,16 @@ class Bus:
     def _ring(self, subscription: Subscription) -> None:
         if not self._rung:
             asyncio.get_running_loop().call_soon(self._wake_some)
-        self._rung.append(subscription)
+        if subscription.is_first:
+            self._rung.appendleft(subscription)
+        else:
+            self._rung.append(subscription)
 
     def _wake_some(self) -> None:
         for _ in range(min(WAKES, len(self._rung))):
             self._rung.popleft().wake()
         if self._rung:
-            asyncio.get_running_loop().call_soon(self._wake_some)
+            asyncio.get_running_loop().call_later(REST_S, self._wake_some)
 
 
 def _size(event: Event) -> int:

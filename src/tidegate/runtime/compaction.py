@@ -142,7 +142,7 @@ class Compactor:
         if head is None:
             raise SessionNotFound
         context = await self._store.context(head.id, 1)
-        entries, is_whole = await self._since(head, context, 2 * want.agent.max_prompt_bytes)
+        entries, is_whole = await self._since(head, context, 2 * want.agent.prompt_bytes)
         if want.reason is Reason.ASKED:  # the command itself stays, and what it has said
             entries = [entry for entry in entries if entry.body.run != want.lease.run]
         bodies = [entry.body for entry in entries]
@@ -183,12 +183,13 @@ class Compactor:
 
     async def _summarised(self, agent: Agent, plan: "_Plan") -> Replacement:
         """Have the model write the summary, and pack what it takes the place of."""
-        before, max_bytes = plan.context.summary, agent.max_prompt_bytes
+        before, max_bytes = plan.context.summary, agent.prompt_bytes
         told = await summary.summarise(
             agent.model,
             before.body.text if before else "",
             [entry.body for entry in plan.replaced],
             min(self._rules.summary_bytes, max(MIN_SUMMARY_BYTES, max_bytes // 8)),
+            prompt_bytes=max_bytes,
         )
         room = pins.Room(max_bytes // 4, self._rules.keep_first)
         candidates = [*plan.context.pinned, *plan.replaced]
@@ -251,7 +252,7 @@ class _Plan(NamedTuple):
 
 def _cut(bodies: Sequence[Body], want: _Want, *, is_whole: bool) -> _Cut:
     """Choose where to cut; what is hardly worth a summary is left until there is more of it."""
-    max_bytes = want.agent.max_prompt_bytes
+    max_bytes = want.agent.prompt_bytes
     keep_bytes = want.keep_bytes or min(max_bytes, _size(bodies)) // 4
     asked = want.reason is Reason.ASKED
     goal = cutpoint.last_turn(bodies) if asked else cutpoint.choose(bodies, keep_bytes)

@@ -61,9 +61,7 @@ class Flush:
         first_seq = max(flushed, last_seq - MAX_ENTRIES) + 1
         if first_seq > last_seq or await self._store.rests(Area.MEMORY, session):
             return
-        part = await self._part(
-            session, first_seq, last_seq, min(MAX_PART_BYTES, asked.max_prompt_bytes // 2)
-        )
+        part = await self._part(session, first_seq, last_seq, min(MAX_PART_BYTES, asked.prompt_bytes // 2))
         try:
             async with asyncio.timeout(DEADLINE_S):
                 answer = await _ask(asked, part) if part else Answer(text="")

@@ -306,7 +306,7 @@ class Intake:
         Raises:
             Stopping: The gateway stops before the run has begun.
         """
-        with self._bus.subscribe(run.session) as subscription:
+        with self._bus.subscribe(run.session, is_first=True) as subscription:
             while (found := self._store.run(run.id)) and self._goes_on(found):
                 if self._is_closed and found.state is RunState.QUEUED:
                     raise Stopping("the gateway stops; a session's message is answered after the next start")

@@ -75,7 +75,7 @@ class RunJournal:
         if not count:
             self._has_given_up = True
             return None
-        return (await history(self._store, self._run, self._agent.max_prompt_bytes)).bodies
+        return (await history(self._store, self._run, self._agent.prompt_bytes)).bodies
 
     @property
     def half_said(self) -> Step | None:

@@ -1,7 +1,7 @@
 """How many runs are carried out at once, and of whom."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
@@ -23,6 +23,8 @@ class Lane:
         self._kept_of: Counter[str] = Counter()
         #: for runs that are being claimed, whose provider is not known yet
         self._kept_of_any = 0
+        #: told when a slot that was kept is free again: a run that came meanwhile found none
+        self.on_room: Callable[[], None] = _nobody
         #: nothing begins for now
         self.is_parked = False
         #: api sessions take an eighth for now
@@ -82,6 +84,8 @@ class Lane:
             self._kept -= is_kept
             self._kept_for_api -= share
             self._kept_of[provider] -= is_kept
+            if is_kept:
+                self.on_room()
 
     @contextmanager
     def held(self, slots: int, *, for_api: bool) -> Iterator[None]:
@@ -111,3 +115,7 @@ class Lane:
 
     def _room_of(self, provider: str) -> int:
         return self._share - self._taken_of[provider] - self._kept_of[provider] - self._kept_of_any
+
+
+def _nobody() -> None:
+    """Tell nobody."""

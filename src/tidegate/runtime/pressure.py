@@ -32,6 +32,7 @@ SLACK = 0.05
 LOOK_S = 0.5
 LOOK_AGAIN_MS = 10  # at the door: this often at most
 RELIEF_MS = 5 * SECOND_MS  # between two attempts to give memory back
+SETTLE_MS = 2 * SECOND_MS  # after a crowd has gone; what served it takes its turns to end
 LARGE_SWEEP = 1_000  # moves, after which free pages go back to the system
 
 _log = log.get("pressure")
@@ -92,6 +93,7 @@ class Pressure:
         self._relieved_ms = -RELIEF_MS
         self._wants_trim = False
         self._wants_collection = False
+        self._crowd_gone_ms = 0
         self._bell = asyncio.Event()
         self._allocator = Allocator()
         self._limiter = anyio.CapacityLimiter(1)
@@ -160,8 +162,10 @@ class Pressure:
         self._wants_trim |= moves >= LARGE_SWEEP
 
     def crowd_gone(self) -> None:
-        """Note that much is free, some of it once the collector has seen it."""
-        self._wants_trim = self._wants_collection = True
+        """Note that much will be free, once what served them has ended and the collector has seen it."""
+        if not self._wants_collection:
+            self._crowd_gone_ms = self._clock.monotonic()
+            self._wants_collection = True
 
     def _holds(self) -> Sequence[Hold]:
         if not self._step.grip:
@@ -175,11 +179,14 @@ class Pressure:
         """Give back what can be given back, not more often than is sensible."""
         if self._step >= Step.PARK:
             self.cut += self._relief.cut()
-        is_due = self._clock.monotonic() - self._relieved_ms >= RELIEF_MS
-        if not is_due or not (self._step >= Step.SHED or self._wants_trim):
+        now = self._clock.monotonic()
+        wants_collection = self._wants_collection and now - self._crowd_gone_ms >= SETTLE_MS
+        if now - self._relieved_ms < RELIEF_MS:
             return
-        wants_collection = self._wants_collection
-        self._relieved_ms, self._wants_trim, self._wants_collection = self._clock.monotonic(), False, False
+        if not (self._step >= Step.SHED or self._wants_trim or wants_collection):
+            return
+        self._relieved_ms, self._wants_trim = now, False
+        self._wants_collection &= not wants_collection
         if self._step >= Step.SHED:
             for shed in self._relief.shed:
                 await shed()

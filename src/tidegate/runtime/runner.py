@@ -88,6 +88,8 @@ class Runner:
         self._guard = guard or Guard()
         self._guard.listen(self._on_change)
         self._bell = asyncio.Event()
+        for lane in lanes.values():
+            lane.on_room = self._look_again
         self._is_stopping = False
         #: there may be parked runs that nothing holds any more
         self._frees = False
@@ -177,6 +179,11 @@ class Runner:
             scope = self._scopes.get(run.id)
             if scope is not None:
                 scope.reschedule(asyncio.get_running_loop().time())
+
+    def _look_again(self) -> None:
+        """Look for who had to wait for the slot that was kept at the door, and was not claimed there."""
+        if self._store.queued():
+            self._bell.set()
 
     def _on_change(self) -> None:
         """Open and close lanes as the guard wants it: while memory is short, fewer api sessions run too."""
@@ -400,7 +407,7 @@ class Runner:
             journal = RunJournal(self._store, self._bus, self.compactor, watched, run)
             journal.has_to_wait = partial(self._has_to_wait, claimed)
             self._journals[run.id] = journal
-            read = await history(self._store, run, agent.max_prompt_bytes)
+            read = await history(self._store, run, agent.prompt_bytes)
             match command_of(claimed.session, run, read.bodies):
                 case Command.COMPACT:
                     return await self._compact(watched, run, read.bodies)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
-import anyio.to_thread
 
 from tidegate import log
 from tidegate.agent.skills import shelf
@@ -24,6 +23,7 @@ from tidegate.domain.snapshot import SkillRef, snapshot_of
 from tidegate.faults import Area, Faults
 from tidegate.ids import BlobHash
 from tidegate.store.admission import Offer
+from tidegate.threads import on_thread
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ class Skills:
         }
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        return await on_thread(work, self._limiter)
 
 
 def _stocked(agent: str, choice: Choice, wanted: Collection[BlobHash] | None) -> Offer:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-import anyio.to_thread
 import apsw
 import msgspec
 
@@ -81,6 +80,7 @@ from tidegate.store.tx import Effects, Reads, Transition, Tx
 from tidegate.store.usage import DaySpend
 from tidegate.store.weight import Weight
 from tidegate.store.writer import MAX_JOBS, Writer, translate
+from tidegate.threads import on_thread
 
 if TYPE_CHECKING:  # what only a forecast needs
     from tidegate.domain.survey import Survey
@@ -209,7 +209,7 @@ class SqliteStore:
     async def _clean(self, bodies: Sequence[Body]) -> Sequence[Body]:
         """Take secrets out of what is to be written; what takes long is done on a thread."""
         if sum(len(body.text) + len(opaque_of(body)) for body in bodies) > INLINE_BYTES:
-            return await anyio.to_thread.run_sync(clean, self.redaction, bodies)
+            return await on_thread(partial(clean, self.redaction, bodies))
         return clean(self.redaction, bodies)
 
     async def _clean_said(self, said: Said) -> Said:
@@ -804,7 +804,7 @@ class SqliteStore:
     async def _read(self, operation: Callable[[Reads], T]) -> T:
         """Run an operation on a reader's thread, over one state of the database."""
         try:
-            return await anyio.to_thread.run_sync(self._read_on_thread, operation, limiter=self._limiter)
+            return await on_thread(partial(self._read_on_thread, operation), self._limiter)
         except apsw.Error as error:
             raise self._damage(error) from error
 

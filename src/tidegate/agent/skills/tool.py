@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated, Protocol, TypeVar
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from tidegate.agent.skills import resource
 from tidegate.agent.skills.catalog import TOOL
 from tidegate.agent.tools import Caller, Reach, Tool, ToolFailed, decoded, spec
 from tidegate.ids import SessionId
+from tidegate.threads import on_thread
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ def skill_tool(library: Library) -> Tool:
     limiter = anyio.CapacityLimiter(READERS)
 
     async def in_thread(work: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(work, limiter=limiter)
+        return await on_thread(work, limiter)
 
     async def call(ask: _Ask, caller: Caller) -> str:
         body = await library.body(caller.session, ask.name)

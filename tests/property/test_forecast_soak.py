@@ -27,8 +27,6 @@ from tidegate.store.connection import SqliteReads, open_reader
 from tidegate.store.file import live_bytes
 from tidegate.store.tx import Effects
 
-pytestmark = pytest.mark.serial
-
 WITHIN = 0.2
 FEW = 1.0  # sessions: a kind that has few at once may be off by this much
 LIMITS = Limits(disk_bytes=10 << 30, memory_bytes=1 << 30)

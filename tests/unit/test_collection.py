@@ -1,0 +1,101 @@
+"""What the collector looks at: what comes and goes, and not what is there from the start to the end.
+
+Source: a full collection of all that a gateway and its library load took 300 ms beside a chat.
+"""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import pytest
+
+from asking import ask
+from tidegate.bounded import Registry
+from tidegate.clock import ManualClock
+from tidegate.edge.connections import CROWD, Connections, Peer, Room
+from tidegate.errors import ModelFailed
+from tidegate.runtime.guard import Guard
+from tidegate.runtime.pressure import SETTLE_MS, Pressure, Relief
+
+SHARE = 10  # of all objects, the part that may be looked at
+SERVE = """
+import asyncio, gc, os, signal, sys
+from pathlib import Path
+import msgspec
+from tidegate import app, config
+settings = config.override(config.read(None), port=0)
+def tell(_):
+    print(gc.get_freeze_count(), len(gc.get_objects()))
+    os.kill(os.getpid(), signal.SIGTERM)
+asyncio.run(app.serve(settings, Path(sys.argv[1]), None, tell))
+"""
+
+
+class Round:
+    """Something that leads back to itself."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+class Guest:
+    """A connection that does nothing."""
+
+    peer = Peer("127.0.0.1", is_near=True)
+    since = 0.0
+
+    def drop(self) -> None:
+        """Close it."""
+
+
+def test_a_gateway_that_is_up_is_not_looked_at(tmp_path: Path) -> None:
+    """Once it is up, nearly all objects are out of the collector's sight."""
+    command = [sys.executable, "-c", SERVE, str(tmp_path / "state")]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+
+    assert int(told[1]) < int(told[0]) // SHARE
+
+
+def test_the_library_is_not_looked_at() -> None:
+    """Once it is loaded it is out of the collector's sight, even where nobody answers."""
+    gc.unfreeze()
+    try:
+        with pytest.raises(ModelFailed):
+            ask("http://127.0.0.1:1/v1")
+
+        assert len(gc.get_objects()) < gc.get_freeze_count() // SHARE
+    finally:
+        gc.unfreeze()
+
+
+def test_what_a_crowd_leaves_is_collected_once_it_has_ended() -> None:
+    """The collector comes a while after the last of a crowd: what serves it takes its turns to end."""
+
+    async def main() -> None:
+        clock, room = ManualClock(), Room(2 * CROWD, 2 * CROWD, 2 * CROWD)
+        pressure = Pressure(Guard(), 1 << 40, Relief(), clock)
+        connections = Connections(room, Registry(), lambda _: None)
+        connections.on_crowd_gone = pressure.crowd_gone
+        crowd = [Guest() for _ in range(CROWD)]
+        for guest in crowd:
+            connections.enter(guest)
+        for guest in crowd:
+            connections.leave(guest)
+        await pressure.turn()
+        left = weakref.ref(Round())
+        clock.advance(SETTLE_MS - 1)
+        await pressure.turn()
+        was_there = left() is not None
+        clock.advance(1)
+        await pressure.turn()
+
+        assert (True, None) == (was_there, left())
+
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
