@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tidegate import config
+from tidegate.config.place import MAX_DOTS
 from tidegate.errors import ConfigError
 
 JOB = "[[jobs]]\nname = 'x'\nevery = '1h'\nprompt = 'p'\n"
@@ -176,6 +177,24 @@ def test_what_is_no_toml(written: Written, text: str, line: int) -> None:
 def test_deep_nesting_is_refused(written: Written) -> None:
     """Lists in lists without end are an error like any other."""
     assert "nested too deep" in refusal(written("a = " + "[" * 50_000)).message
+
+
+@pytest.mark.parametrize(
+    ("text", "is_so"),
+    [
+        ("a" + ".a" * 100_000 + " = 1", True),
+        ("[" + "a . " * 20_000 + "a]", True),
+        ("a = {" + '"b".' * 20_000 + "c = 1}", True),
+        ("a" + ".a" * MAX_DOTS + " = 1", False),
+        ("a = 'a" + ".a" * 100 + "' # a" + ".a" * 100, False),
+        ('a = """\na' + ".a" * 100 + '\n"""', False),
+        ("a" * 200_000, False),
+    ],
+    ids=["key", "header", "inline", "few", "string and comment", "lines", "long word"],
+)
+def test_keys_without_end_are_refused(written: Written, text: str, *, is_so: bool) -> None:
+    """A key with very many parts is refused before it is read, which would take minutes; dots elsewhere are none."""
+    assert ("more than 16 dots" in refusal(written(text)).message) == is_so
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -13,17 +13,25 @@ from collections.abc import Iterator, Mapping
 
 Keys = tuple[str, ...]
 
-_TOKEN = re.compile(
+MAX_DOTS = 16  # in a key; what they take `tomllib` grows with their square
+
+_OPAQUE = (
     r'"""(?:\\.|[^\\])*?""""{0,2}'
     r"|'''.*?''''{0,2}"
     r'|"(?:\\.|[^"\\])*"'
     r"|'[^']*'"
     r"|\#[^\n]*"
-    r"|[\[\]{}\n]",
-    re.DOTALL,
 )
+_TOKEN = re.compile(_OPAQUE + r"|[\[\]{}\n]", re.DOTALL)
+_STRING = re.compile(_OPAQUE, re.DOTALL)
+_DOTTED = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MAX_DOTS + 1}}}")
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)$")
 _AT = re.compile(r" \(at (line \d+, column \d+|end of document)\)$")
+
+
+def is_too_dotted(text: str) -> bool:
+    """Whether a key has so many parts that reading it would take minutes; what is quoted counts as one part."""
+    return _DOTTED.search(_STRING.sub("s", text)) is not None
 
 
 def item(number: int) -> str:

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import FieldInfo, fields
 
-from tidegate.config.place import Keys, line_of, syntax_line
+from tidegate.config.place import MAX_DOTS, Keys, is_too_dotted, line_of, syntax_line
 from tidegate.errors import ConfigError
 from tidegate.units import duration_ms, exact_size, money_micros, print_duration, size_bytes
 
@@ -70,6 +70,8 @@ def load(path: Path) -> tuple[str, Table]:
         ConfigError: It cannot be read, is too large, no UTF-8 or no TOML.
     """
     text = _text(path)
+    if is_too_dotted(text):
+        raise ConfigError(f"{path}: a key has more than {MAX_DOTS} dots")
     try:
         return text, tomllib.loads(text)
     except RecursionError:

@@ -20,6 +20,6 @@ class EventStream(Stream):
         super().__init__(events, "text/event-stream", {**wire.STREAM_HEADERS, **(headers or {})})
 
     async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them, as far as the client hears them."""
+        """Send them."""
         scope.setdefault("state", {})["between"] = ALIVE
         await super().send(scope, receive, send)

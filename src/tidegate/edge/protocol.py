@@ -63,12 +63,12 @@ class Protocol(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _unread_bytes = 0
-    #: called once the client has gone
-    _on_loss: Callable[[], None] | None = None
-    _is_lost = False
     #: the client has said that it sends nothing more
     _is_half_closed = False
     _probe: asyncio.TimerHandle | None = None
+    #: called once the client has gone
+    _on_loss: Callable[[], None] | None = None
+    _is_lost = False
 
     def __init__(
         self,
