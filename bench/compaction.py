@@ -143,9 +143,10 @@ def take_part(inside: Engine, chat: "Chat", slow_s: float, huge_mib: int) -> Non
     async def crash(_: Compaction) -> None:
         raise RuntimeError("as planned")
 
-    compactor = inside.runner.compactor
-    compactor.before += [Part("slow", slow, slow_s), Part("huge", huge), Part("crash", crash)]
-    compactor.after.append(Part("crash", crash))
+    inside.runner.compactor.listen(
+        before=[Part("slow", slow, slow_s), Part("huge", huge), Part("crash", crash)],
+        after=[Part("crash", crash)],
+    )
 
 
 async def measure(state: Path, asked: argparse.Namespace) -> tuple[dict[str, object], list[Goal]]:

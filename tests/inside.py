@@ -30,6 +30,7 @@ from tidegate.runtime.runner import Runner
 from tidegate.runtime.subagents import Rights, Subagents
 from tidegate.runtime.sweeper import Sweeper
 from tidegate.runtime.tools.spawn import spawn_tool
+from tidegate.runtime.watch import Watch, unwatched
 from tidegate.store.admission import Admission, Birth
 from tidegate.store.sqlite import SqliteStore
 
@@ -129,6 +130,7 @@ async def inside(  # noqa: PLR0913 - each is optional
     policies: Policies = DEFAULTS,
     max_prompt_bytes: int = 400_000,
     rules: Rules | None = None,
+    watch: Watch = unwatched,
 ) -> AsyncIterator[Inside]:
     """Open the inside of a gateway on a folder; runs under way are left as a killed process would leave them."""
     clock = ManualClock()
@@ -148,9 +150,9 @@ async def inside(  # noqa: PLR0913 - each is optional
         budget=budget,
         max_prompt_bytes=max_prompt_bytes,
     )
-    runner = Runner(store, bus, Agents(store, {"main": agent}), lanes, clock, intake.guard)
-    if rules is not None:
-        runner.compactor = Compactor(store, rules)
+    compactor = Compactor(store, rules or Rules())
+    cast = Agents(store, {"main": agent})
+    runner = Runner(store, bus, cast, lanes, clock, intake.guard, compactor=compactor, watch=watch)
     sweeper = Sweeper(store, clock, policies, 60_000)
     cron = Cron(store, intake, clock)
     for listener in (runner.on_commit, sweeper.on_commit, cron.on_commit, bus.on_commit):

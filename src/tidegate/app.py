@@ -47,7 +47,7 @@ from tidegate.edge.server import Health, Server, application, server
 from tidegate.edge.sessions import Sessions
 from tidegate.edge.shutdown import Shutdown
 from tidegate.edge.skills import SkillList
-from tidegate.edge.status import Instance, Status
+from tidegate.edge.status import Instance, Parts, Status
 from tidegate.edge.sweep import Sweep
 from tidegate.edge.week import WeekPage
 from tidegate.engine import Engine, engine
@@ -55,12 +55,13 @@ from tidegate.errors import StoreBroken, Unavailable
 from tidegate.faults import Area, Service, is_of_the_store, words
 from tidegate.folder import Card
 from tidegate.ids import ulid
-from tidegate.runtime import allowance, descriptors
+from tidegate.runtime import descriptors
 from tidegate.runtime.alarms import Alarms, Instruments
 from tidegate.runtime.alerts import Alerts
-from tidegate.runtime.growth import Growth
+from tidegate.runtime.growth import Growth, limited
 from tidegate.runtime.nightly import Nightly
-from tidegate.runtime.pressure import Pressure, Relief
+from tidegate.runtime.orphans import Orphans
+from tidegate.runtime.pressure import Pressure
 from tidegate.runtime.week import Weeks
 from tidegate.supervisor import ALIVE, READY, STOPPING, Supervisor
 from tidegate.toolset import check_workspaces
@@ -166,36 +167,41 @@ async def gateway(
         store, sweeper, registry = inside.store, inside.sweeper, inside.registry
         instance = await _instance(inside, listener)
         inside.held.describe(f"{instance.url}, process {os.getpid()}, instance {instance.id}")
-        status = Status(store, sweeper, registry, instance, clock)
         nightly = Nightly(store, clock, config.backup, inside.faults)
-        status.faults = inside.faults
-        status.windows = inside.windows
-        status.nightly = nightly
-        growth = Growth(store, registry, clock, instance.boots, inside.faults)
-        status.growth = growth
-        status.disk = inside.disk
-        growth.trends.limits["live_bytes"] = inside.disk.marks.limit
-        pressure = _pressure(inside)
-        status.pressure = pressure
-        growth.trends.limits[growth.limited] = pressure.limit_bytes
-        metrics = Metrics(store, sweeper, status, registry, inside.guard)
-        metrics.compactions = inside.runner.compactor.counts
-        metrics.compaction_failures = inside.runner.compactor.failures
-        metrics.hook_calls = inside.dispatcher.counts
-        metrics.spans = inside.spans
+        pressure = inside.pressure
+        limits = {"live_bytes": inside.disk.marks.limit, limited(): pressure.limit_bytes}
+        growth = Growth(store, registry, clock, instance.boots, inside.faults, limits)
+        weeks, orphans = Weeks(growth, store, clock), Orphans(store)
+        alerts = _alerts(inside, nightly, growth, weeks, orphans)
+        parts = Parts(
+            instance=instance,
+            clock=clock,
+            registry=registry,
+            faults=inside.faults,
+            store=store,
+            guard=inside.guard,
+            sweeper=sweeper,
+            orphans=orphans,
+            disk=inside.disk,
+            pressure=pressure,
+            nightly=nightly,
+            growth=growth,
+            spend=inside.spend,
+            alerts=alerts,
+            windows=inside.windows,
+            compactor=inside.runner.compactor,
+            dispatcher=inside.dispatcher,
+            spans=inside.spans,
+            commit_seconds=store.writer.seconds,
+        )
+        status, metrics = Status(parts), Metrics(parts)
         store.listen(metrics.on_commit)
-        store.writer.on_commit = lambda seconds, _count: metrics.commit_seconds.observe(seconds)
-        sweeper.on_sweep = metrics.sweep_seconds.observe
-        sweeper.on_moves = pressure.swept
-        status.spend = metrics.spend = inside.spend
-        weeks = Weeks(growth, store, clock)
-        status.alerts = metrics.alerts = alerts = _alerts(inside, status, weeks)
         await store.recover()
         await store.cancel_unattended()
         health, shutdown = Health(inside.faults), Shutdown()
         token = folder.token(state)
         store.redaction.add(token)
-        parts = (
+        pages = (
             health,
             Sessions(store, inside.intake, inside.runner, inside.agents),
             ConversationPage(store, inside.conversations),
@@ -220,7 +226,7 @@ async def gateway(
         )
         bounds = _bounds(inside, pressure, metrics)
         app = application(
-            [endpoint for part in parts for endpoint in part.endpoints()],
+            [endpoint for page in pages for endpoint in page.endpoints()],
             door=Door(token, clock, registry, behind_proxy=config.gateway.trusted_proxy),
             hosts=[*config.gateway.allowed_hosts, *({config.gateway.host} - NEARBY.keys())],
             bodies=bounds.bodies,
@@ -325,18 +331,10 @@ async def _instance(inside: Engine, listener: socket.socket) -> Instance:
     )
 
 
-def _pressure(inside: Engine) -> Pressure:
-    limit = allowance.limit_bytes(inside.config.limits.memory_bytes)
-    relief = Relief(shed=(inside.store.shed, inside.library.shed), cut=inside.bus.cut_slow)
-    return Pressure(inside.guard, limit, relief, inside.clock, faults=inside.faults)
-
-
 def _bounds(inside: Engine, pressure: Pressure, metrics: Metrics) -> Bounds:
     room = Room.of(descriptors.shares(descriptors.raise_limit()).connections)
-    connections = Connections(room, inside.registry, metrics.count_refusal)
-    connections.on_crowd_gone = pressure.crowd_gone
-    bodies = Bodies(pressure.limit_bytes, inside.guard, inside.registry)
-    bodies.on_long_gone = pressure.long_gone
+    connections = Connections(room, inside.registry, metrics.count_refusal, pressure.crowd_gone)
+    bodies = Bodies(pressure.limit_bytes, inside.guard, inside.registry, pressure.long_gone)
     return Bounds(
         connections=connections,
         bodies=bodies,
@@ -345,26 +343,24 @@ def _bounds(inside: Engine, pressure: Pressure, metrics: Metrics) -> Bounds:
     )
 
 
-def _alerts(inside: Engine, status: Status, weeks: Weeks) -> Alerts:
-    """Build what tells the owner; it reads what the status shows."""
-    if status.nightly is None or status.growth is None:
-        raise RuntimeError("the status has to have its parts first")
+def _alerts(inside: Engine, nightly: Nightly, growth: Growth, weeks: Weeks, orphans: Orphans) -> Alerts:
+    """Build what tells the owner."""
     instruments = Instruments(
         guard=inside.guard,
         spend=inside.spend,
-        growth=status.growth,
-        nightly=status.nightly,
+        growth=growth,
+        nightly=nightly,
         registry=inside.registry,
         clock=inside.clock,
         overdue=inside.sweeper.overdue,
-        orphans=status.orphans,
+        orphans=orphans.count,
         faults=inside.faults,
     )
     settings = inside.config.alerts
     owner = Owner(webhook=settings.webhook, chat=settings.chat, agent=next(iter(inside.config.agents)))
-    alerts = Alerts(inside.store, Alarms(instruments), owner, inside.clock, inside.registry, inside.faults)
+    alarms, weekly = Alarms(instruments), weeks.line if settings.weekly else None
+    alerts = Alerts(inside.store, alarms, owner, inside.clock, inside.registry, inside.faults, weekly=weekly)
     inside.guard.listen(alerts.ring)
-    alerts.weekly = weeks.line if settings.weekly else None
     return alerts
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,7 +32,7 @@ from tidegate.errors import ConfigError
 from tidegate.extras import how_to_install
 from tidegate.faults import Faults
 from tidegate.redaction import MIN_CHARS
-from tidegate.runtime import plugins
+from tidegate.runtime import allowance, plugins
 from tidegate.runtime import spend as money
 from tidegate.runtime.agents import Agents
 from tidegate.runtime.bus import Bus
@@ -53,6 +54,7 @@ from tidegate.runtime.meaning import Meaning
 from tidegate.runtime.memory import Memory
 from tidegate.runtime.outbox import Postman, Target
 from tidegate.runtime.plugins import Plugin
+from tidegate.runtime.pressure import Pressure, Relief
 from tidegate.runtime.runner import Runner
 from tidegate.runtime.skills import Skills
 from tidegate.runtime.spend import Spend
@@ -62,7 +64,7 @@ from tidegate.runtime.tools.jobs import schedule_tool
 from tidegate.runtime.tools.memory import memory_tools
 from tidegate.runtime.tools.spawn import spawn_tool
 from tidegate.runtime.tools.status import status_tool
-from tidegate.runtime.watch import SpanOutcome
+from tidegate.runtime.watch import SpanOutcome, Watch, unwatched
 from tidegate.store import lock
 from tidegate.store.facts import FactRules
 from tidegate.store.lock import FolderLock
@@ -95,6 +97,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     runner: Runner
     sweeper: Sweeper
     disk: Disk
+    pressure: Pressure
     jobs: Jobs
     cron: Cron
     hooks: Hooks
@@ -155,13 +158,17 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
         agents |= await stack.enter_async_context(
             built(config, toolset, library, memory, tools, faults, windows)
         )
-        sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms, faults)
+        pressure = _pressure(config, store, library, bus, guard, faults)
+        sweeper = Sweeper(store, clock, policies, config.sweep.interval_ms, faults, pressure.swept)
         disk = Disk(store, sweeper, guard, clock, state, faults)
         await disk.begin(config.limits.disk_bytes)
         cast = Agents(store, agents, {name: hook.tools for name, hook in config.hooks.items()})
-        runner = Runner(store, bus, cast, lanes, clock, guard, faults)
         flush = Flush(store, memory, agents, is_on=config.memory.flush)
-        runner.compactor = _compactor(config, store, flush, dispatcher)
+        compactor = _compactor(config, store, flush, dispatcher)
+        watched = await stack.enter_async_context(_telemetry(config, registry))
+        runner = Runner(
+            store, bus, cast, lanes, clock, guard, faults, compactor=compactor, watch=watched.watch
+        )
         hops = Hops(registry)
         postman = Postman(store, toolset.egress, _targets(config), clock, hops, faults)
         broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -190,6 +197,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             runner=runner,
             sweeper=sweeper,
             disk=disk,
+            pressure=pressure,
             jobs=jobs,
             cron=cron,
             hooks=Hooks(store, intake, _hooks(config), hops),
@@ -198,7 +206,7 @@ async def engine(config: Config, state: Path, clock: Clock) -> AsyncIterator[Eng
             memory=memory,
             flush=flush,
             dispatcher=dispatcher,
-            spans=await stack.enter_async_context(_telemetry(config, runner, registry)),
+            spans=watched.spans,
             broken=broken,
         )
 
@@ -234,6 +242,14 @@ def _intake(
     )
 
 
+def _pressure(  # noqa: PLR0913, PLR0917 - who is relieved of what
+    config: Config, store: SqliteStore, library: Library, bus: Bus, guard: Guard, faults: Faults
+) -> Pressure:
+    relief = Relief(shed=(store.shed, library.shed), cut=bus.cut_slow)
+    limit = allowance.limit_bytes(config.limits.memory_bytes)
+    return Pressure(guard, limit, relief, faults.clock, faults=faults)
+
+
 def _compactor(config: Config, store: SqliteStore, flush: Flush, dispatcher: Dispatcher) -> Compactor:
     """Let memory and whoever listens take part in compactions; both have deadlines of their own."""
 
@@ -242,9 +258,11 @@ def _compactor(config: Config, store: SqliteStore, flush: Flush, dispatcher: Dis
 
     patience_s = config.plugins.deadline_ms / 1_000 + PART_DEADLINE_S
     compactor = Compactor(store, config.compaction)
-    compactor.before.append(Part("memory", remember, 2 * FLUSH_S))
-    compactor.before.append(Part("hooks", dispatcher.before_compaction, patience_s))
-    compactor.after.append(Part("hooks", dispatcher.after_compaction, patience_s))
+    hooks = Part("hooks", dispatcher.before_compaction, patience_s)
+    compactor.listen(
+        before=[Part("memory", remember, 2 * FLUSH_S), hooks],
+        after=[Part("hooks", dispatcher.after_compaction, patience_s)],
+    )
     return compactor
 
 
@@ -299,13 +317,18 @@ def _hooks(config: Config) -> Mapping[str, Hook]:
     }
 
 
+class _Watched(NamedTuple):
+    """Who looks on while runs are carried out, and what becomes of the spans."""
+
+    watch: Watch
+    spans: Mapping[SpanOutcome, int]
+
+
 @asynccontextmanager
-async def _telemetry(
-    config: Config, runner: Runner, registry: Registry
-) -> AsyncIterator[Mapping[SpanOutcome, int]]:
-    """Let telemetry look on, if it is wanted, and return what becomes of its spans."""
+async def _telemetry(config: Config, registry: Registry) -> AsyncIterator[_Watched]:
+    """Let telemetry look on, if it is wanted."""
     if not config.telemetry.otlp_endpoint:
-        yield {}
+        yield _Watched(unwatched, {})
         return
     try:
         from tidegate.runtime.collector import MAX_WAITING, Collector  # noqa: PLC0415 - 12 MB that few need
@@ -320,9 +343,8 @@ async def _telemetry(
         MAX_WAITING,
         when_full="the span is dropped and counted",
     )
-    runner.watch = Telemetry(collector.tracer, asked(config)).run
     try:
-        yield collector.counts
+        yield _Watched(Telemetry(collector.tracer, asked(config)).run, collector.counts)
     finally:
         await collector.close()
 

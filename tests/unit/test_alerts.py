@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -36,7 +36,11 @@ class Wrong:
 
 @asynccontextmanager
 async def alerting(
-    folder: Path, registry: Registry, wrong: Wrong, owner: Owner = OWNER
+    folder: Path,
+    registry: Registry,
+    wrong: Wrong,
+    owner: Owner = OWNER,
+    weekly: Callable[[], Awaitable[str]] | None = None,
 ) -> AsyncIterator[tuple[Inside, Alerts, Growth]]:
     """Open the inside of a gateway that tells its owner."""
 
@@ -59,7 +63,8 @@ async def alerting(
             overdue=overdue,
             orphans=orphans,
         )
-        yield here, Alerts(here.store, Alarms(instruments), owner, here.clock, registry), growth
+        alarms = Alarms(instruments)
+        yield here, Alerts(here.store, alarms, owner, here.clock, registry, weekly=weekly), growth
 
 
 async def bodies(here: Inside) -> list[tuple[str, str]]:
@@ -229,12 +234,10 @@ def test_once_a_week(tmp_path: Path) -> None:
     """The summary is told seven days after it was first asked for, and every seven days from then on."""
 
     async def main() -> None:
-        async with alerting(tmp_path, Registry(), Wrong()) as (here, alerts, _):
+        async def line() -> str:
+            return "all is flat"
 
-            async def line() -> str:
-                return "all is flat"
-
-            alerts.weekly = line
+        async with alerting(tmp_path, Registry(), Wrong(), weekly=line) as (here, alerts, _):
             days = []
             for number in range(22):
                 await alerts.look()

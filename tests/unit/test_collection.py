@@ -80,8 +80,7 @@ def test_what_a_crowd_leaves_is_collected_once_it_has_ended() -> None:
     async def main() -> None:
         clock, room = ManualClock(), Room(2 * CROWD, 2 * CROWD, 2 * CROWD)
         pressure = Pressure(Guard(), 1 << 40, Relief(), clock)
-        connections = Connections(room, Registry(), lambda _: None)
-        connections.on_crowd_gone = pressure.crowd_gone
+        connections = Connections(room, Registry(), lambda _: None, pressure.crowd_gone)
         crowd = [Guest() for _ in range(CROWD)]
         for guest in crowd:
             connections.enter(guest)
@@ -112,8 +111,7 @@ def test_what_long_bodies_leave_goes_back_once_no_more_come(monkeypatch: pytest.
     async def main() -> None:
         clock, guard = ManualClock(), Guard()
         pressure = Pressure(guard, 1 << 40, Relief(), clock)
-        bodies = Bodies(0, guard, Registry())
-        bodies.on_long_gone = pressure.long_gone
+        bodies = Bodies(0, guard, Registry(), pressure.long_gone)
         seen = []
         for size, ms in ((LONG_BYTES - 1, SETTLE_MS), (LONG_BYTES, SETTLE_MS - 1), (0, 1), (0, SETTLE_MS)):
             with bodies.counted(bringing(size)) as receive:

@@ -287,8 +287,10 @@ def test_others_take_part(tmp_path: Path) -> None:
 
     async def work(here: Inside) -> None:
         compactor = here.runner.compactor
-        compactor.before += [Part("crash", crash), Part("hang", hang, 0.01), Part("note", note)]
-        compactor.after += [Part("crash", crash), Part("lapse", lapse), Part("note", note)]
+        compactor.listen(
+            before=[Part("crash", crash), Part("hang", hang, 0.01), Part("note", note)],
+            after=[Part("crash", crash), Part("lapse", lapse), Part("note", note)],
+        )
         for number in range(3):
             await here.say("c", f"/echo {number}")
         await here.conversations.compact(here.head("c"))

@@ -279,8 +279,8 @@ async def test_the_trend_needs_six_hours_of_one_boot(house: SqliteHouse) -> None
 
 async def test_the_trend_knows_a_limit(house: SqliteHouse) -> None:
     """Where a series has a limit, what grows tells how long that takes."""
-    growth = instruments(house)
-    growth.trends.limits["rss_bytes"] = 100 * MB + 6 * 3 * MB + 72 * 3 * MB
+    limits = {"rss_bytes": 100 * MB + 6 * 3 * MB + 72 * 3 * MB}
+    growth = Growth(house.store, Registry(), house.clock, 1, limits=limits)
     await Leak(house, growth, 3 * MB).watch(6 * HOUR_MS + FINE.step_ms)
 
     assert "growing 3.0 MB/h, limit in 3 d" == growth.told("rss_bytes")

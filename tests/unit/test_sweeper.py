@@ -221,9 +221,8 @@ def test_redating_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.
             errors: list[Exception] = [Busy(), OSError(24, "Too many open files")]
             faults, redate = Faults(here.clock), here.sweeper.redate
             faults.first_rest_ms = 0
-            sweeper = Sweeper(here.store, here.clock, DEFAULTS, 60_000, faults)
             swept = asyncio.Event()
-            sweeper.on_sweep = lambda _seconds: swept.set()
+            sweeper = Sweeper(here.store, here.clock, DEFAULTS, 60_000, faults, lambda _: swept.set())
 
             async def failing() -> None:
                 if errors:

@@ -39,8 +39,8 @@ async def watched(
     """Run a gateway's inside with telemetry, which has been sent when this is left."""
     collector = Collector(place.url)
     try:
-        async with inside(folder, model, tools=tools) as running:
-            running.runner.watch = Telemetry(collector.tracer, NAMES).run
+        watch = Telemetry(collector.tracer, NAMES).run
+        async with inside(folder, model, tools=tools, watch=watch) as running:
             yield running, collector
     finally:
         await collector.close()

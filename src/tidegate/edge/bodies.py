@@ -23,9 +23,15 @@ SHARE = 8  # of the memory
 class Bodies:
     """The bytes of all of them."""
 
-    def __init__(self, memory_bytes: int, guard: Guard, registry: Registry) -> None:
+    def __init__(
+        self,
+        memory_bytes: int,
+        guard: Guard,
+        registry: Registry,
+        on_long_gone: Callable[[], None] = lambda: None,
+    ) -> None:
         #: called when a long one has gone: what was made of it can go back to the system
-        self.on_long_gone: Callable[[], None] = lambda: None
+        self._on_long_gone = on_long_gone
         self.bytes = 0
         self.max_bytes = min(MOST_BYTES, max(LEAST_BYTES, memory_bytes // SHARE))
         self._guard = guard
@@ -58,7 +64,7 @@ class Bodies:
         finally:
             self.give(own)
             if own >= LONG_BYTES:
-                self.on_long_gone()
+                self._on_long_gone()
 
     def take(self, more: int, own: int = 0) -> None:
         """Count bytes of a request that has *own* already, until they are given back.

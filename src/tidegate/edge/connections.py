@@ -58,11 +58,17 @@ class Room(NamedTuple):
 class Connections:
     """All connections that are open."""
 
-    def __init__(self, room: Room, registry: Registry, count_refusal: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        room: Room,
+        registry: Registry,
+        count_refusal: Callable[[str], None],
+        on_crowd_gone: Callable[[], None] = lambda: None,
+    ) -> None:
         #: called when there may be room again
         self.on_room: Callable[[], None] = lambda: None
         #: called when many have gone: what they held can go back to the system
-        self.on_crowd_gone: Callable[[], None] = lambda: None
+        self._on_crowd_gone = on_crowd_gone
         self.count_refusal = count_refusal
         self._peak = 0
         self._room = room
@@ -126,7 +132,7 @@ class Connections:
             self.prove(connection)
             if len(self._open) <= self._peak - CROWD:
                 self._peak = len(self._open)
-                self.on_crowd_gone()
+                self._on_crowd_gone()
             self.on_room()
 
     def _drop_guest(self, now: float) -> None:

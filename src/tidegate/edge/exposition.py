@@ -19,9 +19,10 @@ from tidegate.domain.job import FiringOutcome, JobOrigin
 from tidegate.domain.level import Level
 from tidegate.domain.run import Lane, RunState
 from tidegate.domain.storage import Group
-from tidegate.edge.reading import Histogram, Reading
+from tidegate.edge.reading import Reading
 from tidegate.edge.status import sessions_by_kind
 from tidegate.faults import Area
+from tidegate.histogram import Histogram
 from tidegate.runtime.disk import Disk
 from tidegate.runtime.guard import Reason
 from tidegate.runtime.hook_thread import CallOutcome
@@ -124,21 +125,21 @@ def _money(reading: Reading) -> Iterator[Metric]:
     """Tell what models have cost, and what the owner was told; no names of agents, jobs or models."""
     spend, alerts = reading.spend, reading.alerts
     dollars = _counter("spend_dollars", "What models have cost since the start.")
-    dollars.add_metric([], spend.total_micros / 1_000_000 if spend else 0)
+    dollars.add_metric([], spend.total_micros / 1_000_000)
     yield dollars
     unpriced = _counter("unpriced_answers", "Answers of models since the start whose cost nobody knows.")
-    unpriced.add_metric([], spend.total_unpriced if spend else 0)
+    unpriced.add_metric([], spend.total_unpriced)
     yield unpriced
-    today = spend.today_micros / 1_000_000 if spend else 0
+    today = spend.today_micros / 1_000_000
     yield _single("spend_today_dollars", "What models have cost on this day, in UTC.", today)
-    limit = spend.limit_micros / 1_000_000 if spend and spend.limit_micros else math.inf
+    limit = spend.limit_micros / 1_000_000 if spend.limit_micros else math.inf
     yield _single("spend_limit_dollars", "What models may cost in a day.", limit)
     told = _counter("alerts", "What the owner was told since the start.", "event")
     for event in AlertEvent:
-        told.add_metric([event], alerts.told[event] if alerts else 0)
+        told.add_metric([event], alerts.told[event])
     yield told
     failed = _counter("alerts_failed", "Tries to tell the owner that have failed since the start.")
-    failed.add_metric([], alerts.failed if alerts else 0)
+    failed.add_metric([], alerts.failed)
     yield failed
 
 

@@ -1,6 +1,5 @@
 """What one scrape tells, as plain data."""
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -13,6 +12,7 @@ from tidegate.domain.level import Level
 from tidegate.domain.run import Lane
 from tidegate.domain.session import Outcome
 from tidegate.faults import Area
+from tidegate.histogram import Histogram
 from tidegate.runtime.alerts import Alerts
 from tidegate.runtime.disk import Disk
 from tidegate.runtime.guard import Reason
@@ -24,27 +24,13 @@ from tidegate.store.tally import StorageBytes, Tallies
 from tidegate.store.tx import Transition
 
 
-class Histogram:
-    """Counts of seconds, by upper bounds that never change."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, seconds)] += 1
-        self.sum += seconds
-
-
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one scrape tells."""
 
     tallies: Tallies
     transitions: Mapping[Transition, int]
     storage: StorageBytes
-    disk: Disk | None
+    disk: Disk
     overdue: int
     orphans: Mapping[str, int]
     rss_bytes: int
@@ -52,8 +38,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     sampled: Mapping[str, int]
     #: bytes an hour, NaN while unknown
     rss_slope: float
-    spend: Spend | None
-    alerts: Alerts | None
+    spend: Spend
+    alerts: Alerts
     uptime_s: int
     boots: int
     containers: Sequence[Gauge]

@@ -37,6 +37,7 @@ class Alerts:
         clock: Clock,
         registry: Registry,
         faults: Faults | None = None,
+        weekly: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         #: since the start: told by event, and tries that failed
         self.told = dict.fromkeys(AlertEvent, 0)
@@ -44,7 +45,7 @@ class Alerts:
         #: how many are wrong now that there is no room to tell
         self.untold = 0
         #: tells how a week was, in a line; None where nobody has asked for it
-        self.weekly: Callable[[], Awaitable[str]] | None = None
+        self._weekly = weekly
         self._store = store
         self._alarms = alarms
         self._owner = owner
@@ -106,9 +107,9 @@ class Alerts:
     async def _with_summary(self, found: News) -> News:
         """Add the summary of a week, if it is time."""
         now = self._clock.now()
-        if self.weekly is None or now - min(found.before.summed_at, now) < WEEK_MS:
+        if self._weekly is None or now - min(found.before.summed_at, now) < WEEK_MS:
             return found
-        alert = Alert(event=AlertEvent.SUMMARY, level=Level.NORMAL, text=await self.weekly())
+        alert = Alert(event=AlertEvent.SUMMARY, level=Level.NORMAL, text=await self._weekly())
         after = msgspec.structs.replace(found.after, summed_at=now)
         return found._replace(alerts=[*found.alerts, alert], after=after)
 

@@ -59,15 +59,19 @@ class Compactor:
     """Compacts the transcripts of running runs."""
 
     def __init__(self, store: Store, rules: Rules) -> None:
-        #: awaited in order before the summary is made, and after it is durable
-        self.before: list[Part] = []
-        self.after: list[Part] = []
         #: how often it came out how, since the start
         self.counts = dict.fromkeys(CompactionOutcome, 0)
         #: how often somebody who takes part failed or was too slow
         self.failures: dict[str, int] = {"before": 0, "after": 0}
+        self._before: list[Part] = []
+        self._after: list[Part] = []
         self._store = store
         self._rules = rules
+
+    def listen(self, *, before: Sequence[Part] = (), after: Sequence[Part] = ()) -> None:
+        """Let more take part; each is awaited in turn before the summary is made, or after it is durable."""
+        self._before += before
+        self._after += after
 
     async def compact(self, agent: Agent, lease: Lease, reason: Reason) -> int:
         """Compact the transcript of a run's session as far as it takes; return how many entries it summarised.
@@ -124,7 +128,7 @@ class Compactor:
             plan = await self._plan(want)
             if plan is None:
                 return None
-            await self._tell("before", self.before, plan.told)
+            await self._tell("before", self._before, plan.told)
             replacement = await self._summarised(want.agent, plan)
         entry = await self._store.compact(want.lease, replacement)
         told = plan.told
@@ -133,7 +137,7 @@ class Compactor:
         )
         with suppress(Unavailable):  # it is done; the sweep removes the rows that are left
             await mover.trim(self._store, [told.session])
-        await self._tell("after", self.after, _with(told, entry.seq))
+        await self._tell("after", self._after, _with(told, entry.seq))
         return plan
 
     async def _plan(self, want: "_Want") -> "_Plan | None":

@@ -7,8 +7,9 @@ a bound. A sample that fails takes nothing down but itself.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from tidegate import log
 from tidegate.bounded import Registry
@@ -31,16 +32,27 @@ OVERALL = ("anonymous_bytes", "rss_bytes")  # the first one that the system tell
 _log = log.get("growth")
 
 
+def limited() -> str:
+    """Return the series that the limit of memory is about."""
+    return OVERALL[0] if process.memory().anonymous is not None else OVERALL[1]
+
+
 class Growth:
     """The instruments of one life of a gateway."""
 
-    def __init__(
-        self, store: Store, registry: Registry, clock: Clock, boot: int, faults: Faults | None = None
+    def __init__(  # noqa: PLR0913, PLR0917 - the last two are optional
+        self,
+        store: Store,
+        registry: Registry,
+        clock: Clock,
+        boot: int,
+        faults: Faults | None = None,
+        limits: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         #: what only passes (a soak) is watched, but not written
         self.is_kept = True
         self.boot = boot
-        self.trends = Trends()
+        self.trends = Trends(limits)
         self.sampler = Sampler(store, registry)
         self.latest: Sample | None = None
         self._store = store
@@ -174,11 +186,6 @@ class Growth:
         """The series that the verdict on the whole gateway is about."""
         values = self.latest.values if self.latest else {}
         return next((name for name in OVERALL if name in values), OVERALL[-1])
-
-    @property
-    def limited(self) -> str:
-        """The series that the limit of memory is about."""
-        return OVERALL[0] if process.memory().anonymous is not None else OVERALL[1]
 
     @property
     def first_answer_at(self) -> int | None:

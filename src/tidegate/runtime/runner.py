@@ -72,17 +72,20 @@ class Runner:
         clock: Clock,
         guard: Guard | None = None,
         faults: Faults | None = None,
+        *,
+        compactor: Compactor | None = None,
+        watch: Watch = unwatched,
     ) -> None:
         #: how long it waits to be told of work before it looks by itself
         self.poll_s = POLL_S
         self.lanes = lanes
-        #: who looks on while a run is carried out
-        self.watch: Watch = unwatched
         self._store = store
         self._bus = bus
         self._agents = agents
         #: what compacts the transcripts of runs
-        self.compactor = Compactor(store, Rules())
+        self.compactor = compactor or Compactor(store, Rules())
+        #: who looks on while a run is carried out
+        self._watch = watch
         self._clock = clock
         self._faults = faults or Faults(clock)
         self._guard = guard or Guard()
@@ -403,7 +406,7 @@ class Runner:
         if current is None or current.fence != claimed.run.fence:
             raise FenceLost  # closed in the very commit that claimed it, before there was a task to stop
         agent, run = self._agents.of(claimed), claimed.run
-        with self.watch(claimed, agent) as watched:
+        with self._watch(claimed, agent) as watched:
             journal = RunJournal(self._store, self._bus, self.compactor, watched, run)
             journal.has_to_wait = partial(self._has_to_wait, claimed)
             self._journals[run.id] = journal

@@ -17,6 +17,7 @@ from tidegate.domain.policy import OVERDUE_MS, Policies
 from tidegate.domain.session import DueTo, PolicyName, Session
 from tidegate.errors import StoreBroken, Unavailable
 from tidegate.faults import Area, Faults, words
+from tidegate.histogram import Histogram
 from tidegate.ids import SessionId
 from tidegate.runtime import mover
 from tidegate.runtime.bell import ring_or
@@ -45,20 +46,21 @@ class Swept(msgspec.Struct, frozen=True, kw_only=True):
 class Sweeper:
     """Carries out what is due."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the last two are optional
         self,
         store: Store,
         clock: Clock,
         policies: Policies,
         interval_ms: int,
         faults: Faults | None = None,
+        on_moves: Callable[[int], None] = lambda _moves: None,
     ) -> None:
-        #: told how many seconds each sweep took
-        self.on_sweep: Callable[[float], None] = lambda _seconds: None
-        #: told how many moves each sweep has carried out
-        self.on_moves: Callable[[int], None] = lambda _moves: None
+        #: how long sweeps took
+        self.seconds = Histogram()
         #: how many moves were refused since the start
         self.refused = 0
+        #: told how many moves each sweep has carried out
+        self._on_moves = on_moves
         self._store = store
         self._clock = clock
         self._policies = policies
@@ -114,8 +116,8 @@ class Sweeper:
                     pass
             await self._sign()
             await self._settle_in()
-        self.on_sweep((self._clock.monotonic() - started) / 1_000)
-        self.on_moves(sum(counts[to] for to in DueTo))
+        self.seconds.observe((self._clock.monotonic() - started) / 1_000)
+        self._on_moves(sum(counts[to] for to in DueTo))
         swept = Swept(
             completed=counts[DueTo.COMPLETED],
             archived=counts[DueTo.ARCHIVED],

@@ -6,6 +6,7 @@ A series costs some 400 bytes, whatever it did.
 import math
 from array import array
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from tidegate.domain.sample import COARSE, Range
 from tidegate.domain.trend import MB, WINDOWS, Verdict, Window, judge, until_limit
@@ -19,9 +20,9 @@ COUNT_FLOOR = 1.0
 class Trends:
     """What is known of the windows since the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Mapping[str, float] = MappingProxyType({})) -> None:
         #: what each series may reach, where somebody has set that
-        self.limits: dict[str, float] = {}
+        self._limits = limits
         #: numbers of the windows that are held, oldest first
         self._numbers: array[int] = array("q")
         self._lows: dict[str, array[float]] = {}
@@ -57,7 +58,7 @@ class Trends:
         points = [Window(number, low) for number, low in pairs if not math.isnan(low)]
         verdict = judge(points, floor_of(name))
         found = self._last.get(name)
-        return verdict if found is None else until_limit(verdict, found.last, self.limits.get(name))
+        return verdict if found is None else until_limit(verdict, found.last, self._limits.get(name))
 
 
 def floor_of(name: str) -> float:

@@ -101,12 +101,10 @@ class Course:
         self._started_s = time.monotonic()
         self._started_cpu_s = time.process_time()
         self._started_ms = inside.clock.monotonic()
-        self._sweeps = 0
         self._share = 0.0
         inside.store.listen(self._census.on_commit)
         if leaks:
             inside.store.listen(Leak().on_commit)
-        inside.sweeper.on_sweep = self._count_sweep
         inside.runner.poll_s = POLL_S
         inside.cron.look_s = POLL_S
         inside.disk.look_s = POLL_S
@@ -143,9 +141,6 @@ class Course:
     def _passed_ms(self) -> int:
         return self._inside.clock.monotonic() - self._started_ms
 
-    def _count_sweep(self, _seconds: float) -> None:
-        self._sweeps += 1
-
     def _now(self) -> Now:
         path = self._inside.store.path
         files = (path, path.with_name(f"{path.name}-wal"))
@@ -179,7 +174,7 @@ class Course:
             growth_bytes=watch.floors.growth_bytes,
             left=sum(watch.stored[name] for name in goes),
             left_blobs=0 if keeps else self._inside.store.tallies().blobs,
-            sweeps=self._sweeps,
+            sweeps=sum(self._inside.sweeper.seconds.counts),
             passed_ms=passed_ms,
             wall_s=wall_s,
             cpu_s=time.process_time() - self._started_cpu_s,

@@ -39,6 +39,7 @@ from tidegate.errors import (
     StoreBroken,
     TidegateError,
 )
+from tidegate.histogram import Histogram
 from tidegate.store.connection import SqliteTx, open_reader, pragma
 from tidegate.store.file import fold
 from tidegate.store.reserve import Reserve
@@ -179,6 +180,8 @@ class Writer:
         self._page_bytes = pragma(connection, "page_size")
         #: of the database, in use after the last commit
         self.live_bytes = _live_pages(connection) * self._page_bytes
+        #: how long groups took
+        self.seconds = Histogram()
         #: told in the loop about each group: seconds in the writer, operations
         self.on_commit: Callable[[float, int], None] = lambda _seconds, _count: None
         #: told in the loop when nothing more can be acknowledged
@@ -470,6 +473,7 @@ class Writer:
             job.settle()
         if self._broken:
             self._give_up([])
+        self.seconds.observe(seconds)
         self.on_commit(seconds, len(jobs))
 
     def _give_up(self, jobs: list[Job[Any]]) -> None:
