@@ -1,7 +1,8 @@
 """What a person notices while somebody means ill: each load beside a chat, on a gateway of its own.
 
 A load is an async context manager in `LOADS`: while it is open, its harm is being done. Beside it a person chats on one
-connection, and a probe asks for ``/healthz`` on another one, whose longest answer is taken for the lag of the loop.
+connection, and a probe asks for a session that is not there on another one, with the token, or it would be closed as a
+stranger's; its longest answer is taken for the lag of the loop. What the person met before the load is told, too.
 
 Run: python bench/hostile.py [LOAD …] [--seconds N]. To reach, for each: lag at most 100 ms; memory back within 8 MiB
 at most 10 s after the load has gone; a person's p99 at most 50 ms meanwhile; no message without an answer.
@@ -142,10 +143,11 @@ class Witness:
 
     def _probe(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._child.port, timeout=60)
+        headers = {"Authorization": f"Bearer {self._child.token}"}
         while not self._ends.wait(PAUSE_S):
             started = time.perf_counter()
             try:
-                connection.request("GET", "/healthz")
+                connection.request("GET", "/api/sessions/nobody", headers=headers)
                 connection.getresponse().read()
             except (OSError, http.client.HTTPException):
                 connection.close()
@@ -186,7 +188,7 @@ def measure(load: Load, place: Path, seconds: float) -> dict[str, object]:
     try:
         Person(child).say("/echo hello", key="person")
         hostile_work.load_library(child)
-        with witness(child):
+        with witness(child) as calm:
             time.sleep(WARM_UP_S)
         before = child.rss_bytes
         with witness(child) as seen:
@@ -200,6 +202,7 @@ def measure(load: Load, place: Path, seconds: float) -> dict[str, object]:
         told = {
             "lag_ms": percentiles(seen.lags),
             "person_ms": percentiles(seen.waits),
+            "person_ms_before": percentiles(calm.waits),
             "messages": len(seen.waits),
             "failed": seen.failed,
             "before_mib": round(before / MIB, 1),
