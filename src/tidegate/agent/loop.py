@@ -8,13 +8,13 @@ know who keeps.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from tidegate.agent import measure, reminder
-from tidegate.agent.model import Answer, Delta, Model, ToolCall
+from tidegate.agent.model import Answer, Delta, Model, Prompt, ToolCall
 from tidegate.agent.pairing import unused
 from tidegate.agent.prompt import (
     WHOLE_RESULTS,
@@ -35,9 +35,7 @@ from tidegate.errors import ContextOverflow, ModelFailed, Refused
 from tidegate.ids import SessionId
 
 NAME_CHARS = 128
-NARROWINGS = (
-    3  # how often a prompt is made shorter that is longer than its provider takes, after a compaction
-)
+NARROWINGS = 4  # how often a prompt that its provider finds too long is made shorter
 DENIED = "denied: the owner does not allow this call; it was not carried out"
 EXPIRED = "expired: nobody has decided on this call in time; it was not carried out"
 REFUSED = (
@@ -257,43 +255,62 @@ async def _answer(agent: Agent, journal: Journal, bodies: list[Body]) -> _Heard:
 
     What is still too long then, by the provider's count and not by ours, is told it in part.
     """
-    max_bytes, size = agent.prompt_bytes, _prompt_bytes(agent, bodies)
-    if size > max_bytes:
+    if not _fits(agent, bodies):
         bodies = [*(await journal.compact(Reason.THRESHOLD) or bodies)]
-        size = _prompt_bytes(agent, bodies)
+    asked = _asked(agent, bodies, None if _fits(agent, bodies) else agent.prompt_bytes)
     try:
-        return await _ask(agent, journal, bodies, max_bytes, size)
-    except ContextOverflow:
-        asked_bytes = min(size, max_bytes)
+        return await _ask(agent, journal, bodies, asked)
+    except ContextOverflow as error:
+        refusal = error
     bodies = [*(await journal.compact(Reason.OVERFLOW) or bodies)]
-    max_bytes, size = agent.prompt_bytes, _prompt_bytes(agent, bodies)
     for _ in range(NARROWINGS):
-        if min(size, max_bytes) >= asked_bytes:
-            max_bytes = asked_bytes // 2
-        asked_bytes = min(size, max_bytes)
-        with suppress(ContextOverflow):
-            return await _ask(agent, journal, bodies, max_bytes, size)
-    return await _ask(agent, journal, bodies, max_bytes // 2, size)
+        asked_bytes = asked.size
+        asked = _asked(agent, bodies, agent.prompt_bytes)
+        if asked.size >= asked_bytes:
+            asked = _asked(agent, bodies, asked_bytes // 2)
+        if asked.size >= asked_bytes:  # there is nothing to leave out
+            break
+        try:
+            return await _ask(agent, journal, bodies, asked)
+        except ContextOverflow as error:
+            refusal = error
+    raise refusal
 
 
-def _prompt_bytes(agent: Agent, bodies: Sequence[Body]) -> int:
-    """Return how long a whole prompt is, as far as that is known."""
+def _fits(agent: Agent, bodies: Sequence[Body]) -> bool:
+    """Whether a model is told the whole transcript, as far as its length is known."""
     read = shortened(bodies, agent.whole_results)
     beside = measure.text_size(agent.instructions) + measure.text_size(agent.reminder)
-    return measure.BYTES_PER_TOKEN * measure.tokens(beside + measure.tools_size(agent.tools.specs), read)
+    tokens = measure.tokens(beside + measure.tools_size(agent.tools.specs), read)
+    return tokens * measure.BYTES_PER_TOKEN <= agent.prompt_bytes
 
 
-async def _ask(agent: Agent, journal: Journal, bodies: list[Body], max_bytes: int, size: int) -> _Heard:
-    """Ask once; *size* is how long the whole prompt is, of which *max_bytes* are told."""
-    is_whole = size <= max_bytes
+class _Asked(NamedTuple):
+    """A prompt, and whether it holds the whole transcript."""
+
+    prompt: Prompt
+    is_whole: bool
+
+    @property
+    def size(self) -> int:
+        """How long it is, in bytes."""
+        return measure.prompt_tokens(self.prompt) * measure.BYTES_PER_TOKEN
+
+
+def _asked(agent: Agent, bodies: Sequence[Body], max_bytes: int | None) -> _Asked:
+    """Return what the model is asked: all, or so many bytes of it."""
     read = shortened(bodies, agent.whole_results)
-    room = None if is_whole else max_bytes - measure.text_size(agent.reminder)
+    room = None if max_bytes is None else max_bytes - measure.text_size(agent.reminder)
     prompt = build(agent.instructions, read, agent.tools.specs, room, in_part=agent.tells_in_part)
-    prompt = msgspec.structs.replace(prompt, reminder=agent.reminder)
-    async with aclosing(agent.model.stream(prompt)) as parts:
+    return _Asked(msgspec.structs.replace(prompt, reminder=agent.reminder), max_bytes is None)
+
+
+async def _ask(agent: Agent, journal: Journal, bodies: list[Body], asked: _Asked) -> _Heard:
+    async with aclosing(agent.model.stream(asked.prompt)) as parts:
         async for part in parts:
             if isinstance(part, Answer):
-                return _Heard(part, bodies, part.usage.total if is_whole and not part.usage.estimated else 0)
+                is_counted = asked.is_whole and not part.usage.estimated
+                return _Heard(part, bodies, part.usage.total if is_counted else 0)
             journal.hear(part)
     raise ModelFailed("the model's answer has no end")
 

@@ -19,7 +19,7 @@ class EventStream(Stream):
     def __init__(self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None) -> None:
         super().__init__(events, "text/event-stream", {**wire.STREAM_HEADERS, **(headers or {})})
 
-    async def send(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send them."""
         scope.setdefault("state", {})["between"] = ALIVE
-        await super().send(scope, receive, send)
+        await super().__call__(scope, receive, send)
