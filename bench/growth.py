@@ -65,7 +65,7 @@ async def filling(inside: Engine) -> dict[str, float]:
             slots = [
                 Slot(step_ms=ring.step_ms, number=number, at=0, boot=1, values=values) for number in numbers
             ]
-            await inside.store.keep_growth(slots)
+            await inside.store.samples.keep(slots)
     after = await _size(inside)
     started = time.perf_counter()
     for ring in RINGS:

@@ -28,11 +28,11 @@ async def sent(house: House) -> list[dict[str, object]]:
 
 async def test_a_webhook_is_told(house: House) -> None:
     """An alert goes into the outbox with what is remembered of it, in one transaction."""
-    assert await house.store.alerts_told() is None
-    await house.store.tell_alerts(HOOK, [ALERT], RECORD)
+    assert await house.store.alerts.record() is None
+    await house.store.alerts.tell(HOOK, [ALERT], RECORD)
     await house.crash()
 
-    assert RECORD == await house.store.alerts_told()
+    assert RECORD == await house.store.alerts.record()
     expected = {
         "event": "disk",
         "level": "tight",
@@ -47,22 +47,22 @@ async def test_nobody_is_reached(house: House, monkeypatch: pytest.MonkeyPatch) 
     """Where the outbox has no room nothing is written, so that it is told later."""
     monkeypatch.setattr(outbox, "MAX_ROWS", 0)
     with pytest.raises(Busy):
-        await house.store.tell_alerts(HOOK, [ALERT], RECORD)
+        await house.store.alerts.tell(HOOK, [ALERT], RECORD)
 
-    assert (None, []) == (await house.store.alerts_told(), await sent(house))
+    assert (None, []) == (await house.store.alerts.record(), await sent(house))
 
 
 async def test_one_way_is_enough(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """With two ways to the owner, one that is closed holds nothing up."""
     monkeypatch.setattr(outbox, "MAX_ROWS", 0)
-    await house.store.tell_alerts(Owner(webhook="me", chat="ops", agent="main"), [ALERT], RECORD)
+    await house.store.alerts.tell(Owner(webhook="me", chat="ops", agent="main"), [ALERT], RECORD)
 
-    assert RECORD == await house.store.alerts_told()
+    assert RECORD == await house.store.alerts.record()
 
 
 async def test_a_chat_is_made(house: House) -> None:
     """A chat that is not there is made; it holds a notice that no model reads, and its life is that of a chat."""
-    await house.store.tell_alerts(CHAT, [ALERT, ALERT], RECORD)
+    await house.store.alerts.tell(CHAT, [ALERT, ALERT], RECORD)
     chat = house.store.session("ops")
     assert chat is not None
 
@@ -81,7 +81,7 @@ async def test_a_chat_at_work(house: House) -> None:
     """Whoever has the turn in the chat goes on under its lease."""
     working = await start(house.store, offer(key="ops"))
     await house.store.append(working.run.lease, Step(bodies=[Call(tool="t", call_id="1", text="{}")]))
-    await house.store.tell_alerts(CHAT, [ALERT], RECORD)
+    await house.store.alerts.tell(CHAT, [ALERT], RECORD)
     await house.store.append(working.run.lease, Step(bodies=[Assistant(text="done")]))
     kinds = [type(body).__name__ for body in await bodies(house.store, working)]
 
@@ -91,11 +91,11 @@ async def test_a_chat_at_work(house: House) -> None:
 
 async def test_an_archived_chat(house: House) -> None:
     """A chat that was archived is taken up again, with all that it held."""
-    await house.store.tell_alerts(CHAT, [ALERT], RECORD)
+    await house.store.alerts.tell(CHAT, [ALERT], RECORD)
     chat = house.store.session("ops")
     assert chat is not None
     await archive(house.store, chat)
-    await house.store.tell_alerts(CHAT, [ALERT], RECORD)
+    await house.store.alerts.tell(CHAT, [ALERT], RECORD)
 
     assert State.ACTIVE is head(house.store, chat).state
     assert len(await bodies(house.store, chat)) == 2
@@ -105,6 +105,6 @@ async def test_no_conversation(house: House) -> None:
     """A session of another kind takes no alerts, and nothing is written."""
     await start(house.store, offer(PolicyName.CRON, key="ops"))
     with pytest.raises(Busy):
-        await house.store.tell_alerts(CHAT, [ALERT], RECORD)
+        await house.store.alerts.tell(CHAT, [ALERT], RECORD)
 
-    assert await house.store.alerts_told() is None
+    assert await house.store.alerts.record() is None

@@ -27,7 +27,7 @@ def step(usage: Usage = COST, model: str = "m") -> Step:
 
 async def spent(house: House) -> dict[tuple[str, str], tuple[int, int]]:
     """Return what this day has cost."""
-    return dict((await house.store.day_spend(day(house.clock.now()))).models)
+    return dict((await house.store.spending.of_day(day(house.clock.now()))).models)
 
 
 async def of_job(house: House, name: str = "daily", *, limit: bool = True) -> Claimed:
@@ -40,7 +40,7 @@ async def of_job(house: House, name: str = "daily", *, limit: bool = True) -> Cl
 
 async def jobs(house: House) -> dict[str, tuple[int, int]]:
     """Return what jobs with a limit have cost on this day, and their limits."""
-    found = await house.store.day_spend(day(house.clock.now()))
+    found = await house.store.spending.of_day(day(house.clock.now()))
     return {one.job: (one.micros, one.limit_micros) for one in found.jobs}
 
 
@@ -55,7 +55,7 @@ async def test_a_cost_comes_with_its_answer(house: House) -> None:
 
     assert {("main", "m"): (1_500, 0), ("main", "other"): (0, 1)} == await spent(house)
     assert [(1_500, 0), (0, 1)] == [one.cost for one in told]
-    assert (1_500, 1) == await house.store.spend_since(day(house.clock.now()))
+    assert (1_500, 1) == await house.store.spending.since(day(house.clock.now()))
 
 
 async def test_what_is_refused_costs_nothing(house: House) -> None:
@@ -125,15 +125,15 @@ async def test_a_new_day(house: House) -> None:
     before = day(house.clock.now())
     house.clock.advance(DAY_MS)
     assert ({}, {}) == (await spent(house), await jobs(house))
-    assert (await house.store.day_spend(before)).jobs
-    assert (1_500, 0) == await house.store.spend_since(before)
+    assert (await house.store.spending.of_day(before)).jobs
+    assert (1_500, 0) == await house.store.spending.since(before)
     assert house.store.tallies().job_spends == 1
     house.clock.advance(8 * DAY_MS)
     while await house.store.tidy():
         pass
 
     assert house.store.tallies().job_spends == 0
-    assert (await house.store.day_spend(before)).models
+    assert (await house.store.spending.of_day(before)).models
 
 
 async def test_what_is_old_is_folded(house: House) -> None:
@@ -147,7 +147,7 @@ async def test_what_is_old_is_folded(house: House) -> None:
         house.clock.advance(advance)
         while await house.store.tidy():
             pass
-        folded = await house.store.day_spend(period)
+        folded = await house.store.spending.of_day(period)
         assert {("main", "m"): (4_500, 0)} == folded.models
 
 

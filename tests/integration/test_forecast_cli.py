@@ -52,7 +52,7 @@ def watched(state: Path) -> None:
             )
             for hour in range(49)
         ]
-        await store.keep_growth(slots)
+        await store.samples.keep(slots)
         await store.close()
 
     state.mkdir(exist_ok=True)

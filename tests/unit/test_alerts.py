@@ -225,7 +225,7 @@ def test_nobody_wants_to_know(tmp_path: Path) -> None:
         async with alerting(tmp_path, Registry(), Wrong(), Owner()) as (here, alerts, _):
             here.intake.guard.set(Reason.DISK, Level.CRITICAL)
             await alerts.look()
-            assert (1, None) == (alerts.told[AlertEvent.DISK], await here.store.alerts_told())
+            assert (1, None) == (alerts.told[AlertEvent.DISK], await here.store.alerts.record())
 
     asyncio.run(main())
 

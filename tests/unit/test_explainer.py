@@ -72,7 +72,7 @@ async def test_the_finest_ring_that_reaches_back(house: SqliteHouse) -> None:
     here = Instruments(house)
     assert (await here.explain(HOUR_MS)).since is None
     for ring in RINGS:
-        await house.store.keep_growth(slots(ring, 30 * HOUR_MS, house.clock.now()))
+        await house.store.samples.keep(slots(ring, 30 * HOUR_MS, house.clock.now()))
     asked = (MINUTE_MS, 59 * MINUTE_MS, 5 * HOUR_MS, 25 * HOUR_MS, 80 * DAY_MS)
 
     assert [

@@ -127,10 +127,10 @@ async def test_a_ring_levels_off(house: SqliteHouse) -> None:
     for ring in RINGS:
         total = 100 * DAY_MS // ring.step_ms if ring is COARSE else 2 * ring.slots
         for first in range(0, total, 1_000):
-            await house.store.keep_growth(slots(ring, first, min(1_000, total - first)))
+            await house.store.samples.keep(slots(ring, first, min(1_000, total - first)))
     full = rows(house)
     for ring in RINGS:
-        await house.store.keep_growth(slots(ring, 20_000, DAY_MS // COARSE.step_ms))
+        await house.store.samples.keep(slots(ring, 20_000, DAY_MS // COARSE.step_ms))
 
     assert [ring.slots for ring in RINGS] == [count for count, _ in full]
     assert [count for count, _ in full] == [count for count, _ in rows(house)]
@@ -149,11 +149,11 @@ async def test_series_are_bounded(house: SqliteHouse) -> None:
     """However many names come up, 512 of them have a place, the first ones for good."""
     values = {f"s{number:04}": Range(number, number, number) for number in range(MAX_SERIES + 88)}
     slot = Slot(step_ms=FINE.step_ms, number=0, at=0, boot=1, values=values)
-    await house.store.keep_growth([slot])
-    await house.store.keep_growth([slot])
+    await house.store.samples.keep([slot])
+    await house.store.samples.keep([slot])
 
-    assert sorted(values)[:MAX_SERIES] == sorted(await house.store.growth_names())
-    (found,) = await house.store.growth_page(FINE, 0, ["s0511", "s0599"])
+    assert sorted(values)[:MAX_SERIES] == sorted(await house.store.samples.names())
+    (found,) = await house.store.samples.page(FINE, 0, ["s0511", "s0599"])
     assert {"s0511": Range(511, 511, 511)} == found.values
 
 
@@ -193,7 +193,7 @@ async def test_few_points_tell_the_extremes(house: SqliteHouse) -> None:
     """A ring that has gone around is told in few points, in order, whose extremes are those of all its slots."""
     total = COARSE.slots + 3_540
     for first in range(0, total, 300):
-        await house.store.keep_growth(slots(COARSE, first, 300))
+        await house.store.samples.keep(slots(COARSE, first, 300))
     house.clock.advance(total * COARSE.step_ms)
     points = (await instruments(house).history(COARSE, ["rss_bytes"], 100))["rss_bytes"]
 

@@ -208,7 +208,7 @@ def test_what_is_told_twice_counts_once(tmp_path: Path) -> None:
                     both.create_task(here.say(f"c{number}", "go on"))
                     both.create_task(spend.look())
             assert (140, 140) == (spend.today_micros, spend.total_micros)
-            kept = await here.store.day_spend(day(here.clock.now()))
+            kept = await here.store.spending.of_day(day(here.clock.now()))
             assert {("main", "played"): (140, 0)} == kept.models
 
     asyncio.run(main())

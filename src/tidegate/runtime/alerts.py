@@ -101,7 +101,7 @@ class Alerts:
         return is_time
 
     async def _remembered(self) -> Record:
-        record = await self._store.alerts_told()
+        record = await self._store.alerts.record()
         return record or Record(summed_at=self._clock.now())
 
     async def _with_summary(self, found: News) -> News:
@@ -121,7 +121,7 @@ class Alerts:
                 _log.warning("alert", about=alert.event, level=alert.level, text=alert.text)
         self._logged = keys
         if self._owner.is_there:
-            await self._store.tell_alerts(self._owner, found.alerts, found.after)
+            await self._store.alerts.tell(self._owner, found.alerts, found.after)
         self._record, self._logged = found.after, set()
         for alert in found.alerts:
             self.told[alert.event] += 1

@@ -108,7 +108,7 @@ class Growth:
             return
         closed = list(self._pending)
         try:
-            await self._store.keep_growth([*closed, *self._open()])
+            await self._store.samples.keep([*closed, *self._open()])
         except TidegateError as error:
             self._complain("samples_not_written", error)
             return
@@ -133,7 +133,7 @@ class Growth:
         count = min(ring.slots, 1 + max((slot.number for slot in fresh), default=ring.slots))
         thin = Thin(-(-count // limit))
         for first in range(0, count, kept.PAGE):
-            for slot in await self._store.growth_page(ring, first, names):
+            for slot in await self._store.samples.page(ring, first, names):
                 thin.add(slot)
         for slot in fresh:
             thin.add(slot)
@@ -145,7 +145,7 @@ class Growth:
         """Return the slots of a ring since an instant, in order, the one in the making included."""
         found = Thin(1)
         for first in range(0, ring.slots, kept.PAGE):
-            page = await self._store.growth_page(ring, first, names)
+            page = await self._store.samples.page(ring, first, names)
             for slot in page:
                 if slot.at >= since:
                     found.add(slot)
@@ -157,7 +157,7 @@ class Growth:
     async def before(self, at: int) -> Slot | None:
         """Return the newest slot up to an instant, of the finest ring that has one; before all of them the oldest."""
         for ring in RINGS:
-            kept = await self._store.growth_until(ring, at)
+            kept = await self._store.samples.until(ring, at)
             found = [slot for slot in self._fresh(ring) if slot.at <= at]
             newest = max([*found, *([kept] if kept else [])], key=lambda slot: slot.number, default=None)
             if newest is not None:
@@ -169,7 +169,7 @@ class Growth:
         boot = self.boot if of_this_life else None
         found = [slot for ring in RINGS for slot in self._fresh(ring)]
         for ring in RINGS:
-            kept = await self._store.growth_first(ring, boot)
+            kept = await self._store.samples.first(ring, boot)
             found += [kept] if kept else []
         # of two that end together the shorter one says more of their beginning
         return min(found, key=lambda slot: (slot.at, slot.step_ms), default=None)
@@ -177,7 +177,7 @@ class Growth:
     async def names(self) -> list[str]:
         """Return every series that there is, or was."""
         latest = self.latest.values if self.latest else {}
-        return sorted({*(await self._store.growth_names()), *latest})
+        return sorted({*(await self._store.samples.names()), *latest})
 
     # The trend ------------------------------------------------------------------------------------------------------
 
@@ -219,5 +219,5 @@ class Growth:
         return [fold.open for fold in self._folds if fold.open is not None]
 
     async def _following(self) -> list[tuple[Ring, int]]:
-        numbers = await self._store.growth_following()
+        numbers = await self._store.samples.following()
         return [(ring, numbers[ring.step_ms]) for ring in RINGS]

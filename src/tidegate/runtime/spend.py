@@ -105,7 +105,7 @@ class Spend:
         if self._is_stale or today != self._day:
             self._is_stale = False
             try:
-                found = await self._store.day_spend(today)
+                found = await self._store.spending.of_day(today)
             except Exception:
                 self._is_stale = True
                 raise

@@ -25,7 +25,7 @@ class Weeks:
         since = now - LOOKS_BACK_MS
         slots = await self._growth.slots(COARSE, (*SERIES, WENT), since)
         seen = [*(slot for slot in slots if WENT in slot.values), self._present(now)]
-        micros, unpriced = await self._store.spend_since(day(now - LOOKS_BACK_MS + DAY_MS))
+        micros, unpriced = await self._store.spending.since(day(now - LOOKS_BACK_MS + DAY_MS))
         first = min(slot.at for slot in seen)
         return Week(
             uptime_ms=self._growth.uptime_ms,

@@ -1,6 +1,7 @@
 """Tells the owner: what is told, and that it was, are one transaction, so a crash tells nothing twice."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -11,7 +12,7 @@ from tidegate.errors import Busy
 from tidegate.ids import RunId
 from tidegate.store import outbox, rows, sessions, transcript
 from tidegate.store.admission import Birth
-from tidegate.store.tx import Reads, Tx
+from tidegate.store.tx import Read, Reads, Tx, Write
 
 #: under this key the store remembers what was told
 MEMORY = "alerts"
@@ -19,6 +20,26 @@ KIND = "alert"
 NO_RUN = RunId("")
 
 _record = msgspec.json.Decoder(Record)
+
+
+class ToldAlerts:
+    """What the owner of a store is told, for those who stand outside of a transaction."""
+
+    def __init__(self, write: Write, read: Read) -> None:
+        self._write = write
+        self._read = read
+
+    async def tell(self, owner: Owner, alerts: Sequence[Alert], record: Record) -> None:
+        """Tell the owner, by webhook, in a chat or both, and remember what was told, in one transaction.
+
+        Raises:
+            Busy: One of them would have reached nobody; nothing was written.
+        """
+        await self._write(partial(tell, owner=owner, alerts=alerts, record=record))
+
+    async def record(self) -> Record | None:
+        """Return what the owner was told, as far as that matters; None where nothing was."""
+        return await self._read(told)
 
 
 def tell(tx: Tx, owner: Owner, alerts: Sequence[Alert], record: Record) -> None:

@@ -5,20 +5,55 @@ the last ones; mostly zeros, a byte each.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
 from tidegate.domain.sample import RINGS, Range, Ring, Slot
 from tidegate.store.rows import Row
-from tidegate.store.tx import Reads, Tx
+from tidegate.store.tx import Read, Reads, Tx, Write
 
 MAX_SERIES = 512
+SERIES_BYTES = 5  # about what a series takes in a slot
 PAGE = 1_000  # slots read at a time
 
 _Body = tuple[list[int | None], list[int | None], list[int | None]]
 _SIZES = {ring.step_ms: ring.slots for ring in RINGS}
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Body).decode
+
+
+class Samples:
+    """The rings of samples of a store, for those who stand outside of a transaction."""
+
+    def __init__(self, write: Write, read: Read) -> None:
+        self._write = write
+        self._read = read
+
+    async def keep(self, slots: Sequence[Slot]) -> None:
+        """Write slots, each in its place; the rings never have more of them than `domain.sample` says."""
+        size = sum(len(slot.values) for slot in slots) * SERIES_BYTES
+        await self._write(partial(keep, slots=slots), size=size, is_background=True)
+
+    async def following(self) -> Mapping[int, int]:
+        """Return the number of the next slot of each ring, by its step."""
+        return await self._read(following)
+
+    async def names(self) -> list[str]:
+        """Return every series that was ever kept, `MAX_SERIES` at most."""
+        return list(await self._read(known))
+
+    async def page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
+        """Return up to `PAGE` slots of a ring from a place on, with the series of these names, in no order."""
+        return await self._read(partial(page, ring=ring, first=first, names=names))
+
+    async def until(self, ring: Ring, at: int) -> Slot | None:
+        """Return the newest slot of a ring that is not later than an instant, with every series."""
+        return await self._read(partial(until, ring=ring, at=at))
+
+    async def first(self, ring: Ring, boot: int | None) -> Slot | None:
+        """Return the oldest slot of a ring, of one life of the gateway or of any, with every series."""
+        return await self._read(partial(first, ring=ring, boot=boot))
 
 
 def keep(tx: Tx, slots: Sequence[Slot]) -> None:

@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from tidegate.config.job import Job as Definition
-from tidegate.domain.alert import Alert, Owner, Record
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Entry
 from tidegate.domain.event import Audience
 from tidegate.domain.job import Firing, Job, JobOrigin, Rights
 from tidegate.domain.run import Failure, Lane, Lease, Run, RunState, Step
-from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Kind, Outcome, PolicyName, Session, State
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
 from tidegate.faults import Area
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.redaction import Redaction
+from tidegate.store.alerts import ToldAlerts
 from tidegate.store.facts import Facts
+from tidegate.store.growth import Samples
 from tidegate.store.outbox import Outbox
 from tidegate.store.segments import Segment
 from tidegate.store.tx import Effects, Transition
-from tidegate.store.usage import DaySpend
+from tidegate.store.usage import Spending
 from tidegate.store.weight import Weight
 
 if TYPE_CHECKING:  # what only a forecast needs
@@ -81,6 +81,18 @@ class Store(Protocol):
     @property
     def weight(self) -> Weight:
         """What weighs most."""
+
+    @property
+    def samples(self) -> Samples:
+        """What was measured while the gateway ran."""
+
+    @property
+    def spending(self) -> Spending:
+        """What models have cost."""
+
+    @property
+    def alerts(self) -> ToldAlerts:
+        """What the owner is told."""
 
     @property
     def facts(self) -> Facts:
@@ -545,42 +557,8 @@ class Store(Protocol):
     async def keep_reserve(self, size: int) -> bool:
         """Keep *size* bytes of the disk back, less where there is little room; say whether any are."""
 
-    async def keep_growth(self, slots: Sequence[Slot]) -> None:
-        """Write slots of the rings, each in its place; the rings never have more slots than `domain.sample` says."""
-
-    async def growth_following(self) -> Mapping[int, int]:
-        """Return the number of the next slot of each ring, by its step."""
-
-    async def growth_names(self) -> list[str]:
-        """Return every series that was ever kept, 512 at most."""
-
-    async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
-        """Return up to 1,000 slots of a ring from a place on, with the series of these names, in no order."""
-
     async def survey(self, now: int) -> "Survey":
         """Return what a forecast needs to know; what that costs is bounded, whatever is stored."""
-
-    async def growth_until(self, ring: Ring, at: int) -> Slot | None:
-        """Return the newest slot of a ring that is not later than an instant, with every series."""
-
-    async def growth_first(self, ring: Ring, boot: int | None) -> Slot | None:
-        """Return the oldest slot of a ring, of one life of the gateway or of any, with every series."""
-
-    async def tell_alerts(self, owner: Owner, told: Sequence[Alert], record: Record) -> None:
-        """Tell the owner, by webhook, in a chat or both, and remember what was told, in one transaction.
-
-        Raises:
-            Busy: One of them would have reached nobody; nothing was written.
-        """
-
-    async def alerts_told(self) -> Record | None:
-        """Return what the owner was told, as far as that matters; None where nothing was."""
-
-    async def day_spend(self, day: str) -> DaySpend:
-        """Return what models have cost on a day, as in ``2026-11-21``, UTC."""
-
-    async def spend_since(self, day: str) -> tuple[int, int]:
-        """Return micro-dollars and answers without a price since a day, which is not more than 90 days ago."""
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner, by type; every count is 0 unless somebody wrote past the store."""

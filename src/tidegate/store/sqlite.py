@@ -13,7 +13,6 @@ import msgspec
 from tidegate.bounded import OLDEST_GOES, LruCache, Registry
 from tidegate.clock import Clock
 from tidegate.config.job import Job as Definition
-from tidegate.domain.alert import Alert, Owner, Record
 from tidegate.domain.approval import Approval, ApprovalState, Decision, Question, Verdict
 from tidegate.domain.entry import Assistant, Body, Call, Entry, Summary, opaque_of, text_bytes
 from tidegate.domain.event import Audience
@@ -21,7 +20,6 @@ from tidegate.domain.job import Firing, Job, JobOrigin, Rights
 from tidegate.domain.outbox import Letter
 from tidegate.domain.policy import Policies
 from tidegate.domain.run import Failure, Lane, Lease, Run, RunState, Step
-from tidegate.domain.sample import Ring, Slot
 from tidegate.domain.session import DueTo, Outcome, PolicyName, Session
 from tidegate.domain.snapshot import SkillRef
 from tidegate.domain.storage import Group
@@ -30,7 +28,6 @@ from tidegate.faults import Area, Faults, words
 from tidegate.ids import ApprovalId, BlobHash, RunId, SessionId
 from tidegate.redaction import Redaction
 from tidegate.store import (
-    alerts,
     approvals,
     aside,
     blobs,
@@ -40,7 +37,6 @@ from tidegate.store import (
     excerpts,
     file,
     firings,
-    growth,
     jobs,
     lists,
     marker,
@@ -53,11 +49,11 @@ from tidegate.store import (
     sessions,
     snapshots,
     transcript,
-    usage,
     vectors,
     waits,
 )
 from tidegate.store.admission import Admission, Admitted, Attempt, Claimed, Ending, Excerpt, Said, Shot
+from tidegate.store.alerts import ToldAlerts
 from tidegate.store.connection import (
     ReaderSlots,
     SqliteReads,
@@ -68,6 +64,7 @@ from tidegate.store.connection import (
 )
 from tidegate.store.context import Context, Renewed, Replacement
 from tidegate.store.facts import Facts
+from tidegate.store.growth import Samples
 from tidegate.store.migrate import check_version, migrate
 from tidegate.store.move import Evictable, Move, Settled
 from tidegate.store.outbox import Outbox, letter
@@ -77,7 +74,7 @@ from tidegate.store.reserve import Reserve, checkpoint_pages
 from tidegate.store.segments import Segment
 from tidegate.store.tally import StorageBytes, Tallies
 from tidegate.store.tx import Effects, Reads, Transition, Tx
-from tidegate.store.usage import DaySpend
+from tidegate.store.usage import Spending
 from tidegate.store.weight import Weight
 from tidegate.store.writer import MAX_JOBS, Writer, translate
 from tidegate.threads import on_thread
@@ -93,7 +90,6 @@ CACHE_BYTES = 4 << 20
 HEAD_BYTES = 1_000  # a head without its key and title
 INLINE_BYTES = 128 << 10  # up to here a transcript is read in less time than a thread takes to wake
 BLOB_PART_CHUNKS = 16  # 1 MiB
-SERIES_BYTES = 5  # about what a series takes in a slot
 
 
 class SqliteStore:
@@ -115,6 +111,9 @@ class SqliteStore:
         self.outbox = Outbox(writer.write, self._read, self._readable_deliveries)
         self.facts = Facts(writer.write, self._read, self._inline, self.redaction)
         self.weight = Weight(self._read)
+        self.samples = Samples(writer.write, self._read)
+        self.spending = Spending(self._read)
+        self.alerts = ToldAlerts(writer.write, self._read)
         self._limiter = anyio.CapacityLimiter(READERS)
         self._heads: LruCache[str, Session] = LruCache(CACHE_BYTES, _head_size)
         registry.add(
@@ -680,52 +679,11 @@ class SqliteStore:
         """Keep some of the disk back."""
         return await self.writer.maintain(partial(_keep, reserve=self.writer.reserve, size=size))
 
-    async def keep_growth(self, slots: Sequence[Slot]) -> None:
-        """Write slots of the rings."""
-        size = sum(len(slot.values) for slot in slots) * SERIES_BYTES
-        await self.writer.write(partial(growth.keep, slots=slots), size=size, is_background=True)
-
-    async def growth_following(self) -> Mapping[int, int]:
-        """Return the number of the next slot of each ring."""
-        return await self._read(growth.following)
-
-    async def growth_names(self) -> list[str]:
-        """Return every series."""
-        return list(await self._read(growth.known))
-
-    async def growth_page(self, ring: Ring, first: int, names: Collection[str]) -> list[Slot]:
-        """Return some slots of a ring."""
-        return await self._read(partial(growth.page, ring=ring, first=first, names=names))
-
     async def survey(self, now: int) -> "Survey":
         """Return what a forecast needs to know."""
         from tidegate.store import survey  # noqa: PLC0415 - only a forecast asks
 
         return await self._read(partial(survey.take, policies=self.writer.policies, now=now))
-
-    async def growth_until(self, ring: Ring, at: int) -> Slot | None:
-        """Return the newest slot up to an instant."""
-        return await self._read(partial(growth.until, ring=ring, at=at))
-
-    async def growth_first(self, ring: Ring, boot: int | None) -> Slot | None:
-        """Return the oldest slot."""
-        return await self._read(partial(growth.first, ring=ring, boot=boot))
-
-    async def tell_alerts(self, owner: Owner, told: Sequence[Alert], record: Record) -> None:
-        """Tell the owner."""
-        await self.writer.write(partial(alerts.tell, owner=owner, alerts=told, record=record))
-
-    async def alerts_told(self) -> Record | None:
-        """Return what the owner was told."""
-        return await self._read(alerts.told)
-
-    async def day_spend(self, day: str) -> DaySpend:
-        """Return what models have cost on a day."""
-        return await self._read(partial(usage.of_day, period=day))
-
-    async def spend_since(self, day: str) -> tuple[int, int]:
-        """Return what models have cost since a day."""
-        return await self._read(partial(usage.since, period=day))
 
     async def orphans(self) -> dict[str, int]:
         """Count what has lost its owner."""

@@ -140,5 +140,7 @@ class Tx(Reads, Protocol):
 class Write(Protocol):
     """How a store carries out a transaction for somebody who stands outside."""
 
-    def __call__(self, operation: Callable[[Tx], T], /) -> Awaitable[T]:
-        """Carry it out durably."""
+    def __call__(
+        self, operation: Callable[[Tx], T], /, *, size: int = 0, is_background: bool = False
+    ) -> Awaitable[T]:
+        """Carry it out durably; it brings so many bytes, and nobody waits for what is in the background."""

@@ -5,6 +5,7 @@ few rows a year, and is never forgotten. What a job has cost is kept for a week.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -13,7 +14,7 @@ from tidegate.config.job import Job
 from tidegate.domain.run import Origin, Run, Usage
 from tidegate.domain.session import Session
 from tidegate.store import rows
-from tidegate.store.tx import Reads, Spent, Tx
+from tidegate.store.tx import Read, Reads, Spent, Tx
 
 FOLD_AFTER_MS = 90 * DAY_MS
 FOLD_AFTER_YEARS = 2
@@ -39,6 +40,21 @@ class DaySpend(msgspec.Struct, frozen=True, kw_only=True):
 
     models: Mapping[tuple[str, str], tuple[int, int]]
     jobs: Sequence[JobSpend]
+
+
+class Spending:
+    """What models have cost, for those who stand outside of a transaction."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+
+    async def of_day(self, period: str) -> DaySpend:
+        """Return what models have cost on a day, as in ``2026-11-21``, UTC."""
+        return await self._read(partial(of_day, period=period))
+
+    async def since(self, period: str) -> tuple[int, int]:
+        """Return micro-dollars and answers without a price since a day, which is not more than 90 days ago."""
+        return await self._read(partial(since, period=period))
 
 
 def count(tx: Tx, session: Session, run: Run | None, model: str, usage: Usage) -> None:
