@@ -255,9 +255,11 @@ async def _answer(agent: Agent, journal: Journal, bodies: list[Body]) -> _Heard:
 
     What is still too long then, by the provider's count and not by ours, is told it in part.
     """
-    if not _fits(agent, bodies):
+    fits = _fits(agent, bodies)
+    if not fits:
         bodies = [*(await journal.compact(Reason.THRESHOLD) or bodies)]
-    asked = _asked(agent, bodies, None if _fits(agent, bodies) else agent.prompt_bytes)
+        fits = _fits(agent, bodies)
+    asked = _asked(agent, bodies, None if fits else agent.prompt_bytes)
     try:
         return await _ask(agent, journal, bodies, asked)
     except ContextOverflow as error:
