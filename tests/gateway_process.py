@@ -4,10 +4,12 @@
 SIGTERM, which has to end in exit code 0. Every wait in here is bounded by `WAIT_S`.
 """
 
+import json
 import os
 import resource
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -188,6 +190,23 @@ class GatewayProcess:
                 raise AssertionError(f"the gateway did not come up: {said!r} {self.log.read_text()}")
             said += piece
         return said.decode()
+
+
+def asking(gateway: GatewayProcess, *headers: str, stream: bool) -> socket.socket:
+    """Send a request to `/v1` over a socket of its own, whose answer nobody has read yet."""
+    body = json.dumps({"stream": stream, "messages": [{"role": "user", "content": "hi"}]}).encode()
+    lines = (
+        "POST /v1/chat/completions HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: Bearer {TOKEN}",
+        f"Content-Length: {len(body)}",
+        *headers,
+        "",
+        "",
+    )
+    client = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
+    client.sendall("\r\n".join(lines).encode() + body)
+    return client
 
 
 def command() -> list[str]:

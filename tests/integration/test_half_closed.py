@@ -1,6 +1,5 @@
 """Who is still there: a client that has only closed its half of the connection, and nobody after a crash."""
 
-import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_process import TOKEN, GatewayProcess, until
+from gateway_process import GatewayProcess, asking, until
 from llm_server import LlmServer, Reply
 
 
@@ -26,23 +25,6 @@ def gateway(tmp_path: Path, server: LlmServer) -> Iterator[GatewayProcess]:
     config = f'[model]\nprovider = "local"\nname = "m"\n[providers.local]\nbase_url = "{server.base_url}"\n'
     with GatewayProcess(tmp_path / "state", config=config) as running:
         yield running
-
-
-def asking(gateway: GatewayProcess, *headers: str, stream: bool) -> socket.socket:
-    """Send a request over a socket of its own."""
-    body = json.dumps({"stream": stream, "messages": [{"role": "user", "content": "hi"}]}).encode()
-    lines = (
-        "POST /v1/chat/completions HTTP/1.1",
-        "Host: localhost",
-        f"Authorization: Bearer {TOKEN}",
-        f"Content-Length: {len(body)}",
-        *headers,
-        "",
-        "",
-    )
-    client = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
-    client.sendall("\r\n".join(lines).encode() + body)
-    return client
 
 
 def runs(gateway: GatewayProcess) -> list[str]:

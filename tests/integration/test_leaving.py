@@ -1,30 +1,11 @@
 """A client that goes takes its run along, unless the session has a name."""
 
-import json
-import socket
 from pathlib import Path
 
 import pytest
 
-from gateway_process import TOKEN, GatewayProcess, until
+from gateway_process import GatewayProcess, asking, until
 from llm_server import LlmServer
-
-
-def asking(gateway: GatewayProcess, *headers: str, stream: bool) -> socket.socket:
-    """Send a request over a socket of its own."""
-    body = json.dumps({"stream": stream, "messages": [{"role": "user", "content": "hi"}]}).encode()
-    lines = (
-        "POST /v1/chat/completions HTTP/1.1",
-        "Host: localhost",
-        f"Authorization: Bearer {TOKEN}",
-        f"Content-Length: {len(body)}",
-        *headers,
-        "",
-        "",
-    )
-    client = socket.create_connection(("127.0.0.1", gateway.port), timeout=20)
-    client.sendall("\r\n".join(lines).encode() + body)
-    return client
 
 
 def connections(gateway: GatewayProcess) -> int:
